@@ -1,0 +1,178 @@
+"""Settings as frozen values: what a text is, what a model is, how it is trained.
+
+Each class checks its own ranges when made, so a value that exists is a value that works. `to_dict` and
+`from_dict` are the way to JSON and TOML and back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from charlm.errors import UsageError
+
+TOKENIZERS = ("char", "byte", "word")
+SEQUENCES = ("auto", "line", "document")
+CONTEXTS = ("sequence", "stream")
+CELLS = ("rnn", "gru", "lstm")
+NONLINEARITIES = ("tanh", "relu")
+OPTIMIZERS = ("adam", "sgd", "rmsprop")
+SCHEDULES = ("cosine", "constant", "step", "plateau")
+ENGINES = ("numpy", "torch")
+
+
+class _Settings:
+    """Conversion to and from plain dictionaries, shared by the frozen dataclasses below."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a dictionary, refusing unknown names and wrong types (UsageError)."""
+        hints = typing.get_type_hints(cls)
+        for name, value in values.items():
+            if name not in hints:
+                raise UsageError(f"unknown setting {name!r}")
+            _check_type(name, value, hints[name])
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise UsageError(f"incomplete settings: {error}") from None
+
+
+def _check_type(name: str, value: object, hint: Any) -> None:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and type(value) is int:
+        return
+    if type(value) not in allowed:
+        raise UsageError(f"{name} must be {' or '.join(t.__name__ for t in allowed)}, not {value!r}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _within(name: str, value: float | None, low: float, high: float = math.inf) -> None:
+    """Check low <= value <= high; None means not given."""
+    if value is not None and not low <= value <= high:
+        limits = f"{low} or more" if high == math.inf else f"between {low} and {high}"
+        raise UsageError(f"{name} must be {limits}, not {value}")
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise UsageError(f"{name} must be above 0, not {value}")
+
+
+@dataclass(frozen=True)
+class TextConfig(_Settings):
+    """How a corpus becomes token ids, and which part of it is for what."""
+
+    tokenizer: str = "char"
+    lowercase: bool = False
+    punctuation: bool = True
+    word_pattern: str | None = None
+    vocab_size: int | None = None
+    min_count: int | None = None
+    sequences: str = "auto"
+    context: str = "sequence"
+    encoding: str = "utf-8"
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.0
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        _one_of("sequences", self.sequences, SEQUENCES)
+        _one_of("context", self.context, CONTEXTS)
+        _within("vocab-size", self.vocab_size, 3)
+        _within("min-count", self.min_count, 1)
+        _within("valid-fraction", self.valid_fraction, 0, 1)
+        _within("test-fraction", self.test_fraction, 0, 1)
+        _within("split-seed", self.split_seed, 0)
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise UsageError("valid-fraction and test-fraction leave nothing to train on: their sum must be below 1")
+        if self.tokenizer != "word" and (self.word_pattern is not None or not self.punctuation):
+            raise UsageError("word-pattern and no-punctuation need tokenizer word")
+        if self.tokenizer == "byte" and (self.lowercase or self.vocab_size or self.min_count):
+            raise UsageError("lowercase, vocab-size and min-count do not go with tokenizer byte: it keeps every byte")
+        if self.word_pattern is not None and not self.punctuation:
+            raise UsageError("give word-pattern or no-punctuation, not both: the pattern says what a word is")
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Settings):
+    """The shape of a network: everything that decides which tensors it has and what it computes."""
+
+    vocab_size: int
+    cell: str = "gru"
+    nonlinearity: str = "tanh"
+    layers: int = 1
+    hidden: int = 256
+    embedding: int = 64
+    dropout: float = 0.0
+    tie: bool = False
+
+    def __post_init__(self) -> None:
+        _within("vocab_size", self.vocab_size, 2)
+        _one_of("cell", self.cell, CELLS)
+        _one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
+        _within("layers", self.layers, 1)
+        _within("hidden", self.hidden, 1)
+        _within("embedding", self.embedding, 0)
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.nonlinearity != "tanh" and self.cell != "rnn":
+            raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
+        if self.tie and self.embedding != self.hidden:
+            raise UsageError(f"tie needs embedding ({self.embedding}) and hidden ({self.hidden}) to be equal")
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Settings):
+    """How a network is trained: the optimizer and its schedule, batches, when to stop, when to report."""
+
+    optimizer: str = "adam"
+    lr: float = 0.002
+    schedule: str = "cosine"
+    warmup: int = 0
+    lr_decay: float = 0.5
+    lr_decay_after: float = 4.0
+    clip: float = 1.0
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    batch_size: int = 64
+    seq_len: int = 64
+    epochs: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    patience: int | None = None
+    seed: int = 0
+    threads: int | None = None
+    engine: str = "numpy"
+    eval_every: int | None = None
+    save_every: int | None = None
+    log_every: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("engine", self.engine, ENGINES)
+        for name in ("lr", "clip", "epochs", "minutes"):
+            _positive(name, getattr(self, name))
+        for name in ("warmup", "weight_decay", "lr_decay_after", "seed"):
+            _within(name.replace("_", "-"), getattr(self, name), 0)
+        for name in ("batch_size", "seq_len", "steps", "patience", "threads", "eval_every", "save_every", "log_every"):
+            _within(name.replace("_", "-"), getattr(self, name), 1)
+        _within("lr-decay", self.lr_decay, 0, 1)
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        if sum(limit is not None for limit in (self.epochs, self.steps, self.minutes)) > 1:
+            raise UsageError("give one of epochs, steps and minutes, not several")
