@@ -1,0 +1,219 @@
+"""From a run of token ids to batches [T, B]: parallel columns, read a chunk at a time, nothing padded.
+
+Every sequence ends with EOS in the ids, so a sequence starts at position 0 and after every EOS. What is fed at
+a start is the context's matter:
+
+    sequence   the state is zero and the input is the zero vector
+    stream     the state and the EOS carry over; only a column's own first step starts from zero, fed EOS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config import NO_TOKEN
+from charlm.text.tokenizers import EOS
+
+Ids = NDArray[np.int32]
+
+WARM_UP = 256  # tokens fed unscored before a column that starts inside a running text
+_RUNNING_COLUMNS = 32  # at most so many columns for a running text
+_RUNNING_COLUMN_LENGTH = 1024  # and none shorter than this
+_SEQUENCE_COLUMNS = 64
+
+
+class Source(Protocol):
+    """Token ids that can be read by offset, each sequence ended by EOS."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, count: int) -> Ids: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """T steps of B columns; every array is [T, B].
+
+    inputs: ids fed in, NO_TOKEN for the zero vector. ids: the targets, what is to be predicted. reset: where the
+    state is zeroed before the step. weight: 1 where the target counts, 0 where it does not.
+    """
+
+    inputs: Ids
+    ids: Ids
+    reset: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+    def columns(self, part: slice) -> Batch:
+        """Return some of the columns."""
+        return Batch(self.inputs[:, part], self.ids[:, part], self.reset[:, part], self.weight[:, part])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is fed where a sequence starts: the first input, and whether the state carries over."""
+
+    first_input: int = NO_TOKEN
+    carry: bool = False
+
+    @classmethod
+    def of(cls, name: str) -> Context:
+        """Return the context of running text, by its name in the settings."""
+        return cls(EOS, carry=True) if name == "stream" else cls()
+
+    def alone(self) -> Context:
+        """Return the context of a text scored by itself: the same first input, nothing carried over."""
+        return Context(self.first_input, carry=False)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where B columns begin and how many targets each reads; positions past the end go on at the beginning.
+
+    `unscored[k]` targets at the head of column k have weight 0; so have EOS targets unless `count_eos`, and all
+    after a column's own length while longer ones go on.
+    """
+
+    source: Source
+    starts: Sequence[int]
+    lengths: Sequence[int]
+    context: Context
+    unscored: Sequence[int] = ()
+    count_eos: bool = True
+
+    def chunk_bounds(self, steps: int) -> list[int]:
+        """Cut the longest column into nearly equal chunks of at most `steps`: n chunks have n + 1 bounds."""
+        longest = max(self.lengths, default=0)
+        chunks = -(-longest // steps)
+        return [round(i * longest / chunks) for i in range(chunks + 1)] if chunks else [0]
+
+    def batches(self, steps: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of at most `steps` steps, from chunk number `first` on."""
+        bounds = self.chunk_bounds(steps)
+        for begin, end in zip(bounds[first:-1], bounds[first + 1 :], strict=True):
+            yield self._batch(begin, end)
+
+    def positions(self, begin: int, end: int) -> NDArray[np.int64]:
+        """Return the places in the source of the targets of steps begin:end, [T, B]."""
+        steps = np.arange(begin, end)[:, None]
+        return (np.asarray(self.starts)[None, :] + steps) % max(1, len(self.source))
+
+    def _batch(self, begin: int, end: int) -> Batch:
+        ids = np.empty((end - begin + 1, len(self.starts)), np.int32)  # one before, then the targets
+        for k, start in enumerate(self.starts):
+            ids[:, k] = _read_ring(self.source, start + begin - 1, len(ids))
+        previous, targets = ids[:-1], ids[1:]
+        reset = np.zeros(targets.shape, np.bool_) if self.context.carry else previous == EOS
+        if begin == 0:
+            reset[0] = True
+        inputs = np.where(reset, np.int32(self.context.first_input), previous)
+        return Batch(inputs, targets, reset, self._weight(begin, targets))
+
+    def _weight(self, begin: int, targets: Ids) -> NDArray[np.float32]:
+        step = np.arange(begin, begin + len(targets))[:, None]
+        counted = step < np.asarray(self.lengths)[None, :]
+        if len(self.unscored):
+            counted &= step >= np.asarray(self.unscored)[None, :]
+        if not self.count_eos:
+            counted &= targets != EOS
+        return counted.astype(np.float32)
+
+
+class TrainingBatches:
+    """The training ids as B columns cut anew each epoch, at an offset drawn from (seed, epoch).
+
+    A column begins at the first start at or after its cut: of a sequence, or of a line in documents (at the cut
+    itself where no line starts within T tokens). All columns run as long as the longest, so a few tokens are
+    read twice and none is skipped. A corpus too small for B x T shrinks them; `note` says so.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, seq_len: int, seed: int, context: Context,
+        sequences: int | None = None, newline: int | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare; `sequences` is their number where columns must begin at one, None for documents."""
+        self.seq_len = min(seq_len, len(source))
+        self.batch_size = min(batch_size, max(1, len(source) // self.seq_len), sequences or batch_size)
+        self.note: str | None = None
+        if (self.batch_size, self.seq_len) != (batch_size, seq_len):
+            self.note = (
+                f"the training text is short ({len(source):,} tokens): batches are {self.batch_size} columns of "
+                f"{self.seq_len} steps, not {batch_size} of {seq_len}"
+            )
+        self._source, self._seed, self._context = source, seed, context
+        self._starts_after = (EOS,) if sequences is not None or newline is None else (EOS, newline)
+        self._reach = len(source) if sequences is not None else self.seq_len
+        self._laid_out: tuple[int, Columns] | None = None
+
+    def chunks(self, epoch: int) -> int:
+        """Return how many batches an epoch has (it may differ by one from epoch to epoch)."""
+        return len(self._columns(epoch).chunk_bounds(self.seq_len)) - 1
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from chunk `first` on."""
+        return self._columns(number).batches(self.seq_len, first)
+
+    def _columns(self, epoch: int) -> Columns:
+        if self._laid_out is None or self._laid_out[0] != epoch:
+            self._laid_out = epoch, self._lay_out(epoch)
+        return self._laid_out[1]
+
+    def _lay_out(self, epoch: int) -> Columns:
+        rng = np.random.default_rng([self._seed, epoch])
+        total = len(self._source)
+        offset = int(rng.integers(total))
+        cuts = [offset + k * total // self.batch_size for k in range(self.batch_size)]
+        starts = [_next_start(self._source, cut, self._starts_after, self._reach) for cut in cuts]
+        longest = int(np.diff([*starts, starts[0] + total]).max())
+        order = rng.permutation(self.batch_size)
+        return Columns(self._source, [starts[k] for k in order], [longest] * self.batch_size, self._context)
+
+
+def evaluation_columns(source: Source, context: Context, running: bool, count_eos: bool = True) -> Columns:
+    """Lay out a whole part so that every target is scored once.
+
+    Sequences stay whole. A running text (a document, or sequences with carried state) is cut into at most 32
+    columns, each but the first fed the 256 tokens before it unscored.
+    """
+    total = len(source)
+    if running:
+        count = max(1, min(_RUNNING_COLUMNS, total // _RUNNING_COLUMN_LENGTH))
+        cuts = [k * total // count for k in range(count + 1)]
+        warm = [min(WARM_UP, cut) for cut in cuts[:-1]]
+        lengths = [end - cut + extra for cut, end, extra in zip(cuts[:-1], cuts[1:], warm, strict=True)]
+        starts = [cut - extra for cut, extra in zip(cuts[:-1], warm, strict=True)]
+        return Columns(source, starts, lengths, context, warm, count_eos)
+    cuts = [k * total // _SEQUENCE_COLUMNS for k in range(_SEQUENCE_COLUMNS)]
+    starts = sorted({min(total, _next_start(source, cut, (EOS,), total)) for cut in cuts} - {total})
+    return Columns(source, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
+
+
+def _next_start(source: Source, cut: int, after: tuple[int, ...], reach: int, block: int = 256) -> int:
+    """Return the first position at or after `cut` that follows a token of `after`; `cut` if none within `reach`.
+
+    Positions go round: the ids' end is followed by their beginning, and counts as a start.
+    """
+    total = len(source)
+    for begin in range(cut, cut + reach, block):
+        count = min(block, cut + reach - begin)
+        previous = _read_ring(source, begin - 1, count)
+        found = np.flatnonzero(np.isin(previous, after) | ((begin + np.arange(count)) % total == 0))
+        if len(found):
+            return begin + int(found[0])
+    return cut
+
+
+def _read_ring(source: Source, start: int, count: int) -> NDArray[Any]:
+    """Read `count` ids from `start` on, where the end is followed by the beginning."""
+    total = len(source)
+    start %= total
+    parts = []
+    while count > 0:
+        parts.append(source.read(start, min(count, total - start)))
+        count -= len(parts[-1])
+        start = 0
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,387 @@
+"""A corpus of any size as token ids on disk: its vocabulary, its sequences, its training, validation and test part.
+
+It is read three times, a block at a time: a survey of its lines (what is a sequence? where does the training part
+of a document end?), the vocabulary of the training part, and the encoding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from charlm.config import TextConfig
+from charlm.errors import DataError, UsageError
+from charlm.text.reading import BLOCK, Scratch, Source, nonblank_lines, open_source, text_blocks, whole_words
+from charlm.text.tokenizers import (
+    EOS,
+    SPECIALS,
+    UNK,
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    code_points,
+    find_words,
+    word_regex,
+)
+
+TRAIN, VALID, TEST = range(3)
+WORD_VOCAB_SIZE, WORD_MIN_COUNT = 20_000, 2  # what a word vocabulary has unless told otherwise
+_WORD_BREAK = re.compile(r"\n|(?=\s)")
+_NOTHING_TO_TRAIN_ON = (
+    "the training part of the corpus holds no token: give more text, or a smaller valid-fraction and test-fraction"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Token ids of one split, in an unlinked temporary file, read by offset.
+
+    Every sequence ends with EOS, so a position begins one if it is 0 or the id before it is EOS. `characters`
+    counts code points (bytes, for bytes) of the text as read, without the newlines that EOS stands for; `unknown`
+    counts UNK; `digest` is the SHA-256 of the ids as little-endian int32.
+    """
+
+    sequences: int
+    characters: int
+    unknown: int
+    digest: str
+    _length: int
+    _ids: Scratch
+    _dtype: np.dtype[np.generic]
+
+    @staticmethod
+    def from_ids(ids: ArrayLike, characters: int | None = None) -> Part:
+        """Keep ids [n]; `characters` is the number of those that are not EOS unless given."""
+        array = np.ascontiguousarray(ids, np.int32)
+        writer = _PartWriter(int(array.max(initial=0)) + 1)
+        writer.append(array, int(np.count_nonzero(array != EOS)) if characters is None else characters)
+        return writer.part()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, start: int, count: int) -> NDArray[np.int32]:
+        """Return ids [count] from `start` on (IndexError outside the part, StorageError)."""
+        if not 0 <= start <= start + count <= self._length:
+            raise IndexError(f"ids {start} to {start + count} are not within a part of {self._length}")
+        data = self._ids.read(start * self._dtype.itemsize, count * self._dtype.itemsize)
+        return np.frombuffer(data, self._dtype).astype(np.int32)
+
+
+class _PartWriter:
+    def __init__(self, vocab_size: int) -> None:
+        self._ids = Scratch()
+        self._dtype: np.dtype[np.generic] = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
+        self._digest = hashlib.sha256()
+        self._length = self._sequences = self._characters = self._unknown = 0
+        self._ended = True  # the last id is EOS, or there is none
+
+    def append(self, ids: NDArray[np.int32], characters: int) -> None:
+        self._characters += characters
+        if not ids.size:
+            return
+        self._digest.update(ids.astype("<i4", copy=False).data)
+        self._ids.write(ids.astype(self._dtype, copy=False).data)
+        self._length += ids.size
+        self._sequences += int(np.count_nonzero(ids == EOS))
+        self._unknown += int(np.count_nonzero(ids == UNK))
+        self._ended = bool(ids[-1] == EOS)
+
+    def end_sequence(self) -> None:
+        if not self._ended:
+            self.append(np.array([EOS], np.int32), 0)
+
+    def part(self) -> Part:
+        digest = self._digest.hexdigest()
+        counts = (self._sequences, self._characters, self._unknown)
+        return Part(*counts, digest, self._length, self._ids, self._dtype)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenizer and the three parts it encoded; `reason` says what was taken for a sequence, and why."""
+
+    tokenizer: Tokenizer
+    sequences: str
+    reason: str
+    train: Part
+    valid: Part
+    test: Part
+    paths: tuple[str, ...]
+
+
+def prepare(
+    paths: Sequence[str],
+    config: TextConfig,
+    valid_file: str | None = None,
+    test_file: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    sequences: str | None = None,
+    block: int = BLOCK,
+) -> Corpus:
+    """Read, split and encode corpus files, `block` bytes at a time.
+
+    `tokenizer` and `sequences`, where a model has them already, are used in place of building and deciding.
+    A validation or test file takes the place of that share of `paths`. Raises UsageError, DataError (empty or not
+    readable as text), MissingInputError, StorageError.
+    """
+    kind = tokenizer.kind if tokenizer else config.tokenizer
+    counter = None if tokenizer else _counter(config)
+    sources, valid, test = _open_all(paths, valid_file, test_file)
+    read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
+    surveys = [_survey(read(source)) for source in sources]
+    sequences, reason = _decide(sequences or config.sequences, surveys, [source.name for source in sources])
+    layout = _Layout(
+        sources,
+        [survey.characters for survey in surveys],
+        read,
+        words=kind == "word",
+        sequences=sequences,
+        shares=(0 if valid else config.valid_fraction, 0 if test else config.test_fraction),
+        seed=config.split_seed,
+    )
+    tokenizer = tokenizer or _vocabulary(layout, counter)
+    parts = _encode_all(layout, tokenizer, valid, test)
+    return Corpus(tokenizer, sequences, reason, parts[TRAIN], parts[VALID], parts[TEST], tuple(paths))
+
+
+def _open_all(
+    paths: Sequence[str], valid_file: str | None, test_file: str | None
+) -> tuple[list[Source], Source | None, Source | None]:
+    if [*paths, valid_file, test_file].count("-") > 1:
+        raise UsageError("standard input (-) can be read only once: name files for the others")
+    valid, test = (None if path is None else open_source(path) for path in (valid_file, test_file))
+    return [open_source(path) for path in paths], valid, test
+
+
+# --- what a sequence is -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Survey:
+    lines: int
+    blank: int
+    characters: int
+
+
+def _survey(texts: Iterable[str]) -> _Survey:
+    newlines = characters = 0
+    ended = True
+
+    def counted() -> Iterator[str]:
+        nonlocal newlines, characters, ended
+        for text in texts:
+            newlines += text.count("\n")
+            characters += len(text)
+            ended = text.endswith("\n") if text else ended
+            yield text
+
+    nonblank = sum(text.count("\n") for text in nonblank_lines(counted()))
+    lines = newlines + (not ended)
+    return _Survey(lines, lines - nonblank, characters)
+
+
+def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tuple[str, str]:
+    """Return what is a sequence, "line" or "document", and a sentence that says why."""
+    lines = sum(survey.lines for survey in surveys)
+    blank = sum(survey.blank for survey in surveys)
+    if blank == lines:
+        found = "nothing but white space" if lines else "nothing: it is empty"
+        raise DataError(f"{', '.join(names)}: the corpus holds {found}")
+    if wanted != "auto":
+        return wanted, f"sequences: {wanted}, as set"
+    if lines == 1:
+        return "document", "sequences: document, because the corpus is a single line"
+    count = f"{blank:,} of {lines:,} lines {'is' if blank == 1 else 'are'} blank"
+    if 100 * blank >= lines:
+        return "document", f"sequences: document, because {count}"
+    return "line", f"sequences: line, because {f'only {count}' if blank else f'none of {lines:,} lines is blank'}"
+
+
+# --- which part a piece of text belongs to ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Files and how their text falls into parts."""
+
+    sources: Sequence[Source]
+    characters: Sequence[int]  # in each file
+    read: Callable[[Source], Iterator[str]]
+    words: bool
+    sequences: str
+    shares: tuple[float, float]  # of the text, for validation and for test
+    seed: int
+
+    def documents(self) -> Iterator[Iterator[tuple[int, str]]]:
+        """Yield the (part, text) pieces of each document in turn, or those of all lines."""
+        if self.sequences == "line":
+            lines = itertools.chain.from_iterable(nonblank_lines(self.read(source)) for source in self.sources)
+            yield _split_lines(whole_words(lines) if self.words else lines, self.shares, self.seed)
+            return
+        for source, characters in zip(self.sources, self.characters, strict=True):
+            texts, cuts = self.read(source), _cuts(characters, self.shares)
+            yield _split_document(whole_words(texts) if self.words else texts, cuts, self.words)
+
+
+def _split_lines(texts: Iterable[str], shares: tuple[float, float], seed: int) -> Iterator[tuple[int, str]]:
+    number = 0
+    for text in texts:
+        lines = text.split("\n")  # the last is unfinished or empty
+        parts = line_parts(np.arange(number, number + len(lines), dtype=np.uint64), shares, seed)
+        for part in np.unique(parts).tolist():
+            chosen = list(itertools.compress(lines, (parts == part).tolist()))
+            yield part, "\n".join(chosen if parts[-1] == part else [*chosen, ""])
+        number += len(lines) - 1
+
+
+def line_parts(numbers: NDArray[np.uint64], shares: tuple[float, float], seed: int) -> NDArray[np.int8]:
+    """Return the part [n] of lines by their numbers [n] alone: a hash of each, as a uniform number in [0, 1).
+
+    The hash is SplitMix64 (Steele, Lea and Flood 2014) as a function of the counter.
+    """
+    stream = _mix(np.array([seed % (1 << 64)], np.uint64))
+    uniform = (_mix(stream + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53
+    valid, test = shares
+    return (uniform < valid + test).astype(np.int8) + (uniform < test)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _cuts(characters: int, shares: tuple[float, float]) -> tuple[int, int]:
+    """Return where training and where validation end, exact in the decimal fractions as they were given."""
+    valid, test = (Fraction(str(share)) for share in shares)
+    return int(characters * (1 - valid - test)), int(characters * (1 - test))
+
+
+def _split_document(texts: Iterable[str], cuts: tuple[int, int], words: bool) -> Iterator[tuple[int, str]]:
+    part, position = TRAIN, 0
+    for text in texts:
+        start = 0
+        while part < TEST and (cut := _find_cut(text, max(cuts[part] - position, 0), words)) is not None:
+            yield part, text[start:cut]
+            start, part = cut, part + 1
+        yield part, text[start:]
+        position += len(text)
+
+
+def _find_cut(text: str, cut: int, words: bool) -> int | None:
+    """Return where to cut at or after `cut`, for words after a newline or before white space; None: not here."""
+    if not words:
+        return cut if cut <= len(text) else None
+    found = _WORD_BREAK.search(text, cut)
+    return found.end() if found else None
+
+
+# --- the vocabulary of the training part ------------------------------------------------------------------------
+
+
+class CharCounter:
+    """Counts the characters of a text given in pieces."""
+
+    def __init__(self, config: TextConfig) -> None:
+        self._config = config
+        self._counts = np.zeros(0x110000, np.int64)
+
+    def add(self, text: str) -> None:
+        counts = np.bincount(code_points(text, self._config.lowercase))
+        self._counts[: len(counts)] += counts
+
+    def tokenizer(self, newline: bool) -> CharTokenizer:
+        """Return the tokenizer of what was counted, the newline too or not (DataError, UsageError)."""
+        points = np.flatnonzero(self._counts)
+        counts = dict(zip(map(chr, points), self._counts[points].tolist(), strict=True))
+        tokens = _select(counts, newline, self._config.vocab_size, self._config.min_count or 1)
+        return CharTokenizer(tokens, self._config.lowercase)
+
+
+class WordCounter:
+    """Counts the words of a text given in pieces that end between words."""
+
+    def __init__(self, config: TextConfig) -> None:
+        self._config = config
+        self._regex = word_regex(config.word_pattern, config.punctuation)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, text: str) -> None:
+        self._counts.update(find_words(self._regex, text, self._config.lowercase))
+
+    def tokenizer(self, newline: bool) -> WordTokenizer:
+        """Return the tokenizer of what was counted, the newline too or not (DataError, UsageError)."""
+        config = self._config
+        del self._counts[SPECIALS[UNK]]
+        vocab_size, min_count = config.vocab_size or WORD_VOCAB_SIZE, config.min_count or WORD_MIN_COUNT
+        tokens = _select(self._counts, newline, vocab_size, min_count)
+        return WordTokenizer(tokens, config.lowercase, config.punctuation, config.word_pattern)
+
+
+def _select(counts: Mapping[str, int], newline: bool, vocab_size: int | None, min_count: int) -> list[str]:
+    """Return the tokens to keep in the order of their ids; `vocab_size` counts the specials."""
+    tokens = [(-count, token) for token, count in counts.items() if newline or token != "\n"]
+    if not tokens:
+        raise DataError(_NOTHING_TO_TRAIN_ON)
+    frequent = [(rank, token) for rank, token in tokens if -rank >= min_count]
+    if not frequent:
+        raise UsageError(f"min-count {min_count} leaves no token, as none is that frequent: give a lower one")
+    return [token for _, token in sorted(frequent)[: vocab_size and vocab_size - len(SPECIALS)]]
+
+
+def _counter(config: TextConfig) -> CharCounter | WordCounter | None:
+    if config.tokenizer == "byte":
+        return None
+    return CharCounter(config) if config.tokenizer == "char" else WordCounter(config)
+
+
+def _vocabulary(layout: _Layout, counter: CharCounter | WordCounter | None) -> Tokenizer:
+    if counter is None:
+        return ByteTokenizer()
+    for part, text in itertools.chain.from_iterable(layout.documents()):
+        if part == TRAIN:
+            counter.add(text)
+    return counter.tokenizer(newline=layout.sequences == "document")
+
+
+# --- ids on disk ------------------------------------------------------------------------------------------------
+
+
+def _encode_all(layout: _Layout, tokenizer: Tokenizer, valid: Source | None, test: Source | None) -> list[Part]:
+    """Return the training, the validation and the test part."""
+    writers = [_PartWriter(tokenizer.size) for _ in (TRAIN, VALID, TEST)]
+    _encode(layout, tokenizer, writers)
+    for writer, source in zip(writers[VALID:], (valid, test), strict=True):
+        if source:
+            whole = dataclasses.replace(layout, sources=[source], characters=[sys.maxsize], shares=(0, 0))
+            _encode(whole, tokenizer, [writer])
+            if not len(writer.part()):
+                raise DataError(f"{source.name}: holds no token")
+    parts = [writer.part() for writer in writers]
+    if not len(parts[TRAIN]):
+        raise DataError(_NOTHING_TO_TRAIN_ON)
+    return parts
+
+
+def _encode(layout: _Layout, tokenizer: Tokenizer, writers: Sequence[_PartWriter]) -> None:
+    lines = layout.sequences == "line"
+    encode = tokenizer.encode_lines if lines else tokenizer.encode
+    for document in layout.documents():
+        for part, text in document:
+            characters = len(text) - (text.count("\n") if lines else 0)
+            writers[part].append(encode(text.encode("latin-1") if tokenizer.kind == "byte" else text), characters)
+        for writer in writers:
+            writer.end_sequence()

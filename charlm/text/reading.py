@@ -1,0 +1,202 @@
+"""From a corpus file to text, a block at a time, so that memory does not grow with the corpus.
+
+file -> `Source.blocks` bytes -> `text_blocks` characters -> `nonblank_lines`, `whole_words` -> a tokenizer
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import itertools
+import os
+import re
+import stat
+import sys
+import tempfile
+import weakref
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from charlm.errors import DataError, MissingInputError, StorageError, UsageError
+
+BLOCK = 1 << 20  # bytes read at a time
+LONGEST_WORD = 1 << 20  # characters without white space after which `whole_words` cuts all the same
+_WAY_OUT = "name its encoding with --encoding, or take bytes as they are with --tokenizer byte"
+_BLANK_LINES = re.compile(r"\n\s*\n")  # with the end of the line before them
+_UP_TO_LAST_SPACE = re.compile(r".*(?=\s)", re.DOTALL)
+
+
+class Scratch:
+    """An unlinked temporary file: it is gone with this object or with the process, however that ends."""
+
+    def __init__(self) -> None:
+        with _storing():
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes (StorageError)."""
+        rest = memoryview(data).cast("B")
+        with _storing():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Read exactly `count` bytes from byte `offset` on (StorageError)."""
+        with _storing():
+            data = os.pread(self._file.fileno(), count, offset)
+            if len(data) != count:
+                raise OSError(f"{len(data)} bytes came back instead of {count}")
+        return data
+
+    def open(self) -> IO[bytes]:
+        """Open the whole for reading from its beginning."""
+        self._file.seek(0)
+        return open(os.dup(self._file.fileno()), "rb")
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or error
+        raise StorageError(f"temporary file failed: {cause}; free some space, or set TMPDIR") from error
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus file that can be read again and again; `name` is what messages call it."""
+
+    name: str
+    spooled: Scratch | None = None
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        """Yield its bytes, at most `size` at a time, a `.gz` unpacked (MissingInputError, DataError, StorageError)."""
+        with self.spooled.open() if self.spooled else _open(self.name) as file:
+            if self.name.lower().endswith(".gz"):
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    yield from _blocks(unpacked, self.name, size)
+            else:
+                yield from _blocks(file, self.name, size)
+
+
+def open_source(path: str) -> Source:
+    """Check that a file can be read; spool standard input (`-`) or a pipe, which can be read only once.
+
+    Raises MissingInputError, StorageError.
+    """
+    if path == "-":
+        if sys.stdin is None:
+            raise MissingInputError("standard input is closed: name a file")
+        return Source("standard input", _spool(sys.stdin.buffer, "standard input"))
+    with _open(path) as file:
+        regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return Source(path, None if regular else _spool(file, path))
+
+
+def _open(path: str) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _spool(file: IO[bytes], name: str) -> Scratch:
+    scratch = Scratch()
+    for block in _blocks(file, name, BLOCK):
+        scratch.write(block)
+    return scratch
+
+
+def _blocks(file: IO[bytes] | gzip.GzipFile, name: str, size: int) -> Iterator[bytes]:
+    try:
+        while block := file.read(size):
+            yield block
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{name}: damaged or cut-off gzip file ({error}); unpack it to see what is left") from error
+    except OSError as error:
+        raise StorageError(f"{name}: reading failed: {error.strerror}") from error
+
+
+def text_blocks(source: Source, encoding: str | None, size: int = BLOCK) -> Iterator[str]:
+    """Yield the text of a file, with its BOM dropped and CRLF made LF; a lone CR stays.
+
+    Encoding None takes bytes as they are: each becomes the code point of its value (Latin-1), so that all
+    that comes after handles one kind of text. Raises UsageError for an unknown encoding, DataError with the
+    offset of a byte that does not belong.
+    """
+    if encoding is None:
+        return (block.decode("latin-1") for block in source.blocks(size))
+    return _unix_newlines(_decoded(source, encoding, size))
+
+
+def _decoded(source: Source, encoding: str, size: int) -> Iterator[str]:
+    decoder = _decoder(encoding)
+    seen = 0
+    for block in itertools.chain(source.blocks(size), [b""]):  # the empty block says that the file is over
+        seen += len(block)
+        try:
+            yield decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            offset = seen - len(error.object) + error.start  # `object` is what the decoder had held back + block
+            problem = f"byte 0x{error.object[error.start]:02x} at offset {offset} is not valid {encoding}"
+            raise DataError(f"{source.name}: {problem} ({error.reason}); {_WAY_OUT}") from error
+        except UnicodeError as error:
+            raise DataError(f"{source.name}: not valid {encoding} ({error}); {_WAY_OUT}") from error
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    try:
+        "a".encode(encoding)  # refuses what codecs.lookup lets pass: codecs from bytes to bytes, such as hex
+        return codecs.getincrementaldecoder(encoding)()
+    except (LookupError, ValueError):
+        raise UsageError(f"unknown encoding {encoding!r}: try utf-8, utf-16, latin-1 or cp1252") from None
+
+
+def _unix_newlines(texts: Iterable[str]) -> Iterator[str]:
+    held = ""  # a CR at the end of a block, whose LF may come with the next
+    first = True
+    for text in texts:
+        if not text:
+            continue
+        text = held + (text.removeprefix("\ufeff") if first else text)
+        first = False
+        held = "\r" if text.endswith("\r") else ""
+        yield text.removesuffix("\r").replace("\r\n", "\n")
+    yield held
+
+
+def nonblank_lines(texts: Iterable[str]) -> Iterator[str]:
+    """Drop the lines that hold only white space and end every other one with a newline, the last too.
+
+    Lines end at LF only. What is yielded may end inside a line.
+    """
+    begun = False  # inside a line that has shown something other than white space
+    held = ""  # white space that may turn out to be a blank line
+    for text in texts:
+        text = _BLANK_LINES.sub("\n", held + text) if begun else _BLANK_LINES.sub("\n", f"\n{held}{text}")[1:]
+        last = text[text.rfind("\n") + 1 :]
+        begun = bool(last.strip()) or (begun and last == text)
+        held = "" if begun else last
+        yield text.removesuffix(held)
+    if begun:
+        yield "\n"
+
+
+def whole_words(texts: Iterable[str]) -> Iterator[str]:
+    """Cut a stream of text anew at line ends, or before white space where a line is longer than a block."""
+    tail = ""
+    for text in texts:
+        text = tail + text
+        cut = text.rfind("\n") + 1
+        if not cut and (spaced := _UP_TO_LAST_SPACE.match(text)):
+            cut = spaced.end()
+        if len(text) - cut > LONGEST_WORD:
+            cut = len(text)
+        yield text[:cut]
+        tail = text[cut:]
+    yield tail
