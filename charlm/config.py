@@ -23,7 +23,9 @@ CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
-ENGINES = ("numpy", "torch")
+ENGINES = ("numpy",)
+
+NO_TOKEN = -1  # the input id that stands for the zero vector: batches hold it, the token input reads it
 
 
 class _Settings:

@@ -1,0 +1,108 @@
+"""The gated recurrent unit (Cho et al. 2014), in the form of cuDNN and PyTorch: reset after the product.
+
+    r = sigmoid(z_r + W_hr h + b_hr)        u = sigmoid(z_u + W_hu h + b_hu)
+    n = tanh(z_n + r * a)                   a = W_hn h + b_hn
+    h' = (1 - u) * n + u * h = n + u * (h - n)
+
+z is the input product W_ih x + b_ih, its rows in the order r, u (PyTorch's z), n. Backward, for dh' given:
+
+    du = dh' * (h - n)                      dn = dh' * (1 - u) * (1 - n^2)
+    dz_r = dn * a * r (1 - r)               dz_u = du * u (1 - u)            dz_n = dn
+    dh = dh' * u + [dz_r, dz_u, dn * r] W_hh
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charlm.nn.layers import Tape
+from charlm.nn.params import Array, Params, State, Workspace
+from charlm.nn.recurrence import (
+    Steps,
+    add_recurrent_gradients,
+    recurrent_weight,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
+
+
+class GRU:
+    """One gated recurrent layer; its parameters end in `_l{index}`."""
+
+    GATES = 3
+    STATES = 1
+
+    def __init__(self, index: int) -> None:
+        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
+        self._space = Workspace()
+        self._tape: Tape[tuple[Array, Array, Array, Steps]] = Tape()
+
+    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+        """Run z [T, B, 3H] from state (h,) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
+        size, (steps_count, batch, width) = z.shape[2] // 3, z.shape
+        steps, weight = Steps(reset, steps_count), recurrent_weight(params[self.weight], steps_count)
+        h = self._space("h", (steps_count + 1, batch, size), z.dtype)
+        a = self._space("a", (steps_count, batch, size), z.dtype)
+        product = self._space("product", (batch, width), z.dtype)
+        h[0] = state[0]
+        with np.errstate(over="ignore"):
+            for t in range(steps_count):
+                before = steps.enter(t, h[t])
+                np.matmul(before, weight, out=product)
+                product += params[self.bias]
+                a[t] = product[:, 2 * size :]
+                _gates(z[t], product, size)
+                np.subtract(before, z[t, :, 2 * size :], out=h[t + 1])
+                h[t + 1] *= z[t, :, size : 2 * size]
+                h[t + 1] += z[t, :, 2 * size :]
+        self._tape.put((z, h, a, steps))
+        return h[1:], (h[-1].copy(),)
+
+    def backward(
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
+    ) -> tuple[Array, State]:
+        """Add the gradients of W_hh and b_hh; return dz [T, B, 3H] and the gradient of the first state."""
+        gates, h, a, steps = self._tape.take()
+        weight, size = params[self.weight], dy.shape[2]
+        before = steps.entered(h[:-1])  # [T, B, H]
+        da = self._space("da", gates.shape, dy.dtype)  # gradient of W_hh h + b_hh
+        dz_n = self._space("dz_n", dy.shape, dy.dtype)
+        scratch = self._space("scratch", dy.shape[1:], dy.dtype)
+        dh = np.zeros_like(dy[0]) if dstate is None else dstate[0].copy()  # [B, H]
+        for t in reversed(range(len(dy))):
+            dh += dy[t]
+            _step_back(gates[t], before[t], a[t], dh, da[t], dz_n[t], scratch)
+            dh *= gates[t, :, size : 2 * size]
+            dh += np.matmul(da[t], weight, out=scratch)
+            steps.leave(t, dh)
+        add_recurrent_gradients(grads[self.weight], grads[self.bias], da, before)
+        da[:, :, 2 * size :] = dz_n  # from here on it is the gradient of the input product
+        return da, (dh,)
+
+
+def _gates(z: Array, product: Array, size: int) -> None:
+    """Turn z [B, 3H] into the values of r, u and n, in place; `product` [B, 3H] is W_hh h + b_hh."""
+    r, n = z[:, :size], z[:, 2 * size :]
+    ru = z[:, : 2 * size]
+    ru += product[:, : 2 * size]
+    sigmoid(ru)
+    n += np.multiply(r, product[:, 2 * size :], out=product[:, 2 * size :])
+    np.tanh(n, out=n)
+
+
+def _step_back(gates: Array, before: Array, a: Array, dh: Array, da: Array, dn: Array, scratch: Array) -> None:
+    """Write the gradients of one step's arguments into da [B, 3H] (hidden side) and dn [B, H] (dz_n)."""
+    size = a.shape[1]
+    r, u, n = gates[:, :size], gates[:, size : 2 * size], gates[:, 2 * size :]
+    da_r, da_u, da_n = da[:, :size], da[:, size : 2 * size], da[:, 2 * size :]
+    np.subtract(1, u, out=dn)
+    dn *= dh
+    dn *= tanh_slope(n, out=scratch)
+    np.subtract(before, n, out=scratch)
+    scratch *= dh
+    np.multiply(sigmoid_slope(u, out=da_u), scratch, out=da_u)
+    sigmoid_slope(r, out=da_r)
+    da_r *= dn
+    da_r *= a
+    np.multiply(dn, r, out=da_n)

@@ -1,0 +1,72 @@
+"""The output: logits W y + b over the vocabulary, softmax and cross-entropy, in chunks of rows.
+
+    nats = -sum_i w_i log p_i       p = softmax(logits)       dlogits_i = w_i (p - onehot(target_i)) * scale
+
+Working in chunks keeps a word model's T·B·V logits from ever existing at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from charlm.nn.params import Array, Params, Workspace
+
+_CHUNK_FLOATS = 2**18  # about what a second-level cache holds
+_MIN_ROWS = 128  # fewer rows make the matrix product inefficient
+
+
+class SoftmaxHead:
+    """Linear map to V logits and the cross-entropy of the targets; tied weights are the embedding's."""
+
+    def __init__(self, weight: str = "head.weight", bias: str = "head.bias") -> None:
+        self.weight, self.bias = weight, bias
+        self._space = Workspace()
+
+    def logits(self, params: Params, y: Array) -> Array:
+        """Map y [N, H] to logits [N, V]."""
+        out = self._space("logits", (len(y), len(params[self.bias])), y.dtype)
+        np.matmul(y, params[self.weight].T, out=out)
+        out += params[self.bias]
+        return out
+
+    def log_probs(self, params: Params, y: Array, targets: Array) -> Array:
+        """Return the natural logarithm of p(target) for y [N, H], targets [N]: float64 [N]."""
+        result = np.empty(len(y))
+        for rows in self._chunks(len(y), len(params[self.bias])):
+            logits = self.logits(params, y[rows])
+            result[rows], _ = _softmax(logits, targets[rows])
+        return result
+
+    def backward(
+        self, params: Params, grads: Params, y: Array, targets: Array, weight: Array, scale: float
+    ) -> tuple[float, Array]:
+        """Add the gradients of scale * nats for y [N, H]; return nats = -sum(weight * log p) and dy [N, H]."""
+        nats = 0.0
+        dy = self._space("dy", y.shape, y.dtype)
+        for rows in self._chunks(len(y), len(params[self.bias])):
+            logits = self.logits(params, y[rows])
+            logp, total = _softmax(logits, targets[rows])
+            nats -= float(logp @ weight[rows])
+            factor = (weight[rows] * scale).astype(y.dtype)  # [n]
+            logits *= (factor / total)[:, None]
+            logits[np.arange(len(logits)), targets[rows]] -= factor
+            grads[self.weight][...] += logits.T @ y[rows]
+            grads[self.bias][...] += logits.sum(axis=0)
+            np.matmul(logits, params[self.weight], out=dy[rows])
+        return nats, dy
+
+    @staticmethod
+    def _chunks(rows: int, vocabulary: int) -> Iterator[slice]:
+        size = max(_MIN_ROWS, _CHUNK_FLOATS // vocabulary)
+        return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+
+def _softmax(logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Turn logits [N, V] into exp(logits - max) in place; return log p(target) as float64 and the row sums."""
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(logits)), targets].astype(np.float64)
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=1)
+    return chosen - np.log(total, dtype=np.float64), total

@@ -1,0 +1,154 @@
+"""The layers without a time loop: the token input, the linear map between recurrent layers, dropout.
+
+A layer's output is valid until its next forward. `backward` adds to `grads` and uses up what `forward`
+saved, so a second one raises RuntimeError.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from charlm.config import NO_TOKEN
+from charlm.nn.params import Array, Params, Workspace
+
+# Below this many distinct rows a product with a one-hot matrix beats sorting (measured: break-even near 160).
+_DENSE_SCATTER_ROWS = 160
+
+Saved = TypeVar("Saved")
+
+
+class Tape(Generic[Saved]):
+    """Holds what one forward pass saves for the one backward pass that may follow."""
+
+    def __init__(self) -> None:
+        self._saved: Saved | None = None
+
+    def put(self, saved: Saved) -> None:
+        self._saved = saved
+
+    def take(self) -> Saved:
+        saved, self._saved = self._saved, None
+        if saved is None:
+            raise RuntimeError("backward without a forward before it")
+        return saved
+
+
+class Linear:
+    """z = x W^T + b, the input product of every recurrent layer but the first."""
+
+    def __init__(self, weight: str, bias: str) -> None:
+        self.weight, self.bias = weight, bias
+        self._space = Workspace()
+        self._tape: Tape[Array] = Tape()
+
+    def forward(self, params: Params, x: Array) -> Array:
+        """Map x [T, B, D] to z [T, B, G·H]."""
+        weight = params[self.weight]  # [GH, D]
+        z = self._space("z", (*x.shape[:-1], len(weight)), x.dtype)
+        np.matmul(_rows(x), weight.T, out=_rows(z))
+        z += params[self.bias]
+        self._tape.put(x)
+        return z
+
+    def backward(self, params: Params, grads: Params, dz: Array) -> Array:
+        """Add the gradients of W and b; return dx [T, B, D]."""
+        x, weight = self._tape.take(), params[self.weight]
+        grads[self.weight][...] += _rows(dz).T @ _rows(x)
+        grads[self.bias][...] += _rows(dz).sum(axis=0)
+        dx = self._space("dx", x.shape, x.dtype)
+        np.matmul(_rows(dz), weight, out=_rows(dx))
+        return dx
+
+
+class TokenInput:
+    """Token ids straight to the input product of the first recurrent layer: z = E[ids] W^T + b.
+
+    The product is made once for each *distinct* token of the chunk and then gathered, which is exact, since
+    equal tokens have equal products, and saves most of the multiplications. NO_TOKEN has a zero row of E.
+    Without an embedding (`--embedding 0`) the input is one-hot and E the identity. In training each distinct
+    token of a chunk draws one dropout mask on its embedding.
+    """
+
+    def __init__(self, weight: str, bias: str, embedding: str | None, dropout: float) -> None:
+        self.weight, self.bias, self.embedding = weight, bias, embedding
+        self._dropout = Dropout(dropout if embedding else 0.0)
+        self._space = Workspace()
+        self._tape: Tape[tuple[Array, Array, Array | None]] = Tape()
+
+    def forward(self, params: Params, ids: Array, rng: np.random.Generator | None = None) -> Array:
+        """Map ids [T, B] to z [T, B, G·H]; `rng` switches dropout on."""
+        tokens, row_of = np.unique(ids, return_inverse=True)  # [R], [T, B]
+        row_of = row_of.reshape(-1)
+        weight = params[self.weight]  # [GH, D], or [GH, V] for one-hot input
+        if self.embedding is None:
+            x, table = None, weight.T[tokens]  # [R, GH]
+            table[tokens == NO_TOKEN] = 0
+        else:
+            rows = params[self.embedding][tokens]  # [R, D]
+            rows[tokens == NO_TOKEN] = 0
+            x = self._dropout.forward(rows, rng)
+            table = x @ weight.T
+        table += params[self.bias]
+        z = self._space("z", (*ids.shape, len(weight)), table.dtype)
+        np.take(table, row_of, axis=0, out=_rows(z), mode="clip")  # "clip" only spares NumPy a buffer
+        self._tape.put((tokens, row_of, x))
+        return z
+
+    def backward(self, params: Params, grads: Params, dz: Array) -> None:
+        """Add the gradients of W, b and E."""
+        tokens, row_of, x = self._tape.take()
+        dtable = sum_by_row(_rows(dz), row_of, len(tokens))  # [R, GH]
+        grads[self.bias][...] += dtable.sum(axis=0)
+        real = tokens != NO_TOKEN
+        if self.embedding is None or x is None:
+            grads[self.weight].T[tokens[real]] += dtable[real]
+            return
+        grads[self.weight][...] += dtable.T @ x
+        dx = self._dropout.backward(dtable @ params[self.weight])
+        grads[self.embedding][tokens[real]] += dx[real]
+
+
+class Dropout:
+    """Zeroes each element with probability p and scales the rest by 1/(1-p) (Srivastava et al. 2014)."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+        self._space = Workspace()
+        self._tape: Tape[tuple[Array | None]] = Tape()
+
+    def forward(self, x: Array, rng: np.random.Generator | None) -> Array:
+        """Drop from x of any shape; with no `rng`, or p = 0, return x itself."""
+        if rng is None or self.p == 0:
+            self._tape.put((None,))
+            return x
+        mask = self._space("mask", x.shape, x.dtype)
+        rng.random(out=mask, dtype=x.dtype.type)
+        np.greater_equal(mask, self.p, out=mask)
+        mask *= 1 / (1 - self.p)
+        self._tape.put((mask,))
+        return np.multiply(x, mask, out=self._space("y", x.shape, x.dtype))
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx; in place on dy."""
+        (mask,) = self._tape.take()
+        if mask is not None:
+            dy *= mask
+        return dy
+
+
+def sum_by_row(values: Array, row_of: Array, rows: int) -> Array:
+    """Sum the rows of `values` [N, D] that share a row number; every number below `rows` must occur."""
+    if rows <= _DENSE_SCATTER_ROWS:
+        one_hot = np.zeros((rows, len(values)), values.dtype)
+        one_hot[row_of, np.arange(len(values))] = 1
+        return one_hot @ values
+    order = np.argsort(row_of, kind="stable")
+    starts = np.searchsorted(row_of[order], np.arange(rows))
+    return np.add.reduceat(values[order], starts, axis=0)
+
+
+def _rows(x: Array) -> Array:
+    """View [T, B, D] as [T·B, D]."""
+    return x.reshape(-1, x.shape[-1])

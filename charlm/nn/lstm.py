@@ -1,0 +1,115 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000).
+
+    i, f, o = sigmoid(.)   g = tanh(.)      of the four row blocks i, f, g, o of  z + W_hh h + b_hh
+    c' = f * c + i * g                      h' = o * tanh(c')
+
+z is the input product W_ih x + b_ih. tanh(x) = 2 sigmoid(2x) - 1, so that one exp serves all four gates.
+Backward, for dh' and dc' given:
+
+    dc' += dh' * o * (1 - tanh(c')^2)       do = dh' * tanh(c')
+    di = dc' * g      df = dc' * c          dg = dc' * i             each times its gate's slope gives dz
+    dc = dc' * f                            dh = dz W_hh
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charlm.nn.layers import Tape
+from charlm.nn.params import Array, Params, State, Workspace
+from charlm.nn.recurrence import (
+    Steps,
+    add_recurrent_gradients,
+    recurrent_weight,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
+
+
+class LSTM:
+    """One long short-term memory layer; its parameters end in `_l{index}`."""
+
+    GATES = 4
+    STATES = 2
+
+    def __init__(self, index: int) -> None:
+        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
+        self._space = Workspace()
+        self._tape: Tape[tuple[Array, Array, Array, Array, Steps]] = Tape()
+
+    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+        """Run z [T, B, 4H] from state (h, c) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
+        size, (length, batch, width) = z.shape[2] // 4, z.shape
+        steps, weight = Steps(reset, length), recurrent_weight(params[self.weight], length)
+        h = self._space("h", (length + 1, batch, size), z.dtype)
+        c = self._space("c", (length + 1, batch, size), z.dtype)
+        tanh_c = self._space("tanh_c", (length, batch, size), z.dtype)
+        product = self._space("product", (batch, width), z.dtype)
+        h[0], c[0] = state
+        with np.errstate(over="ignore"):
+            for t in range(length):
+                np.matmul(steps.enter(t, h[t]), weight, out=product)
+                product += params[self.bias]
+                z[t] += product
+                i, f, g, o = _gates(z[t])
+                np.multiply(f, steps.enter(t, c[t]), out=c[t + 1])
+                c[t + 1] += np.multiply(i, g, out=tanh_c[t])
+                np.tanh(c[t + 1], out=tanh_c[t])
+                np.multiply(o, tanh_c[t], out=h[t + 1])
+        self._tape.put((z, h, c, tanh_c, steps))
+        return h[1:], (h[-1].copy(), c[-1].copy())
+
+    def backward(
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
+    ) -> tuple[Array, State]:
+        """Add the gradients of W_hh and b_hh; return dz [T, B, 4H] and the gradients of the first state."""
+        gates, h, c, tanh_c, steps = self._tape.take()
+        weight = params[self.weight]
+        dz = self._space("dz", gates.shape, dy.dtype)
+        scratch = self._space("scratch", dy.shape[1:], dy.dtype)
+        dh, dc = (np.zeros_like(dy[0]), np.zeros_like(dy[0])) if dstate is None else (d.copy() for d in dstate)
+        for t in reversed(range(len(dy))):
+            dh += dy[t]
+            _step_back(gates[t], steps.enter(t, c[t]), tanh_c[t], dh, dc, dz[t], scratch)
+            np.matmul(dz[t], weight, out=dh)
+            steps.leave(t, dh)
+            steps.leave(t, dc)
+        add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
+        return dz, (dh, dc)
+
+
+def _blocks(x: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the four gates' views of x [B, 4H]."""
+    size = x.shape[1] // 4
+    return x[:, :size], x[:, size : 2 * size], x[:, 2 * size : 3 * size], x[:, 3 * size :]
+
+
+def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
+    """Turn the arguments z [B, 4H] into the values of i, f, g, o, in place, and return them."""
+    i, f, g, o = _blocks(z)
+    g *= 2
+    sigmoid(z)
+    g *= 2
+    g -= 1
+    return i, f, g, o
+
+
+def _step_back(gates: Array, c: Array, tanh_c: Array, dh: Array, dc: Array, dz: Array, scratch: Array) -> None:
+    """Write one step's dz [B, 4H], and in place turn dc from the gradient of c' into that of c."""
+    i, f, g, o = _blocks(gates)
+    di, df, dg, do = _blocks(dz)
+    tanh_slope(tanh_c, out=scratch)
+    scratch *= o
+    scratch *= dh
+    dc += scratch
+    sigmoid_slope(gates, out=dz)
+    tanh_slope(g, out=dg)
+    do *= dh
+    do *= tanh_c
+    df *= dc
+    df *= c
+    dc_i = np.multiply(dc, i, out=scratch)
+    dg *= dc_i
+    di *= np.multiply(dc, g, out=scratch)
+    dc *= f

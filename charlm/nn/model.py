@@ -1,0 +1,84 @@
+"""The language model: a stack of recurrent layers under a softmax over the next token."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charlm.config import ModelConfig
+from charlm.nn.head import SoftmaxHead
+from charlm.nn.params import Array, Params, Shape, State
+from charlm.nn.stack import Stack, gate_count, stack_shapes
+
+
+class LanguageModel:
+    """p(token_t | tokens before it), for T steps of B columns at a time. Holds buffers, but no parameters.
+
+    An instance serves one thread; parameters may be shared among several.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self._stack = Stack(config)
+        self._head = SoftmaxHead("embed.weight" if config.tie else "head.weight")
+
+    def backward(
+        self,
+        params: Params,
+        grads: Params,
+        inputs: Array,
+        targets: Array,
+        weight: Array,
+        reset: Array | None,
+        state: State,
+        scale: float,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[float, State]:
+        """Add the gradients of scale * nats over one chunk; return nats = -sum(weight * log p) and the state after.
+
+        `inputs` (NO_TOKEN for the zero vector), `targets`, `weight` and `reset` are [T, B]; gradients stop at the
+        chunk's start; `rng` switches dropout on.
+        """
+        y, state = self._stack.forward(params, inputs, state, reset, rng)
+        rows = y.reshape(-1, y.shape[2])
+        nats, dy = self._head.backward(params, grads, rows, targets.reshape(-1), weight.reshape(-1), scale)
+        self._stack.backward(params, grads, dy.reshape(y.shape))
+        return nats, state
+
+    def log_probs(
+        self, params: Params, inputs: Array, targets: Array, reset: Array | None, state: State
+    ) -> tuple[Array, State]:
+        """Return log p(target) in nats, float64 [T, B], and the state after."""
+        y, state = self._stack.forward(params, inputs, state, reset)
+        logp = self._head.log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1))
+        return logp.reshape(targets.shape), state
+
+    def logits(self, params: Params, inputs: Array, state: State) -> tuple[Array, State]:
+        """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
+        y, state = self._stack.forward(params, inputs, state)
+        return self._head.logits(params, y[-1]).copy(), state
+
+
+def shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Return the names and shapes of all parameters, as in PyTorch's `state_dict`; tied weights stand once."""
+    result = stack_shapes(config)
+    if not config.tie:
+        result["head.weight"] = (config.vocab_size, config.hidden)
+    return result | {"head.bias": (config.vocab_size,)}
+
+
+def initialize(config: ModelConfig, rng: np.random.Generator) -> Params:
+    """Draw first weights: uniform in ±1/sqrt(H), as PyTorch's recurrent layers; biases 0, forget gates 1.
+
+    Embeddings are standard normal, but ±1/sqrt(H) too where they are also the output weights.
+    """
+    params = Params(shapes(config))
+    bound = config.hidden**-0.5
+    for name, value in params.items():
+        if name == "embed.weight" and not config.tie:
+            value[...] = rng.standard_normal(value.shape)
+        elif value.ndim == 2:
+            value[...] = rng.uniform(-bound, bound, value.shape)
+    if config.cell == "lstm":
+        for k in range(config.layers):
+            params[f"rnn.bias_ih_l{k}"].reshape(gate_count(config), -1)[1] = 1
+    return params

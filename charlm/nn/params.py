@@ -1,0 +1,62 @@
+"""Parameters as named views on one flat vector, and scratch arrays that are reused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+State: TypeAlias = tuple[Array, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
+
+
+class Params(Mapping[str, Array]):
+    """Named arrays that are views on one contiguous vector, `flat`.
+
+    Gradients and optimizer moments are twins of the parameters, so clipping, zeroing and stepping are one
+    operation on one vector.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape], dtype: DTypeLike = np.float32) -> None:
+        self.shapes = dict(shapes)
+        self.flat: Array = np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype)
+        self._views: dict[str, Array] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            stop = start + math.prod(shape)
+            self._views[name] = self.flat[start:stop].reshape(shape)
+            start = stop
+
+    def twin(self) -> Params:
+        """Zeros of the same names, shapes and type."""
+        return Params(self.shapes, self.flat.dtype)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+
+class Workspace:
+    """Scratch arrays by name: asked for again, the same memory comes back, grown where it must.
+
+    What an array held before is undefined, and it is valid until the name is asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Array] = {}
+
+    def __call__(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+        size = math.prod(shape)
+        memory = self._memory.get(name)
+        if memory is None or memory.size < size or memory.dtype != dtype:
+            memory = self._memory[name] = np.empty(size, dtype)
+        return memory[:size].reshape(shape)

@@ -1,0 +1,67 @@
+"""The plain recurrent layer (Elman 1990).
+
+    h_t = act(z_t + W_hh h_{t-1} + b_hh)        act = tanh, or max(0, .)
+
+z_t is the input product W_ih x_t + b_ih, made outside the time loop. Backward, with da the gradient of act's
+argument:
+
+    da_t = act'(h_t) * dh_t        dh_{t-1} = dy_{t-1} + da_t W_hh        act' = 1 - h^2, or [h > 0]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charlm.nn.layers import Tape
+from charlm.nn.params import Array, Params, State, Workspace
+from charlm.nn.recurrence import Steps, add_recurrent_gradients, recurrent_weight
+
+
+class RNN:
+    """One recurrent layer with the nonlinearity tanh or relu; its parameters end in `_l{index}`."""
+
+    GATES = 1
+    STATES = 1
+
+    def __init__(self, index: int, nonlinearity: str = "tanh") -> None:
+        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
+        self._tanh = nonlinearity == "tanh"
+        self._space = Workspace()
+        self._tape: Tape[tuple[Array, Steps]] = Tape()
+
+    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+        """Run z [T, B, H] from state (h,) of [B, H] to y [T, B, H]; where reset [T, B] is true, h starts at zero."""
+        steps, weight = Steps(reset, len(z)), recurrent_weight(params[self.weight], len(z))
+        h = self._space("h", (len(z) + 1, *z.shape[1:]), z.dtype)  # [T+1, B, H]
+        h[0] = state[0]
+        for t in range(len(z)):
+            a = np.matmul(steps.enter(t, h[t]), weight, out=h[t + 1])
+            a += params[self.bias]
+            a += z[t]
+            if self._tanh:
+                np.tanh(a, out=a)
+            else:
+                np.maximum(a, 0, out=a)
+        self._tape.put((h, steps))
+        return h[1:], (h[-1].copy(),)
+
+    def backward(
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
+    ) -> tuple[Array, State]:
+        """Add the gradients of W_hh and b_hh; return dz [T, B, H] and the gradient of the first state."""
+        h, steps = self._tape.take()
+        weight = params[self.weight]
+        dz = self._space("dz", dy.shape, dy.dtype)
+        dh = np.zeros_like(dy[0]) if dstate is None else dstate[0].copy()  # [B, H]
+        for t in reversed(range(len(dy))):
+            dh += dy[t]
+            if self._tanh:
+                np.multiply(h[t + 1], h[t + 1], out=dz[t])
+                np.subtract(1, dz[t], out=dz[t])
+            else:
+                np.greater(h[t + 1], 0, out=dz[t])
+            dz[t] *= dh
+            np.matmul(dz[t], weight, out=dh)
+            steps.leave(t, dh)
+        add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
+        return dz, (dh,)
