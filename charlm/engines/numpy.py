@@ -1,0 +1,168 @@
+"""The default engine: NumPy, with the batch's columns shared out over threads.
+
+Columns never meet except in the sum of their gradients, so each thread runs forward and backward on its share
+with buffers of its own, while BLAS keeps to one thread. The shares and the order of the sum depend on the
+number of threads alone, so a run with a fixed number repeats to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from charlm.config import ModelConfig, TrainConfig
+from charlm.engines import Array, Loss, Snapshot, total_loss
+from charlm.errors import DataError, DivergedError
+from charlm.nn.model import LanguageModel, initialize, shapes
+from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
+from charlm.nn.params import Params, State
+from charlm.nn.stack import zero_state
+from charlm.text.batches import Batch, Ids
+
+Result = TypeVar("Result")
+
+
+class _Worker:
+    """What one thread needs of its own: the model's buffers, a gradient, a random generator for dropout."""
+
+    def __init__(self, config: ModelConfig, seed: list[int]) -> None:
+        self.model = LanguageModel(config)
+        self.rng = np.random.default_rng(seed)
+        self._shapes = shapes(config)
+
+    @cached_property
+    def grads(self) -> Params:
+        return Params(self._shapes)
+
+
+class NumpyEngine:
+    """Implements `charlm.engines.Engine` on NumPy arrays; the state is a tuple of [layers, B, H]."""
+
+    def __init__(self, model: ModelConfig, threads: int = 1, train: TrainConfig | None = None) -> None:
+        """Draw first weights with the training settings' seed."""
+        self.config, self._train = model, train or TrainConfig()
+        seed = self._train.seed
+        self.params = initialize(model, np.random.default_rng([seed, 0]))
+        self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
+
+    @cached_property
+    def _optimizer(self) -> Optimizer:
+        return make_optimizer(self._train, self.params.flat.size)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(len(self._workers) - 1, "charlm")
+
+    @cached_property
+    def _blas(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    def zero_state(self, batch: int) -> State:
+        return zero_state(self.config, batch)
+
+    def select(self, state: State, columns: list[int]) -> State:
+        return tuple(part[:, columns] for part in state)
+
+    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
+        count = int(batch.weight.sum())
+
+        def backward(worker: _Worker, share: Batch, before: State) -> tuple[float, State]:
+            worker.grads.flat[:] = 0
+            return worker.model.backward(
+                self.params, worker.grads, share.inputs, share.ids, share.weight, share.reset, before,
+                1 / max(1, count), worker.rng if self.config.dropout else None,
+            )  # fmt: skip
+
+        results = self._share_out(backward, batch, state)
+        gradient = self._workers[0].grads
+        for worker in self._workers[1 : len(results)]:
+            gradient.flat += worker.grads.flat
+        loss = Loss(sum(nats for nats, _ in results), count)
+        norm = clip_by_norm(gradient.flat, self._train.clip)
+        if not math.isfinite(norm) or not math.isfinite(loss.nats):
+            raise DivergedError(self._divergence(gradient))
+        self._optimizer.step(self.params.flat, gradient.flat, lr)
+        return loss, norm, _join([after for _, after in results])
+
+    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+        logp, state = self.log_probs(batch, state)
+        return total_loss(logp, batch), state
+
+    def log_probs(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], State]:
+        def forward(worker: _Worker, share: Batch, before: State) -> tuple[Array, State]:
+            return worker.model.log_probs(self.params, share.inputs, share.ids, share.reset, before)
+
+        results = self._share_out(forward, batch, state)
+        return np.concatenate([logp for logp, _ in results], axis=1), _join([after for _, after in results])
+
+    def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
+        with self._blas.limit(limits=1):
+            return self._workers[0].model.logits(self.params, inputs, state)
+
+    def tensors(self) -> dict[str, Array]:
+        return {name: value.copy() for name, value in self.params.items()}
+
+    def load(self, tensors: Mapping[str, Array]) -> None:
+        if set(tensors) != set(self.params):
+            odd = ", ".join(sorted(set(tensors) ^ set(self.params)))
+            raise DataError(f"the model's tensors do not fit its configuration: missing or unknown {odd}")
+        for name, value in tensors.items():
+            if value.shape != self.params[name].shape or value.dtype != np.float32:
+                raise DataError(
+                    f"tensor {name} is {value.dtype}{list(value.shape)}, but the configuration says "
+                    f"float32{list(self.params[name].shape)}"
+                )
+        for name, value in tensors.items():
+            self.params[name][...] = value
+
+    def snapshot(self, state: State) -> Snapshot:
+        arrays = self.tensors()
+        arrays |= {f"optimizer.{name}": moment.copy() for name, moment in self._optimizer.moments.items()}
+        arrays |= {f"state.{i}": part.copy() for i, part in enumerate(state)}
+        facts: dict[str, Any] = {
+            "optimizer_steps": self._optimizer.steps,
+            "dropout_generators": [worker.rng.bit_generator.state for worker in self._workers],
+        }
+        return arrays, facts
+
+    def restore(self, snapshot: Snapshot) -> State:
+        arrays, facts = snapshot
+        self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
+        for name, moment in self._optimizer.moments.items():
+            moment[:] = arrays[f"optimizer.{name}"]
+        self._optimizer.steps = facts["optimizer_steps"]
+        for worker, generator in zip(self._workers, facts["dropout_generators"], strict=False):
+            worker.rng.bit_generator.state = generator
+        return tuple(arrays[f"state.{i}"] for i in range(len(zero_state(self.config, 1))))
+
+    def _share_out(
+        self, work: Callable[[_Worker, Batch, State], Result], batch: Batch, state: State
+    ) -> list[Result]:
+        """Call `work` on each worker's share of the columns, the first on this thread; results in order."""
+        columns = batch.ids.shape[1]
+        shares = min(len(self._workers), columns)
+        bounds = [columns * k // shares for k in range(shares + 1)]
+
+        def run(k: int) -> Result:
+            part = slice(bounds[k], bounds[k + 1])
+            return work(self._workers[k], batch.columns(part), tuple(value[:, part] for value in state))
+
+        with self._blas.limit(limits=1):
+            others = [self._pool.submit(run, k) for k in range(1, shares)]
+            return [run(0), *(other.result() for other in others)]
+
+    def _divergence(self, gradient: Params) -> str:
+        bad = [name for name, value in gradient.items() if not np.isfinite(value).all()]
+        where = f"the gradient of {bad[0]}" if bad else "the loss"
+        return f"{where} is no longer a finite number: lower --lr or --clip"
+
+
+def _join(states: list[State]) -> State:
+    return tuple(np.concatenate(parts, axis=1) for parts in zip(*states, strict=True))
