@@ -1,0 +1,40 @@
+"""charlm: character and word language models that train, write and score on NumPy alone.
+
+    import charlm
+    model = charlm.load("charlm-model")
+    print(model.sample(length=200, seed=1))
+    print(model.score("a sentence").perplexity)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from charlm.errors import CharlmError
+    from charlm.model import Model, Sample, load
+    from charlm.sampling import SamplingConfig
+    from charlm.scoring import Score, TokenScore
+
+# Public names and where they live: imported when asked for, so that `charlm --help` does not wait for NumPy.
+_PUBLIC = {
+    "CharlmError": "charlm.errors",
+    "Model": "charlm.model",
+    "Sample": "charlm.model",
+    "SamplingConfig": "charlm.sampling",
+    "Score": "charlm.scoring",
+    "TokenScore": "charlm.scoring",
+    "load": "charlm.model",
+}
+
+__all__ = ["CharlmError", "Model", "Sample", "SamplingConfig", "Score", "TokenScore", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -1,0 +1,257 @@
+"""`charlm train`."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+import tomllib
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charlm import config
+from charlm.cli.base import GroupedCommand, model_option, option, visible
+from charlm.errors import DataError, MissingInputError, UsageError
+
+if TYPE_CHECKING:
+    from charlm.runs import Run
+    from charlm.training import Progress
+
+_text = option("Text")
+_model = option("Network")
+_train = option("Training")
+_stop = option("How long")
+_run = option("Run")
+
+_SAMPLES = 5  # texts shown in the course of a run
+_SAMPLE_LENGTH = 120
+
+
+def _default(settings: type[Any], name: str) -> str:
+    return f"[default: {settings.__dataclass_fields__[name].default}]"
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
+    """Put a TOML file's settings under the flags and the environment, as click's defaults."""
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            values = {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
+    except OSError as error:
+        raise MissingInputError(f"{path}: {error.strerror}; give a TOML file with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not TOML: {error}") from None
+    known = {parameter.name for parameter in ctx.command.params} - {"config", "resume", "force", "quiet"}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UsageError(f"{path} has unknown settings: {', '.join(unknown)}; `charlm train --help` lists the known")
+    ctx.default_map = values
+    return path
+
+
+@click.command(cls=GroupedCommand, epilog="""\b
+Examples:
+  charlm train corpus.txt
+  charlm train names.txt -m names --minutes 2
+  charlm train news.txt.gz --tokenizer word --minutes 30""")  # fmt: skip
+@click.argument("corpus", nargs=-1)
+@model_option("Directory to write the model to.")
+@_run("--config", metavar="FILE.toml", is_eager=True, callback=_read_config, expose_value=False,
+      help="Read settings from TOML: the long names of these options, and `corpus`. Flags go before it.")  # fmt: skip
+@_run("--resume", is_flag=True, help="Go on with the run in the model directory, with its own settings.")
+@_run("--force", is_flag=True, help="Replace the model that stands there, at this run's first save.")
+@_run("--init-from", metavar="MODEL", help="Start from a model's weights and vocabulary (fine-tuning).")
+@_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
+@_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
+@_text("--punctuation/--no-punctuation", default=None, help="Words: keep punctuation marks as tokens, or drop them.")
+@_text("--word-pattern", metavar="RE", help="Words: a regular expression for a token, e.g. '\\S+' for split text.")
+@_text("--vocab-size", type=int, metavar="N", help="Keep the N-2 commonest tokens. [default: words 20000, else all]")
+@_text("--min-count", type=int, metavar="N", help="Keep tokens seen N times. [default: words 2, else 1]")
+@_text("--sequences", type=click.Choice(config.SEQUENCES), help="Is each line a text, or the file? [default: auto]")
+@_text("--context", type=click.Choice(config.CONTEXTS),
+       help="Forget at a sequence's end, or carry on into the next. [default: sequence]")  # fmt: skip
+@_text("--valid-fraction", type=float, metavar="F", help="Share kept for validation. [default: 0.1]")
+@_text("--test-fraction", type=float, metavar="F", help="Share kept for the test at the end. [default: 0]")
+@_text("--valid-file", metavar="FILE", help="Validate on this file instead.")
+@_text("--test-file", metavar="FILE", help="Test on this file instead.")
+@_text("--split-seed", type=int, metavar="N", help="Which lines go to which part. [default: 0]")
+@_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
+@_model("--cell", type=click.Choice(config.CELLS), help="Recurrent cell. [default: by the corpus]")
+@_model("--nonlinearity", type=click.Choice(config.NONLINEARITIES), help="Of a plain rnn. [default: tanh]")
+@_model("--layers", type=int, metavar="N", help="Recurrent layers. [default: by the corpus]")
+@_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")
+@_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
+@_model("--dropout", type=float, metavar="P", help="Share dropped between layers. [default: by the corpus]")
+@_model("--tie/--no-tie", default=None, help="Embedding and output share their weights.")
+@_train("--optimizer", type=click.Choice(config.OPTIMIZERS), help="[default: adam]")
+@_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")
+@_train("--schedule", type=click.Choice(config.SCHEDULES), help="Course of the learning rate. [default: cosine]")
+@_train("--warmup", type=int, metavar="N", help=f"Steps of linear rise. {_default(config.TrainConfig, 'warmup')}")
+@_train("--lr-decay", type=float, metavar="X",
+        help=f"Factor of schedules step and plateau. {_default(config.TrainConfig, 'lr_decay')}")  # fmt: skip
+@_train("--lr-decay-after", type=float, metavar="N",
+        help=f"Epochs before schedule step decays. {_default(config.TrainConfig, 'lr_decay_after')}")  # fmt: skip
+@_train("--clip", type=float, metavar="X",
+        help=f"Largest norm of the gradient. {_default(config.TrainConfig, 'clip')}")  # fmt: skip
+@_train("--weight-decay", type=float, metavar="X",
+        help=f"Decoupled in adam. {_default(config.TrainConfig, 'weight_decay')}")  # fmt: skip
+@_train("--momentum", type=float, metavar="X", help=f"Of sgd. {_default(config.TrainConfig, 'momentum')}")
+@_train("--batch-size", type=int, metavar="N", help="Parallel columns. [default: by the corpus]")
+@_train("--seq-len", type=int, metavar="N", help="Steps of back-propagation. [default: by the corpus]")
+@_train("--seed", type=int, metavar="N", help=f"Of everything drawn. {_default(config.TrainConfig, 'seed')}")
+@_train("--threads", type=int, metavar="N", help="[default: all processors]")
+@_train("--engine", type=click.Choice(config.ENGINES), help="[default: numpy]")
+@_stop("--epochs", type=float, metavar="N", help="Stop after so many passes. [default: by the corpus]")
+@_stop("--steps", type=int, metavar="N", help="Stop after so many updates.")
+@_stop("--minutes", type=float, metavar="X", help="Stop after so much time; the schedule ends with it.")
+@_stop("--patience", type=int, metavar="N", help="Stop after N evaluations without a better one.")
+@_stop("--eval-every", type=int, metavar="N", help="Steps between evaluations. [default: 5 % of the time]")
+@_stop("--save-every", type=int, metavar="N", help="Steps between saves. [default: a minute]")
+@_stop("--log-every", type=int, metavar="N", help="Steps between lines of the log.")
+def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) -> int:
+    """Train a model on CORPUS: text files, .gz too, or - for stdin.
+
+    Lines or whole files, sizes, and how long to train follow from the corpus; every option overrides its part.
+    """
+    started = time.monotonic()
+    if resume and force:
+        raise UsageError("give --resume or --force, not both")
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    from charlm.directory import Directory
+    from charlm.runs import open_run
+
+    with Directory(model, force) as directory:
+        run = open_run(directory, given, resume, started)
+        show = _Display(run, quiet)
+        with _Signals() as signals:
+            for progress in run.events(signals.stop):
+                show.progress(progress)
+        show.end(signals.number)
+    return 128 + signals.number if signals.number else 0
+
+
+class _Signals:
+    """While open, SIGINT and SIGTERM only ask the run to stop after its step."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def stop(self) -> bool:
+        return self.number != 0
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.number = number
+
+
+class _Display:
+    """What a person sees of a run, on stderr: what was decided, a bar on a terminal, evaluations, samples."""
+
+    def __init__(self, run: Run, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._run, self._quiet = run, quiet
+        self._shown = 0
+        self._valid = ""
+        for line in [] if quiet else [*run.notes, *_facts(run)]:
+            click.echo(line, err=True)
+        self._bar = tqdm(
+            total=1.0, leave=False, file=sys.stderr, disable=quiet or not sys.stderr.isatty(),
+            bar_format="{percentage:3.0f}%|{bar:12}| {postfix} [{elapsed}<{remaining}]",
+        )  # fmt: skip
+
+    def progress(self, progress: Progress) -> None:
+        if progress.valid is not None:
+            self._valid = f" valid {self._loss(progress.valid.mean)}"
+        if not self._bar.disable:
+            self._bar.set_postfix_str(
+                f"step {progress.step:,} {self._loss(progress.train_nats)}{self._valid} "
+                f"{progress.tokens_per_second:,.0f} tokens/s", refresh=False,
+            )  # fmt: skip
+            self._bar.update(max(0.0, min(1.0, progress.share) - self._bar.n))
+        if progress.valid is not None and not self._quiet:
+            self._evaluation(progress)
+
+    def _evaluation(self, progress: Progress) -> None:
+        self._write(
+            f"{100 * progress.share:3.0f} %  step {progress.step:,}  train {self._loss(progress.train_nats)} "
+            f"{self._valid.strip()}{' *' if progress.best else ''}  {progress.tokens_per_second:,.0f} tokens/s  "
+            f"{_clock(progress.seconds)}"
+        )
+        if progress.share * _SAMPLES >= self._shown + 1 and not progress.last:
+            self._shown = int(progress.share * _SAMPLES)
+            text = self._run.model.sample(_SAMPLE_LENGTH, seed=progress.step)
+            self._write("      | " + visible(text).replace("\n", "\n      | "))
+
+    def end(self, signal_number: int) -> None:
+        self._bar.close()
+        if self._quiet:
+            return
+        state, path = self._run.state, self._run.directory.path
+        if self._run.test is not None:
+            click.echo(f"test {self._loss(self._run.test.mean)} over {self._run.test.count:,} tokens", err=True)
+        if signal_number:
+            click.echo(f"interrupted at step {state.step:,}; go on with: charlm train -m {path} --resume", err=True)
+        elif state.best is not None:
+            click.echo(
+                f"best validation {state.best:.4f} nats/token at step {state.best_step:,}, "
+                f"after {state.tokens:,} tokens in {_clock(state.seconds)}", err=True,
+            )  # fmt: skip
+        click.echo(f"the model is in {path}; write with: charlm sample -m {path}", err=True)
+
+    def _loss(self, nats: float | None) -> str:
+        if nats is None:
+            return "-"
+        part = self._run.corpus.train
+        units = part.characters + (0 if self._run.model.language.document else part.sequences)
+        bits = nats / math.log(2) * len(part) / units
+        if self._run.model.tokenizer.kind == "word":
+            return f"{nats:.4f} nats (perplexity {math.exp(min(nats, 700)):,.1f})"
+        return f"{nats:.4f} nats ({bits:.3f} bits/{'byte' if self._run.model.tokenizer.kind == 'byte' else 'char'})"
+
+    def _write(self, line: str) -> None:
+        if self._bar.disable:
+            click.echo(line, err=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+
+def _facts(run: Run) -> list[str]:
+    model, train, corpus = run.settings.model, run.settings.train, run.corpus
+    parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts if len(part))
+    weights = sum(value.size for value in run.model.engine.tensors().values())
+    return [
+        f"text: {sizes} tokens, {run.model.tokenizer.size:,} different ({run.model.tokenizer.kind})",
+        f"model: {model.cell} {model.layers}x{model.hidden}, embedding {model.embedding}, dropout {model.dropout:g}, "
+        f"{weights:,} parameters",
+        f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {run.batch_shape}, "
+        f"{_limit(train)}, {train.threads} threads",
+    ]
+
+
+def _limit(train: config.TrainConfig) -> str:
+    for name in ("minutes", "steps", "epochs"):
+        value = getattr(train, name)
+        if value is not None:
+            return f"{value:g} {name}"
+    return "until patience ends"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"

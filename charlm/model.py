@@ -1,0 +1,234 @@
+"""A trained model as a person uses it: write, score, save; and the file it comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlm import checkpoint
+from charlm.config import CONTEXTS, ModelConfig
+from charlm.engines import Engine
+from charlm.engines.numpy import NumpyEngine
+from charlm.errors import CharlmError, DataError, MissingInputError, UsageError
+from charlm.sampling import Draw, SamplingConfig, generate
+from charlm.scoring import Score, TokenScore, score_texts
+from charlm.text.batches import Context, Ids
+from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
+
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A written text: the prompt and what followed, the drawn ids, their log-probability in nats, why it ended."""
+
+    text: str
+    ids: tuple[int, ...]
+    logprob: float
+    ended: str
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens drawn, EOS included."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Language:
+    """What a model knows of its text: the tokenizer, lines or documents, and what is fed at a start."""
+
+    tokenizer: Tokenizer
+    sequences: str
+    context: str
+
+    @property
+    def document(self) -> bool:
+        return self.sequences == "document"
+
+    @property
+    def start(self) -> Context:
+        return Context.of(self.context)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer.to_dict(), "sequences": self.sequences, "context": self.context}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Language:
+        """Rebuild; raises DataError where anything is missing or wrong."""
+        if set(values) != {"tokenizer", "sequences", "context"}:
+            raise DataError("the vocabulary needs exactly tokenizer, sequences and context")
+        if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS:
+            raise DataError("the vocabulary names unknown sequences or an unknown context")
+        return cls(tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"])
+
+
+class Model:
+    """A language model with its vocabulary. `facts` tells where it comes from (`charlm.training` in the file)."""
+
+    def __init__(self, engine: Engine, config: ModelConfig, language: Language, facts: Mapping[str, Any]) -> None:
+        self.engine, self.config, self.language, self.facts = engine, config, language, dict(facts)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.language.tokenizer
+
+    def sample(
+        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, unk: str = "reject",
+    ) -> str:  # fmt: skip
+        """Write one text of at most `length` tokens after `prompt`, and return both."""
+        return "".join(self.stream(length, prompt, seed, temperature, top_k, top_p, unk))
+
+    def stream(
+        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, unk: str = "reject",
+    ) -> Iterator[str]:  # fmt: skip
+        """Write one text as `sample` does, yielding the prompt and then each piece as it is drawn."""
+        config = SamplingConfig(length, temperature, top_k, top_p, unk)
+        ids = self.prompt_ids(prompt)
+        decoder = self.tokenizer.decoder()
+        for token in ids.tolist():
+            decoder.feed(token)
+        yield prompt
+        for draw in generate(self.engine, self.language.start, ids, config, seed):
+            yield decoder.feed(draw.id)
+        yield decoder.finish()
+
+    def samples(
+        self, count: int, config: SamplingConfig | None = None, prompt: str = "", seed: int | None = None
+    ) -> Iterator[Sample]:
+        """Write `count` texts in one batch and yield them in order, each as soon as it and those before it end."""
+        config = config or SamplingConfig()
+        ids = self.prompt_ids(prompt)
+        drawn: list[list[Draw]] = [[] for _ in range(count)]
+        printed = 0
+        for draw in generate(self.engine, self.language.start, ids, config, seed, count):
+            drawn[draw.text].append(draw)
+            while printed < count and _ended(drawn[printed], config.length):
+                yield self._finished(prompt, ids, drawn[printed])
+                drawn[printed] = []
+                printed += 1
+
+    def score(self, text: str, eos: bool | None = None, per_token: bool = False) -> Score:
+        """Return the score of one text; `eos` says whether its end counts (default: for models of lines)."""
+        return next(self.scores([text], eos, per_token))
+
+    def scores(self, texts: Iterable[str], eos: bool | None = None, per_token: bool = False) -> Iterator[Score]:
+        """Score many texts in batches, each by itself, in order."""
+        return score_texts(self.engine, self.tokenizer, self.language.start, texts, self.counts_eos(eos), per_token)
+
+    def counts_eos(self, eos: bool | None = None) -> bool:
+        """Return whether the end of a text is scored: as asked, else for models of lines alone."""
+        return not self.language.document if eos is None else eos
+
+    def full_scores(self, text: str, eos: bool | None = None) -> Iterator[TokenScore]:
+        """Yield the score of each token of a text; their sum is the text's log-probability."""
+        return iter(self.score(text, eos, per_token=True).per_token)
+
+    def perplexity(self, text: str, eos: bool | None = None) -> float:
+        """Return exp(-logprob / tokens) of a text; nan over no tokens."""
+        result = self.score(text, eos).perplexity
+        return math.nan if result is None else result
+
+    def unknown_in(self, text: str) -> list[str]:
+        """Return the different characters or words of a text that the model reads as <unk>."""
+        pieces = self.tokenizer.pieces(text)
+        unknown = self.tokenizer.encode(text) == UNK
+        return sorted({piece for piece, odd in zip(pieces, unknown, strict=True) if odd})
+
+    def prompt_ids(self, prompt: str) -> Ids:
+        """Encode a prompt; raises UsageError for a newline where the model knows only single lines."""
+        if not self.language.document and "\n" in prompt:
+            raise UsageError("the prompt has a newline, but this model knows single lines only: leave it out")
+        return self.tokenizer.encode(prompt)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the one file that sampling and scoring need, atomically (errors as `charlm.checkpoint.save`)."""
+        checkpoint.save(path, self.engine.tensors(), self.metadata())
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the file says beside the tensors: configuration, vocabulary, origin."""
+        parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
+        return {f"charlm.{key}": dump(part) for key, part in parts.items()}
+
+    def _finished(self, prompt: str, ids: Ids, draws: list[Draw]) -> Sample:
+        decoder = self.tokenizer.decoder()
+        for token in ids.tolist():
+            decoder.feed(token)
+        text = prompt + "".join(decoder.feed(draw.id) for draw in draws) + decoder.finish()
+        ended = "eos" if draws[-1].id == EOS else "length"
+        return Sample(text, tuple(draw.id for draw in draws), math.fsum(draw.logprob for draw in draws), ended)
+
+
+def load(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
+    """Open a model from its directory or its `.safetensors` file.
+
+    Raises MissingInputError where there is none, and DataError where it is damaged or not a charlm model.
+    """
+    file = model_file(path)
+    tensors, metadata = checkpoint.load(file)
+    try:
+        config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
+        language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
+        if language.tokenizer.size != config.vocab_size:
+            raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
+        check_tensors(tensors, config)
+        engine = NumpyEngine(config, available_threads() if threads is None else threads)
+        engine.load(tensors)
+        return Model(engine, config, language, parse(metadata, "charlm.training"))
+    except CharlmError as error:
+        raise DataError(f"{file}: {error}") from None
+
+
+def check_tensors(tensors: Mapping[str, Any], config: ModelConfig) -> None:
+    """Raise DataError unless the tensors are as many numbers as the configuration needs, before memory is taken."""
+    from charlm.nn.model import shapes
+
+    needed = sum(math.prod(shape) for shape in shapes(config).values())
+    if needed != sum(value.size for value in tensors.values()):
+        raise DataError("the tensors do not fit the configuration")
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """Return the model file that a `-m` value means; raises MissingInputError where there is none."""
+    file = Path(path)
+    if file.is_dir():
+        file /= MODEL_FILE
+    if not file.exists():
+        raise MissingInputError(f"no model at {path}: train one with `charlm train CORPUS -m {path}`, or give -m PATH")
+    return file
+
+
+def available_threads() -> int:
+    """Return how many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity to ask for
+        return os.cpu_count() or 1
+
+
+def dump(value: Any) -> str:
+    """Return JSON with sorted keys, the same for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def parse(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """Return the JSON object under a metadata key; raises DataError where it is missing or no object."""
+    try:
+        value = json.loads(metadata[key])
+    except (KeyError, ValueError, RecursionError):
+        raise DataError(f"{key} is missing or not JSON") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{key} is not a JSON object")
+    return value
+
+
+def _ended(draws: list[Draw], length: int) -> bool:
+    return bool(draws) and (len(draws) == length or draws[-1].id == EOS)
+
+

@@ -1,0 +1,262 @@
+"""A training run: settings resolved, corpus read, engine made or taken up again, and everything kept on the way.
+
+Model and state carry one run id, and the model is always put in place first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import charlm
+from charlm import checkpoint, plan
+from charlm.config import ModelConfig, TextConfig, TrainConfig
+from charlm.directory import RESUME_FILE, Directory
+from charlm.engines import Loss
+from charlm.engines.numpy import NumpyEngine
+from charlm.errors import DataError, UsageError
+from charlm.model import MODEL_FILE, Language, Model, available_threads, dump, load, parse
+from charlm.scoring import evaluate
+from charlm.text.batches import TrainingBatches
+from charlm.text.corpus import Corpus, prepare
+from charlm.training import Progress, RunState, Task, fit, never
+
+_LIMITS = ("epochs", "steps", "minutes")
+_MAY_CHANGE = frozenset({*_LIMITS, "patience", "threads", "engine"})  # on resume
+_FILES = frozenset({"corpus", "valid_file", "test_file"})  # on resume their content is compared, not their names
+
+TEXT_SETTINGS = frozenset(field.name for field in dataclasses.fields(TextConfig))
+MODEL_SETTINGS = frozenset(field.name for field in dataclasses.fields(ModelConfig)) - {"vocab_size"}
+TRAIN_SETTINGS = frozenset(field.name for field in dataclasses.fields(TrainConfig))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of a run, resolved."""
+
+    corpus: tuple[str, ...]
+    valid_file: str | None
+    test_file: str | None
+    text: TextConfig
+    model: ModelConfig
+    train: TrainConfig
+
+    def flat(self) -> dict[str, Any]:
+        """Return all settings by the names of the command line's options."""
+        files = {"corpus": list(self.corpus), "valid_file": self.valid_file, "test_file": self.test_file}
+        return files | self.model.to_dict() | self.train.to_dict() | self.text.to_dict()
+
+    @classmethod
+    def of(cls, flat: Mapping[str, Any], vocabulary: int) -> Settings:
+        """Check and sort settings given by option name; `vocabulary` is the size that the corpus led to."""
+        return cls(
+            tuple(_absolute(path) for path in flat["corpus"]),
+            _absolute(flat.get("valid_file")),
+            _absolute(flat.get("test_file")),
+            TextConfig.from_dict(_only(flat, TEXT_SETTINGS)),
+            ModelConfig.from_dict(_only(flat, MODEL_SETTINGS) | {"vocab_size": vocabulary}),
+            TrainConfig.from_dict(_only(flat, TRAIN_SETTINGS)),
+        )
+
+
+class Run:
+    """A run that is ready to go: `events` trains, `notes` says what was decided on the way."""
+
+    def __init__(
+        self, directory: Directory, settings: Settings, corpus: Corpus, model: Model, state: RunState, hidden: Any,
+        notes: list[str], started: float,
+    ) -> None:  # fmt: skip
+        self.directory, self.settings, self.corpus, self.model = directory, settings, corpus, model
+        self.state, self.notes = state, notes
+        self.test: Loss | None = None
+        self._hidden, self._started = hidden, started
+        self._task = _task(settings.train, corpus, model.language)
+        self.batch_shape = f"{self._task.train.batch_size}x{self._task.train.seq_len}"
+        if self._task.train.note:
+            notes.append(self._task.train.note)
+
+    def events(self, stop: Callable[[], bool] = never) -> Iterator[Progress]:
+        """Train, yielding the progress after every step; at the end score the test part with the best weights."""
+        if not self.state.step:
+            self.directory.begin(self.settings.flat())
+        yield from fit(
+            self.model.engine, self._task, self.settings.train, self, self.state, self._hidden, self._started, stop
+        )
+        if len(self.corpus.test) and not stop():
+            self._score_test(stop)
+
+    def save_model(self, progress: Progress) -> None:
+        valid = progress.valid or Loss()
+        self.model.facts |= {
+            "step": progress.step,
+            "epoch": progress.epoch,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 1),
+            **_loss_facts("valid", valid),
+        }
+        self.directory.before_save()
+        self.model.save(self.directory.path / MODEL_FILE)
+
+    def save_state(self, state: RunState, hidden: Any) -> None:
+        arrays, facts = self.model.engine.snapshot(hidden)
+        resume = {"settings": self.settings.flat(), "state": dataclasses.asdict(state), "engine": facts}
+        self.directory.before_save()
+        checkpoint.save(
+            self.directory.path / RESUME_FILE, arrays, self.model.metadata() | {"charlm.resume": dump(resume)}
+        )
+
+    def log(self, progress: Progress) -> None:
+        self.directory.log(json.dumps(progress.log_entry()))
+
+    def _score_test(self, stop: Callable[[], bool]) -> None:
+        best = load(self.directory.path, self.settings.train.threads)
+        self.test = evaluate(best.engine, self.corpus.test, best.language.start, best.language.document, stop)
+        if self.test is not None:
+            best.facts |= _loss_facts("test", self.test)
+            best.save(self.directory.path / MODEL_FILE)
+
+
+def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = False, started: float | None = None) -> Run:
+    """Make a run from the settings that the user gave, or take up the one in `directory`.
+
+    `given` holds settings by option name, and none that was not given; `started` (time.monotonic) is when the
+    minutes began to count. Raises UsageError where settings are at odds with each other or with the run to be
+    resumed, and whatever reading the corpus and the files raises.
+    """
+    begun = time.monotonic() if started is None else started
+    if resume and (directory.path / RESUME_FILE).exists():
+        return _take_up(directory, given, begun)
+    directory.refuse_existing()
+    notes = [f"nothing to resume in {directory.path}: beginning anew"] if resume else []
+    return _begin(directory, given, notes, begun)
+
+
+def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], started: float) -> Run:
+    if not given.get("corpus"):
+        raise UsageError("give a corpus to train on, or --resume a run that has one")
+    base = load(given["init_from"]) if given.get("init_from") else None
+    text = TextConfig.from_dict(_only(given, TEXT_SETTINGS))
+    corpus = _prepare(given, text, base.language if base else None)
+    size = corpus.tokenizer.size
+    planned = plan.defaults(len(corpus.train), size, text.tokenizer, given.get("minutes"))
+    if any(given.get(name) is not None for name in _LIMITS):
+        planned = {name: value for name, value in planned.items() if name not in _LIMITS}
+    inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
+    settings = Settings.of({"threads": available_threads()} | planned | inherited | dict(given), size)
+    engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
+    if base:
+        engine.load(base.engine.tensors())
+    facts = {"run": uuid.uuid4().hex, "charlm": charlm.__version__, "settings": settings.train.to_dict()}
+    language = Language(corpus.tokenizer, corpus.sequences, text.context)
+    model = Model(engine, settings.model, language, facts | _corpus_facts(corpus))
+    notes = [*notes, corpus.reason, *_empty_parts(corpus, text)]
+    return Run(directory, settings, corpus, model, RunState(), None, notes, started)
+
+
+def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> Run:
+    arrays, metadata = checkpoint.load(directory.path / RESUME_FILE)
+    resume, facts = parse(metadata, "charlm.resume"), parse(metadata, "charlm.training")
+    language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
+    _check_run_id(directory, facts)
+    flat = _changed(resume["settings"], given)
+    settings = Settings.of(flat, language.tokenizer.size)
+    corpus = _prepare(flat, settings.text, language)
+    if digests_of(corpus) != facts["digests"]:
+        raise UsageError("the corpus is not the one this run was trained on: give that one, or begin anew with --force")
+    engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
+    hidden = engine.restore((arrays, resume["engine"]))
+    state = RunState(**resume["state"])
+    directory.go_on(settings.flat(), state.step)
+    notes = [f"going on from step {state.step:,} in {directory.path}", *_warnings(resume["settings"], flat)]
+    model = Model(engine, settings.model, language, facts)
+    return Run(directory, settings, corpus, model, state, hidden, notes, started)
+
+
+def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | None) -> Corpus:
+    """Read the corpus, with the vocabulary and the sequences of `language` where there is one already."""
+    return prepare(
+        flat["corpus"],
+        text,
+        flat.get("valid_file"),
+        flat.get("test_file"),
+        language.tokenizer if language else None,
+        language.sequences if language else None,
+    )
+
+
+def _task(train: TrainConfig, corpus: Corpus, language: Language) -> Task:
+    sequences = None if language.document else corpus.train.sequences
+    batches = TrainingBatches(
+        corpus.train, train.batch_size, train.seq_len, train.seed, language.start, sequences, language.tokenizer.newline
+    )
+    return Task(batches, corpus.valid, language.start, language.document, len(corpus.test))
+
+
+def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a resumed run: the stored ones, with the changes that a resume allows."""
+    changes = {name: value for name, value in given.items() if value != stored.get(name)}
+    refused = sorted(set(changes) - _MAY_CHANGE - _FILES)
+    if refused:
+        listed = ", ".join(f"{name.replace('_', '-')} {stored.get(name)} -> {changes[name]}" for name in refused)
+        raise UsageError(f"a resumed run keeps its settings, so leave these out or begin anew with --force: {listed}")
+    kept = dict(stored)
+    if any(name in changes for name in _LIMITS):
+        kept |= dict.fromkeys(_LIMITS)
+    return kept | changes
+
+
+def _warnings(stored: Mapping[str, Any], flat: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(_MAY_CHANGE):
+        if stored.get(name) != flat.get(name):
+            yield f"warning: {name} {stored.get(name)} -> {flat.get(name)}: the run is no longer what one sitting gives"
+
+
+def _check_run_id(directory: Directory, facts: Mapping[str, Any]) -> None:
+    path = directory.path / MODEL_FILE
+    if path.exists():
+        _, metadata = checkpoint.load(path)
+        if parse(metadata, "charlm.training").get("run") != facts["run"]:
+            raise DataError(f"{path} and {RESUME_FILE} beside it are of different runs: begin anew with --force")
+
+
+def digests_of(corpus: Corpus) -> dict[str, str]:
+    """Return what identifies the parts of a corpus: digests of their token ids."""
+    return {"train": corpus.train.digest, "valid": corpus.valid.digest, "test": corpus.test.digest}
+
+
+def _corpus_facts(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "corpus": [os.path.basename(path) for path in corpus.paths],
+        "train_tokens": len(corpus.train),
+        "digests": digests_of(corpus),
+    }
+
+
+def _loss_facts(part: str, loss: Loss) -> dict[str, Any]:
+    return {
+        f"{part}_nats": loss.mean,
+        f"{part}_nats_known": loss.mean_known,
+        f"{part}_tokens_scored": loss.count,
+        f"{part}_unknown": loss.unknown,
+    }
+
+
+def _empty_parts(corpus: Corpus, text: TextConfig) -> Iterator[str]:
+    if not len(corpus.valid):
+        yield "no validation part: the last weights are kept, and nothing tells whether they are the best"
+    if not len(corpus.test) and text.test_fraction:
+        yield "the test part is empty: the corpus is too small for its fraction"
+
+
+def _only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: settings[name] for name in names if name in settings}
+
+
+def _absolute(path: str | None) -> Any:
+    return path if path is None or path == "-" else os.path.abspath(path)

@@ -1,0 +1,220 @@
+"""The probability of texts: log-probability, perplexity, bits per character, per token and in total.
+
+    perplexity = exp(-logprob / tokens)        bits_per_char = -logprob / ln 2 / (characters + EOS scored)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.engines import Engine, Loss
+from charlm.text.batches import Columns, Context, Ids, Source, evaluation_columns
+from charlm.text.tokenizers import EOS, UNK, Tokenizer
+
+_STEPS = 64  # steps of a chunk
+_WINDOW_TEXTS = 4096  # texts scored together,
+_WINDOW_TOKENS = 1 << 18  # or as many as reach this many tokens
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """One scored token: as shown, log p in nats, and whether it stands for something unknown."""
+
+    token: str
+    logprob: float
+    unknown: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one text, or a total of several. `float(score)` is the log-probability in nats."""
+
+    text: str
+    logprob: float
+    tokens: int
+    unknown: int
+    unknown_logprob: float = 0.0
+    characters: int = 0
+    eos: int = 0
+    n_bytes: int | None = None
+    lossless: bool = True
+    per_token: tuple[TokenScore, ...] = field(default=(), repr=False)
+
+    def __float__(self) -> float:
+        return self.logprob
+
+    @property
+    def log10(self) -> float:
+        """The log-probability to base 10, as kenlm gives it."""
+        return self.logprob / math.log(10)
+
+    @property
+    def perplexity(self) -> float | None:
+        """exp(-logprob / tokens); None over no tokens."""
+        return _perplexity(self.logprob, self.tokens)
+
+    @property
+    def perplexity_known(self) -> float | None:
+        """Perplexity over the tokens that are not unknown; None where there are none."""
+        return _perplexity(self.logprob - self.unknown_logprob, self.tokens - self.unknown)
+
+    @property
+    def bits_per_char(self) -> float | None:
+        """Bits per character, each scored EOS counted as one; None where `why_no_bits` says why."""
+        return None if self.why_no_bits else self._bits / (self.characters + self.eos)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits per byte, for byte models only; None for others and over nothing."""
+        units = None if self.n_bytes is None else self.n_bytes + self.eos
+        return self._bits / units if units else None
+
+    @property
+    def why_no_bits(self) -> str | None:
+        """Why there are no bits per character, or None where there are."""
+        if not self.characters + self.eos:
+            return "nothing was scored"
+        if not self.lossless:
+            return "the tokenizer drops information"
+        return "a token is unknown" if self.unknown else None
+
+    @property
+    def _bits(self) -> float:
+        return -self.logprob / math.log(2)
+
+    def __add__(self, other: Score) -> Score:
+        """Return the total of two scores, without text and tokens."""
+        both = self.n_bytes is not None and other.n_bytes is not None
+        return Score(
+            text="",
+            logprob=self.logprob + other.logprob,
+            tokens=self.tokens + other.tokens,
+            unknown=self.unknown + other.unknown,
+            unknown_logprob=self.unknown_logprob + other.unknown_logprob,
+            characters=self.characters + other.characters,
+            eos=self.eos + other.eos,
+            n_bytes=(self.n_bytes or 0) + (other.n_bytes or 0) if both else None,
+            lossless=self.lossless and other.lossless,
+        )
+
+
+def score_texts(
+    engine: Engine, tokenizer: Tokenizer, context: Context, texts: Iterable[str], eos: bool, per_token: bool = False
+) -> Iterator[Score]:
+    """Score each text by itself, in order, from the zero state; `eos` scores its end too.
+
+    Texts are scored a window at a time, laid end to end in the columns of a batch with resets between.
+    """
+    for window in _windows(texts, tokenizer):
+        columns = evaluation_columns(_Joined([ids for _, ids in window]), context.alone(), running=False, count_eos=eos)
+        logp = token_log_probs(engine, columns)
+        start = 0
+        for text, ids in window:
+            end = start + len(ids)
+            yield _score(tokenizer, text, ids, logp[start : end + eos], eos, per_token)
+            start = end + 1
+
+
+def evaluate(
+    engine: Engine, source: Source, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
+    count_eos: bool | None = None,
+) -> Loss | None:  # fmt: skip
+    """Return the loss over a whole part, scored to its last token; None if `stop` interrupted it.
+
+    Lines are scored whole, each from the zero state, their EOS counted; a document, or lines in a stream, as
+    running text (a document's EOS not counted, unless `count_eos` says so).
+    """
+    total = Loss()
+    if not len(source):
+        return total
+    counted = not document if count_eos is None else count_eos
+    columns = evaluation_columns(source, context, running=document or context.carry, count_eos=counted)
+    state = engine.zero_state(len(columns.starts))
+    for batch in columns.batches(_STEPS):
+        if stop():
+            return None
+        loss, state = engine.evaluate(batch, state)
+        total += loss
+    return total
+
+
+def token_log_probs(engine: Engine, columns: Columns) -> NDArray[np.float64]:
+    """Return log p in nats of every token of the columns' source [N]; 0 where a token does not count."""
+    result = np.zeros(len(columns.source))
+    state = engine.zero_state(len(columns.starts))
+    bounds = columns.chunk_bounds(_STEPS)
+    for k, batch in enumerate(columns.batches(_STEPS)):
+        logp, state = engine.log_probs(batch, state)
+        counted = batch.weight > 0
+        result[columns.positions(bounds[k], bounds[k + 1])[counted]] = logp[counted]
+    return result
+
+
+class _Joined:
+    """Texts' ids end to end, an EOS after each: a source in memory."""
+
+    def __init__(self, texts: Sequence[Ids]) -> None:
+        end = np.array([EOS], np.int32)
+        self._ids = np.concatenate([part for ids in texts for part in (ids, end)])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def read(self, start: int, count: int) -> Ids:
+        return self._ids[start : start + count]
+
+
+def _windows(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[tuple[str, Ids]]]:
+    """Encode texts and yield them in lists of bounded size."""
+    encoded = ((text, tokenizer.encode(text)) for text in texts)
+    while window := list(_until_full(islice(encoded, _WINDOW_TEXTS))):
+        yield window
+
+
+def _until_full(encoded: Iterator[tuple[str, Ids]]) -> Iterator[tuple[str, Ids]]:
+    tokens = 0
+    for item in encoded:
+        yield item
+        tokens += len(item[1])
+        if tokens >= _WINDOW_TOKENS:
+            return
+
+
+def _score(
+    tokenizer: Tokenizer, text: str, ids: Ids, logp: NDArray[np.float64], eos: bool, per_token: bool
+) -> Score:
+    unknown = ids == UNK
+    targets = [*ids.tolist(), EOS] if eos else ids.tolist()
+    return Score(
+        text=text,
+        logprob=float(logp.sum()),
+        tokens=len(targets),
+        unknown=int(unknown.sum()),
+        unknown_logprob=float(logp[: len(ids)][unknown].sum()),
+        characters=len(text),
+        eos=int(eos),
+        n_bytes=len(ids) if tokenizer.kind == "byte" else None,
+        lossless=tokenizer.lossless,
+        per_token=tuple(
+            TokenScore(tokenizer.token(token), float(value), token == UNK)
+            for token, value in zip(targets, logp, strict=True)
+        )
+        if per_token
+        else (),
+    )
+
+
+def _perplexity(logprob: float, tokens: int) -> float | None:
+    """Return exp(-logprob / tokens), infinite where that is beyond float; None over no tokens."""
+    if not tokens:
+        return None
+    try:
+        return math.exp(-logprob / tokens)
+    except OverflowError:
+        return math.inf

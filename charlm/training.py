@@ -1,0 +1,262 @@
+"""Training: update, evaluate, keep the best, report, until the steps, the epochs or the minutes are used up.
+
+`fit` is a generator: it yields a `Progress` after every step and does nothing between two `next` calls. What
+must survive a stop is in `RunState` and the engine's snapshot; a `Keeper` puts it on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from charlm.config import TrainConfig
+from charlm.engines import Engine, Loss
+from charlm.errors import DivergedError
+from charlm.nn.optim import learning_rate
+from charlm.scoring import evaluate
+from charlm.text.batches import Batch, Context, Source, TrainingBatches
+
+# What a token costs in an evaluation, over what it costs in training: no backward pass. A first guess, then measured.
+_EVALUATION_COST = 0.35
+_EVALUATION_SHARE = 0.05  # at most so much of the time goes to evaluation
+_EVALUATIONS = 25  # and no more often than this in a run
+_SAVE_SECONDS = 60.0
+_REPORTS = 200
+_ENDING_SECONDS = 0.5  # set aside for the last save
+
+
+@dataclass
+class RunState:
+    """Where a run stands: everything but the engine's own state that a resumed run must know."""
+
+    step: int = 0
+    epoch: int = 0
+    chunk: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best: float | None = None  # nats per known token
+    best_step: int = 0
+    stale: int = 0  # evaluations since the best
+    plateaus: int = 0
+    pending_nats: float = 0.0  # loss since the last report
+    pending_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What happened up to a step. Losses in nats per token; None where not measured at this step."""
+
+    step: int
+    tokens: int
+    seconds: float
+    share: float  # of the whole run, 0 to 1
+    epoch: float
+    lr: float
+    grad_norm: float
+    train_nats: float
+    tokens_per_second: float
+    reported: bool  # whether it is a line of the log
+    last: bool  # whether the run ends here
+    valid: Loss | None = None
+    best: bool = False
+
+    def log_entry(self) -> dict[str, Any]:
+        """Return the log's line: names and units are part of the file format."""
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "train_nats": self.train_nats,
+            "valid_nats": self.valid.mean if self.valid else None,
+            "valid_nats_known": self.valid.mean_known if self.valid else None,
+            "valid_unknown": self.valid.unknown if self.valid else None,
+            "lr": self.lr,
+            "grad_norm": self.grad_norm,
+            "tokens_per_second": round(self.tokens_per_second, 1),
+        }
+
+
+class Keeper(Protocol):
+    """Puts a run on disk."""
+
+    def save_model(self, progress: Progress) -> None:
+        """Keep the present weights as the model."""
+
+    def save_state(self, state: RunState, hidden: Any) -> None:
+        """Keep all that going on from here needs."""
+
+    def log(self, progress: Progress) -> None:
+        """Append a line to the log."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what: the parts of a corpus and how their sequences meet."""
+
+    train: TrainingBatches
+    valid: Source
+    context: Context
+    document: bool
+    test_tokens: int = 0  # to be scored after the end, within the minutes allowed
+
+
+def never() -> bool:
+    """The default answer to `stop()`."""
+    return False
+
+
+def fit(
+    engine: Engine, task: Task, config: TrainConfig, keeper: Keeper, state: RunState | None = None, hidden: Any = None,
+    started: float | None = None, stop: Callable[[], bool] = never,
+) -> Iterator[Progress]:  # fmt: skip
+    """Train, yielding the progress after every step.
+
+    `state` and `hidden` go on from a stop. `started` (time.monotonic) is when the minutes began to count. When
+    `stop()` turns true, the step under way is finished, the state saved and the generator ends. Raises
+    DivergedError where the loss stops being finite.
+    """
+    begun = time.monotonic() if started is None else started
+    run = _Run(engine, task, config, keeper, state or RunState(), begun, stop)
+    run.hidden = engine.zero_state(run.batches.batch_size) if hidden is None else hidden
+    while not run.over():
+        for batch in run.batches.epoch(run.state.epoch, run.state.chunk):
+            progress = run.step(batch)
+            yield progress
+            if progress.last:
+                return
+        run.state.epoch += 1
+        run.state.chunk = 0
+
+
+class _Run:
+    """One call of `fit`: the clock, and a method for each thing that happens at a step."""
+
+    def __init__(
+        self, engine: Engine, task: Task, config: TrainConfig, keeper: Keeper, state: RunState, started: float,
+        stop: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.engine, self.task, self.config, self.keeper = engine, task, config, keeper
+        self.state, self.stop = state, stop
+        self.batches = task.train
+        self.hidden: Any = None
+        self._started = started - state.seconds  # as if earlier sittings had been part of this one
+        self._steps = config.steps or (config.epochs and math.ceil(config.epochs * self.batches.chunks(0)))
+        self._updating = 0.0  # seconds in updates since the last report
+        self._tokens_per_second = 0.0
+        self._evaluation_speed = 0.0  # tokens/s of the last evaluation
+        self._last_evaluation = self._last_save = time.monotonic()
+
+    def step(self, batch: Batch) -> Progress:
+        """Update on one batch; evaluate, report and save where due."""
+        state, begun = self.state, time.monotonic()
+        lr = learning_rate(self.config, state.step, self._share(), self._epoch(), state.plateaus)
+        try:
+            loss, norm, self.hidden = self.engine.update(batch, self.hidden, lr)
+        except DivergedError as error:
+            raise DivergedError(f"step {state.step + 1}: {error}; what was saved before is kept") from None
+        self._count(loss, time.monotonic() - begun)
+        last = self.over()
+        valid = self._evaluate() if self._evaluation_due(last) else None
+        best = valid is not None and self._judge(valid)
+        last = last or self._out_of_patience() or self.stop()
+        state.seconds = time.monotonic() - self._started
+        progress = Progress(
+            state.step, state.tokens, state.seconds, self._share(), self._epoch(), lr, norm,
+            state.pending_nats / max(1, state.pending_tokens), self._tokens_per_second,
+            last or valid is not None or state.step % self._log_every() == 0, last, valid, best,
+        )  # fmt: skip
+        self._keep(progress)
+        return progress
+
+    def over(self) -> bool:
+        """Return whether nothing is left to do, or the caller wants to stop."""
+        return self._share() >= 1 or self._out_of_patience() or self.stop()
+
+    def _count(self, loss: Loss, seconds: float) -> None:
+        state = self.state
+        state.step += 1
+        state.chunk += 1
+        state.tokens += loss.count
+        state.pending_nats += loss.nats
+        state.pending_tokens += loss.count
+        self._updating += seconds
+        self._tokens_per_second = state.pending_tokens / self._updating
+
+    def _keep(self, progress: Progress) -> None:
+        """Put on disk what is due: the log's line, the model, the state."""
+        if progress.reported:
+            self.keeper.log(progress)
+            self.state.pending_nats, self.state.pending_tokens, self._updating = 0.0, 0, 0.0
+        due = progress.last or progress.best or self._save_due()
+        if progress.best or (due and self.state.best is None):
+            self.keeper.save_model(progress)
+        if due:
+            self.keeper.save_state(self.state, self.hidden)
+            self._last_save = time.monotonic()
+
+    def _evaluate(self) -> Loss | None:
+        begun = time.monotonic()
+        valid = evaluate(self.engine, self.task.valid, self.task.context, self.task.document, self.stop)
+        self._last_evaluation = time.monotonic()
+        if valid is not None:
+            self._evaluation_speed = len(self.task.valid) / (self._last_evaluation - begun)
+        return valid
+
+    def _judge(self, valid: Loss) -> bool:
+        """Count the evaluation and return whether it is the best so far; unknown tokens have no say."""
+        nats, state = valid.mean_known, self.state
+        if nats is not None and (state.best is None or nats < state.best):
+            state.best, state.best_step, state.stale = nats, state.step, 0
+            return True
+        state.stale += 1
+        state.plateaus += 1
+        return False
+
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.state.stale >= self.config.patience
+
+    def _share(self) -> float:
+        """Return how much of the run is done: time over time allowed, or steps, or epochs."""
+        if self.config.minutes is not None:
+            allowed = 60 * self.config.minutes
+            training = max(allowed / 10, allowed - self._ending_seconds())
+            return min(1.0, (time.monotonic() - self._started) / training)
+        if self.config.steps is not None:
+            return self.state.step / self.config.steps
+        return self._epoch() / self.config.epochs if self.config.epochs is not None else 0.0
+
+    def _ending_seconds(self) -> float:
+        """Return how long the last evaluation, the test part and the last save will take."""
+        speed = self._evaluation_speed or self._tokens_per_second / _EVALUATION_COST
+        return _ENDING_SECONDS + (len(self.task.valid) + self.task.test_tokens) / speed if speed else _ENDING_SECONDS
+
+    def _epoch(self) -> float:
+        """Return the epochs read, with the fraction of the present one."""
+        return self.state.epoch + self.state.chunk / self.batches.chunks(self.state.epoch)
+
+    def _evaluation_due(self, last: bool) -> bool:
+        if not len(self.task.valid) or self.stop():
+            return False
+        if self.config.eval_every is not None or self._steps:
+            return last or self.state.step % self._eval_every() == 0
+        interval = max(self._ending_seconds() / _EVALUATION_SHARE, 60 * (self.config.minutes or 0) / _EVALUATIONS)
+        left = (1 - self._share()) * 60 * (self.config.minutes or 0)
+        return last or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
+
+    def _eval_every(self) -> int:
+        """Return the interval in steps: from the sizes alone, never the clock, so that a run can be repeated."""
+        if self.config.eval_every is not None:
+            return self.config.eval_every
+        cost = len(self.task.valid) * _EVALUATION_COST / (self.batches.batch_size * self.batches.seq_len)
+        return max(1, math.ceil(cost / _EVALUATION_SHARE), math.ceil((self._steps or 0) / _EVALUATIONS))
+
+    def _log_every(self) -> int:
+        return self.config.log_every or max(1, int(self._steps or 0) // _REPORTS, 10 if self.config.minutes else 1)
+
+    def _save_due(self) -> bool:
+        if self.config.save_every is not None:
+            return self.state.step % self.config.save_every == 0
+        return time.monotonic() - self._last_save > _SAVE_SECONDS
