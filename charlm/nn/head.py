@@ -14,7 +14,7 @@ import numpy as np
 from charlm.nn.params import Array, Params, Workspace
 
 _CHUNK_FLOATS = 2**18  # about what a second-level cache holds
-_MIN_ROWS = 128  # fewer rows make the matrix product inefficient
+_MIN_ROWS = 256  # fewer make the products inefficient, and adding up their V x H gradients costly
 
 
 class SoftmaxHead:
@@ -45,6 +45,7 @@ class SoftmaxHead:
         """Add the gradients of scale * nats for y [N, H]; return nats = -sum(weight * log p) and dy [N, H]."""
         nats = 0.0
         dy = self._space("dy", y.shape, y.dtype)
+        dweight = self._space("dweight", grads[self.weight].shape, y.dtype)
         for rows in self._chunks(len(y), len(params[self.bias])):
             logits = self.logits(params, y[rows])
             logp, total = _softmax(logits, targets[rows])
@@ -52,7 +53,7 @@ class SoftmaxHead:
             factor = (weight[rows] * scale).astype(y.dtype)  # [n]
             logits *= (factor / total)[:, None]
             logits[np.arange(len(logits)), targets[rows]] -= factor
-            grads[self.weight][...] += logits.T @ y[rows]
+            grads[self.weight][...] += np.matmul(logits.T, y[rows], out=dweight)
             grads[self.bias][...] += logits.sum(axis=0)
             np.matmul(logits, params[self.weight], out=dy[rows])
         return nats, dy

@@ -1,0 +1,56 @@
+"""What several test files share: hypothesis without a clock, and random chunks, weights and states."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from charlm.config import NO_TOKEN
+from charlm.nn.model import shapes
+from charlm.nn.params import Params
+from charlm.nn.stack import zero_state
+from charlm.text.batches import Batch
+
+settings.register_profile("charlm", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("charlm")
+
+
+@pytest.fixture(scope="session")
+def chunk_of():
+    """Return a function that makes a chunk with resets inside it, each fed the zero vector, and targets left out."""
+
+    def make(config, steps, columns, seed=0):
+        rng = np.random.default_rng(seed)
+        shape = steps, columns
+        inputs, ids = (rng.integers(config.vocab_size, size=shape, dtype=np.int32) for _ in range(2))
+        reset = rng.random(shape) < 0.2
+        reset[0, 0], reset[steps // 2, columns // 2] = True, True
+        weight = (rng.random(shape) < 0.8).astype(np.float32)
+        weight[-1] = 1
+        return Batch(np.where(reset, np.int32(NO_TOKEN), inputs), ids, reset, weight)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def params_of():
+    """Return a function that draws all parameters, biases too, so that none is zero."""
+
+    def make(config, dtype=np.float64, seed=0):
+        params = Params(shapes(config), dtype)
+        params.flat[:] = 0.5 * np.random.default_rng(seed).standard_normal(params.flat.size)
+        return params
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def state_of():
+    """Return a function that draws a state in the middle of a text: each part [layers, B, H]."""
+
+    def make(config, columns, dtype=np.float64, seed=0):
+        rng = np.random.default_rng(seed)
+        return tuple(rng.uniform(-0.9, 0.9, part.shape).astype(dtype) for part in zero_state(config, columns))
+
+    return make

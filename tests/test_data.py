@@ -1,0 +1,220 @@
+"""The shipped data: the agreement corpus says what it should, nothing gives its verb away, the names are in order."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import charlm
+from data import agreement
+
+DATA = Path(agreement.__file__).parent
+CORPUS = (DATA / "agreement.txt").read_text(encoding="utf-8").splitlines()
+PAIRS = list(agreement.held_out())
+IS_PLURAL = {
+    noun: plural
+    for nouns in (agreement.ANIMALS, agreement.PLACES)
+    for pair in nouns.items()
+    for noun, plural in zip(pair, (False, True), strict=True)
+}
+
+
+def one_of(words):
+    return f"(?:{'|'.join(words)})"
+
+
+def grammar():
+    """Return the language as a regular expression, written apart from the generator."""
+    adjectives = f"(?:{one_of(agreement.ADJECTIVES)} )*"
+    animal = f"the {adjectives}{one_of([*agreement.ANIMALS, *agreement.ANIMALS.values()])}"
+    place = f"the {adjectives}{one_of([*agreement.PLACES, *agreement.PLACES.values()])}"
+    places = f"(?: {one_of(agreement.PREPOSITIONS)} {place})"
+    verb = one_of(agreement.TRANSITIVE)
+    clause = f"(?:{one_of(agreement.INTRANSITIVE)}|{verb} {animal}{places}*|{animal}{places}* {verb})"
+    between = f"(?: {one_of(agreement.ADVERBS)}|, which {clause},|{places}+)?"
+    return re.compile(f"{animal}{between} (?:was|were) {one_of(agreement.STATES)}\\.")
+
+
+def parse(sentence):
+    """Return the numbers of head, distractors and verb (True: plural), and the words between head and verb."""
+    words = re.findall("[a-z]+", sentence)
+    numbers = [(place, IS_PLURAL[word]) for place, word in enumerate(words) if word in IS_PLURAL]
+    (head_place, head), *distractors = numbers
+    verb_place = len(words) - 2
+    return head, [plural for _, plural in distractors], words[verb_place] == "were", verb_place - head_place - 1
+
+
+PARSED = [parse(sentence) for sentence in CORPUS]
+
+
+def share(hits):
+    hits = list(hits)
+    return sum(hits) / len(hits)
+
+
+# The corpus
+
+
+def test_corpus_is_what_the_generator_writes(capsys):
+    agreement.main([])
+    assert capsys.readouterr().out.encode() == (DATA / "agreement.txt").read_bytes()
+
+
+def test_corpus_is_as_large_as_promised():
+    assert len(CORPUS) == len(set(CORPUS)) == agreement.CORPUS_SENTENCES
+    assert (DATA / "agreement.txt").stat().st_size < 500_000
+
+
+def test_another_seed_gives_another_corpus():
+    assert not set(agreement.corpus(seed=1, count=50)) >= set(agreement.corpus(seed=2, count=50))
+
+
+def test_every_sentence_is_in_the_language():
+    language = grammar()
+    assert [sentence for sentence in CORPUS if not language.fullmatch(sentence)] == []
+
+
+def test_every_verb_agrees_with_its_head():
+    wrong = [sentence for sentence, (head, _, verb, _) in zip(CORPUS, PARSED, strict=True) if head != verb]
+    assert wrong == []
+
+
+def test_distances_are_spread_evenly():
+    counts = [sum(distance == wanted for *_, distance in PARSED) for wanted in range(agreement.LONGEST + 1)]
+    assert sum(counts) == len(CORPUS)
+    assert min(counts) > 0.7 * len(CORPUS) / len(counts)
+    assert max(counts) < 1.3 * len(CORPUS) / len(counts)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 20), (0, 0), (1, 9), (10, 20)], ids=["all", "at once", "near", "far"])
+def test_both_verbs_are_equally_frequent(low, high):
+    assert share(verb for *_, verb, distance in PARSED if low <= distance <= high) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("low", "high"), [(3, 20), (3, 9), (10, 14), (15, 20)])
+def test_the_nearest_noun_does_not_tell_the_verb(low, high):
+    hits = (nouns[-1] == verb for _, nouns, verb, distance in PARSED if nouns and low <= distance <= high)
+    assert share(hits) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("low", "high"), [(3, 20), (3, 9), (10, 14), (15, 20)])
+def test_the_majority_of_nouns_does_not_tell_the_verb(low, high):
+    within = ((nouns, verb) for _, nouns, verb, distance in PARSED if nouns and low <= distance <= high)
+    decided = ((sum(nouns) * 2 > len(nouns)) == verb for nouns, verb in within if sum(nouns) * 2 != len(nouns))
+    assert share(decided) == pytest.approx(0.5, abs=0.05)
+
+
+# Minimal pairs
+
+
+def test_pairs_differ_in_the_verb_alone():
+    for pair in PAIRS:
+        right, wrong = pair.right.split(), pair.wrong.split()
+        assert {right.pop(-2), wrong.pop(-2)} == {"was", "were"}
+        assert right == wrong
+
+
+def test_pairs_are_right_and_know_their_distance():
+    for pair in PAIRS:
+        head, _, verb, distance = parse(pair.right)
+        assert (head, pair.distance) == (verb, distance)
+
+
+def test_pairs_are_not_in_the_corpus():
+    assert len({pair.right for pair in PAIRS}) == agreement.CHECKED_PAIRS
+    assert not set(CORPUS) & {sentence for pair in PAIRS for sentence in (pair.right, pair.wrong)}
+
+
+def test_pairs_are_written_as_a_table(capsys):
+    agreement.main(["--pairs", "3"])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows == [[str(pair.distance), pair.right, pair.wrong] for pair in PAIRS[:3]]
+
+
+def test_negative_numbers_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        agreement.main(["--pairs", "-1"])
+    assert "cannot be negative" in capsys.readouterr().err
+
+
+# The check of a model
+
+
+class Judge:
+    """A stand-in for a model: prefers one sentence of each pair, or neither."""
+
+    def __init__(self, right, wrong):
+        self.scored = dict.fromkeys((pair.right for pair in PAIRS), right)
+        self.scored |= dict.fromkeys((pair.wrong for pair in PAIRS), wrong)
+
+    def scores(self, texts):
+        return (self.scored[text] for text in texts)
+
+
+class NearestNoun:
+    """A stand-in that lets the noun before the verb decide."""
+
+    def scores(self, texts):
+        for head, nouns, verb, _ in map(parse, texts):
+            yield float([head, *nouns][-1] == verb)
+
+
+def table(capsys, monkeypatch, model):
+    """Return what `--check` prints for a model: {band: (pairs, share)}."""
+    monkeypatch.setattr(charlm, "load", lambda path: {"some/model": model}[path])
+    agreement.main(["--check", "some/model"])
+    title, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert title == ["distance", "pairs", "right"]
+    return {band: (int(count), share) for band, count, share in rows}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [(-20.0, -20.5, "100.00%"), (-20.5, -20.0, "0.00%"), (-20.0, -20.0, "0.00%")],
+    ids=["prefers right", "prefers wrong", "ties"],
+)
+def test_check_counts_the_preferred(capsys, monkeypatch, right, wrong, expected):
+    result = table(capsys, monkeypatch, Judge(right, wrong))
+    assert list(result) == ["0", "1-3", "4-6", "7-9", "10-14", "15-20", "10+"]
+    assert {share for _, share in result.values()} == {expected}
+
+
+def test_check_bands_hold_every_pair(capsys, monkeypatch):
+    counts = {band: count for band, (count, _) in table(capsys, monkeypatch, Judge(1.0, 0.0)).items()}
+    assert counts["10+"] == counts["10-14"] + counts["15-20"]
+    assert sum(counts.values()) - counts["10+"] == len(PAIRS)
+
+
+def test_check_sees_through_the_nearest_noun(capsys, monkeypatch):
+    result = table(capsys, monkeypatch, NearestNoun())
+    assert result["0"][1] == "100.00%"
+    assert 45 < float(result["10+"][1].rstrip("%")) < 55
+
+
+def test_check_of_no_pairs_has_no_share(capsys, monkeypatch):
+    monkeypatch.setattr(charlm, "load", lambda path: Judge(1.0, 0.0))
+    agreement.main(["--check", "some/model", "--pairs", "0"])
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["10+", "0", "-"]
+
+
+def test_check_without_a_model_says_so(tmp_path):
+    with pytest.raises(SystemExit, match=r"agreement\.py: no model at"):
+        agreement.main(["--check", str(tmp_path / "none")])
+
+
+# The names, and the page about them all
+
+
+def test_dinosaurs_are_sorted_names():
+    text = (DATA / "dinosaurs.txt").read_bytes().decode("ascii")
+    names = text.removesuffix("\n").split("\n")
+    assert text.endswith("\n")
+    assert names == sorted(set(names))
+    assert len(names) >= 700
+    assert [name for name in names if not re.fullmatch("[A-Z][a-z]+", name)] == []
+
+
+def test_readme_speaks_of_every_file():
+    readme = (DATA / "README.md").read_text(encoding="utf-8")
+    others = {file.name for file in DATA.iterdir() if file.is_file()} - {"README.md"}
+    assert {name for name in others if f"`{name}`" not in readme} == set()
