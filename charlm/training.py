@@ -230,8 +230,11 @@ class _Run:
 
     def _ending_seconds(self) -> float:
         """Return how long the last evaluation, the test part and the last save will take."""
+        return _ENDING_SECONDS + self._evaluation_seconds(len(self.task.valid) + self.task.test_tokens)
+
+    def _evaluation_seconds(self, tokens: int) -> float:
         speed = self._evaluation_speed or self._tokens_per_second / _EVALUATION_COST
-        return _ENDING_SECONDS + (len(self.task.valid) + self.task.test_tokens) / speed if speed else _ENDING_SECONDS
+        return tokens / speed if speed else 0.0
 
     def _epoch(self) -> float:
         """Return the epochs read, with the fraction of the present one."""
@@ -242,8 +245,9 @@ class _Run:
             return False
         if self.config.eval_every is not None or self._steps:
             return last or self.state.step % self._eval_every() == 0
-        interval = max(self._ending_seconds() / _EVALUATION_SHARE, 60 * (self.config.minutes or 0) / _EVALUATIONS)
-        left = (1 - self._share()) * 60 * (self.config.minutes or 0)
+        allowed = 60 * (self.config.minutes or 0)
+        interval = max(self._evaluation_seconds(len(self.task.valid)) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
+        left = (1 - self._share()) * allowed
         return last or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
 
     def _eval_every(self) -> int:

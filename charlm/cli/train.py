@@ -166,6 +166,7 @@ class _Display:
 
         self._run, self._quiet = run, quiet
         self._shown = 0
+        self._best = ""
         self._valid = ""
         for line in [] if quiet else [*run.notes, *_facts(run)]:
             click.echo(line, err=True)
@@ -177,6 +178,7 @@ class _Display:
     def progress(self, progress: Progress) -> None:
         if progress.valid is not None:
             self._valid = f" valid {self._loss(progress.valid.mean)}"
+            self._best = self._valid if progress.best else self._best
         if not self._bar.disable:
             self._bar.set_postfix_str(
                 f"step {progress.step:,} {self._loss(progress.train_nats)}{self._valid} "
@@ -206,10 +208,10 @@ class _Display:
             click.echo(f"test {self._loss(self._run.test.mean)} over {self._run.test.count:,} tokens", err=True)
         if signal_number:
             click.echo(f"interrupted at step {state.step:,}; go on with: charlm train -m {path} --resume", err=True)
-        elif state.best is not None:
+        elif self._best:
             click.echo(
-                f"best validation {state.best:.4f} nats/token at step {state.best_step:,}, "
-                f"after {state.tokens:,} tokens in {_clock(state.seconds)}", err=True,
+                f"best{self._best} at step {state.best_step:,}, after {state.tokens:,} tokens in "
+                f"{_clock(state.seconds)}", err=True,
             )  # fmt: skip
         click.echo(f"the model is in {path}; write with: charlm sample -m {path}", err=True)
 
