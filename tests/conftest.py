@@ -35,11 +35,14 @@ def chunk_of():
 
 @pytest.fixture(scope="session")
 def params_of():
-    """Return a function that draws all parameters, biases too, so that none is zero."""
+    """Return a function that draws all parameters, biases too, so that none is zero and few relus are dead."""
 
     def make(config, dtype=np.float64, seed=0):
         params = Params(shapes(config), dtype)
         params.flat[:] = 0.5 * np.random.default_rng(seed).standard_normal(params.flat.size)
+        if config.nonlinearity == "relu":
+            for k in range(config.layers):
+                params[f"rnn.bias_ih_l{k}"][...] += 1
         return params
 
     return make

@@ -1,4 +1,4 @@
-"""Every gradient against float64 central differences, with random cotangents."""
+"""Every gradient against float64 central differences, with random cotangents; the seeds keep relu off its kink."""
 
 import numpy as np
 import pytest

@@ -25,6 +25,7 @@ from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
 from charlm.nn.params import Params, State
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
+from charlm.text.tokenizers import UNK
 
 Result = TypeVar("Result")
 
@@ -50,6 +51,8 @@ class NumpyEngine:
         self.config, self._train = model, train or TrainConfig()
         seed = self._train.seed
         self.params = initialize(model, np.random.default_rng([seed, 0]))
+        if model.embedding:  # what no training text shows should tell nothing
+            self.params["embed.weight"][UNK] = 0
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
 
     @cached_property
@@ -82,10 +85,11 @@ class NumpyEngine:
 
         results = self._share_out(backward, batch, state)
         gradient = self._workers[0].grads
-        for worker in self._workers[1 : len(results)]:
-            gradient.flat += worker.grads.flat
         loss = Loss(sum(nats for nats, _ in results), count)
-        norm = clip_by_norm(gradient.flat, self._train.clip)
+        with _overflowing():
+            for worker in self._workers[1 : len(results)]:
+                gradient.flat += worker.grads.flat
+            norm = clip_by_norm(gradient.flat, self._train.clip)
         if not math.isfinite(norm) or not math.isfinite(loss.nats):
             raise DivergedError(self._divergence(gradient))
         self._optimizer.step(self.params.flat, gradient.flat, lr)
@@ -103,7 +107,7 @@ class NumpyEngine:
         return np.concatenate([logp for logp, _ in results], axis=1), _join([after for _, after in results])
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
-        with self._blas.limit(limits=1):
+        with self._blas.limit(limits=1), _overflowing():
             return self._workers[0].model.logits(self.params, inputs, state)
 
     def tensors(self) -> dict[str, Array]:
@@ -152,7 +156,8 @@ class NumpyEngine:
 
         def run(k: int) -> Result:
             part = slice(bounds[k], bounds[k + 1])
-            return work(self._workers[k], batch.columns(part), tuple(value[:, part] for value in state))
+            with _overflowing():
+                return work(self._workers[k], batch.columns(part), tuple(value[:, part] for value in state))
 
         with self._blas.limit(limits=1):
             others = [self._pool.submit(run, k) for k in range(1, shares)]
@@ -162,6 +167,11 @@ class NumpyEngine:
         bad = [name for name, value in gradient.items() if not np.isfinite(value).all()]
         where = f"the gradient of {bad[0]}" if bad else "the loss"
         return f"{where} is no longer a finite number: lower --lr or --clip"
+
+
+def _overflowing() -> np.errstate:
+    """Let infinities arise without a warning: `update` looks for them. The setting is the calling thread's own."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _join(states: list[State]) -> State:
