@@ -59,4 +59,4 @@ def _flops_per_token(hidden: int, embedding: int, vocabulary: int) -> float:
 
 def _dropout(epochs: float) -> float:
     """Return the dropout that kept validation falling when a text was read so many times."""
-    return round(min(max(0.1 + 0.28 * math.log10(epochs / 6), 0.0), 0.5), 2)
+    return round(min(max(0.1 + 0.35 * math.log10(epochs / 6), 0.0), 0.5), 2)

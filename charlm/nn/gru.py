@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import (
@@ -40,22 +41,15 @@ class GRU:
 
     def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, 3H] from state (h,) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
-        size, (steps_count, batch, width) = z.shape[2] // 3, z.shape
-        steps, weight = Steps(reset, steps_count), recurrent_weight(params[self.weight], steps_count)
-        h = self._space("h", (steps_count + 1, batch, size), z.dtype)
-        a = self._space("a", (steps_count, batch, size), z.dtype)
-        product = self._space("product", (batch, width), z.dtype)
+        size, (length, batch, _) = z.shape[2] // 3, z.shape
+        steps, weight, bias = Steps(reset, length), params[self.weight], params[self.bias]
+        h = self._space("h", (length + 1, batch, size), z.dtype)
+        a = self._space("a", (length, batch, size), z.dtype)
         h[0] = state[0]
-        with np.errstate(over="ignore"):
-            for t in range(steps_count):
-                before = steps.enter(t, h[t])
-                np.matmul(before, weight, out=product)
-                product += params[self.bias]
-                a[t] = product[:, 2 * size :]
-                _gates(z[t], product, size)
-                np.subtract(before, z[t, :, 2 * size :], out=h[t + 1])
-                h[t + 1] *= z[t, :, size : 2 * size]
-                h[t + 1] += z[t, :, 2 * size :]
+        if kernel.serves(z) and length > kernel.FEW_STEPS:
+            kernel.call("gru_forward", length, batch, size, steps.dense, weight, bias, z, h, a)
+        else:
+            _run(steps, recurrent_weight(weight, length), bias, z, h, a)
         self._tape.put((z, h, a, steps))
         return h[1:], (h[-1].copy(),)
 
@@ -65,20 +59,44 @@ class GRU:
         """Add the gradients of W_hh and b_hh; return dz [T, B, 3H] and the gradient of the first state."""
         gates, h, a, steps = self._tape.take()
         weight, size = params[self.weight], dy.shape[2]
-        before = steps.entered(h[:-1])  # [T, B, H]
         da = self._space("da", gates.shape, dy.dtype)  # gradient of W_hh h + b_hh
         dz_n = self._space("dz_n", dy.shape, dy.dtype)
-        scratch = self._space("scratch", dy.shape[1:], dy.dtype)
         dh = np.zeros_like(dy[0]) if dstate is None else dstate[0].copy()  # [B, H]
-        for t in reversed(range(len(dy))):
-            dh += dy[t]
-            _step_back(gates[t], before[t], a[t], dh, da[t], dz_n[t], scratch)
-            dh *= gates[t, :, size : 2 * size]
-            dh += np.matmul(da[t], weight, out=scratch)
-            steps.leave(t, dh)
-        add_recurrent_gradients(grads[self.weight], grads[self.bias], da, before)
+        if kernel.serves(dy):
+            kernel.call("gru_backward", *dy.shape, steps.dense, weight, gates, h, a, dy, dh, da, dz_n)
+        else:
+            _run_back(steps, weight, gates, h, a, dy, dh, da, dz_n)
+        add_recurrent_gradients(grads[self.weight], grads[self.bias], da, steps.entered(h[:-1]))
         da[:, :, 2 * size :] = dz_n  # from here on it is the gradient of the input product
         return da, (dh,)
+
+
+def _run(steps: Steps, weight: Array, bias: Array, z: Array, h: Array, a: Array) -> None:
+    """Fill h[1:] and a from h[0] and z, and turn z into the gates' values; `weight` is W_hh^T."""
+    size, product = h.shape[2], np.empty_like(z[0])
+    with np.errstate(over="ignore"):
+        for t in range(len(z)):
+            before = steps.enter(t, h[t])
+            np.matmul(before, weight, out=product)
+            product += bias
+            a[t] = product[:, 2 * size :]
+            _gates(z[t], product, size)
+            np.subtract(before, z[t, :, 2 * size :], out=h[t + 1])
+            h[t + 1] *= z[t, :, size : 2 * size]
+            h[t + 1] += z[t, :, 2 * size :]
+
+
+def _run_back(
+    steps: Steps, weight: Array, gates: Array, h: Array, a: Array, dy: Array, dh: Array, da: Array, dz_n: Array
+) -> None:
+    """Fill da and dz_n; dh, the gradient of the last state, becomes that of the first."""
+    size, scratch = dh.shape[1], np.empty_like(dh)
+    for t in reversed(range(len(dy))):
+        dh += dy[t]
+        _step_back(gates[t], steps.enter(t, h[t]), a[t], dh, da[t], dz_n[t], scratch)
+        dh *= gates[t, :, size : 2 * size]
+        dh += np.matmul(da[t], weight, out=scratch)
+        steps.leave(t, dh)
 
 
 def _gates(z: Array, product: Array, size: int) -> None:

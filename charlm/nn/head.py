@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from charlm.nn import kernel
 from charlm.nn.params import Array, Params, Workspace
 
 _CHUNK_FLOATS = 2**18  # about what a second-level cache holds
@@ -36,7 +37,7 @@ class SoftmaxHead:
         result = np.empty(len(y))
         for rows in self._chunks(len(y), len(params[self.bias])):
             logits = self.logits(params, y[rows])
-            result[rows], _ = _softmax(logits, targets[rows])
+            result[rows] = _softmax(logits, targets[rows])
         return result
 
     def backward(
@@ -48,11 +49,8 @@ class SoftmaxHead:
         dweight = self._space("dweight", grads[self.weight].shape, y.dtype)
         for rows in self._chunks(len(y), len(params[self.bias])):
             logits = self.logits(params, y[rows])
-            logp, total = _softmax(logits, targets[rows])
+            logp = _softmax(logits, targets[rows], (weight[rows] * scale).astype(y.dtype))
             nats -= float(logp @ weight[rows])
-            factor = (weight[rows] * scale).astype(y.dtype)  # [n]
-            logits *= (factor / total)[:, None]
-            logits[np.arange(len(logits)), targets[rows]] -= factor
             grads[self.weight][...] += np.matmul(logits.T, y[rows], out=dweight)
             grads[self.bias][...] += logits.sum(axis=0)
             np.matmul(logits, params[self.weight], out=dy[rows])
@@ -64,10 +62,22 @@ class SoftmaxHead:
         return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
-def _softmax(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Turn logits [N, V] into exp(logits - max) in place; return log p(target) as float64 and the row sums."""
+def _softmax(logits: Array, targets: Array, factor: Array | None = None) -> Array:
+    """Return log p(target) as float64 [N] of logits [N, V], which become factor * (p - onehot(target)), in place.
+
+    With no `factor` [N] they are used up.
+    """
+    if kernel.serves(logits):
+        result: Array = np.empty(len(logits))
+        kernel.call("softmax", *logits.shape, logits, np.ascontiguousarray(targets, np.int64), factor, result)
+        return result
+    rows = np.arange(len(logits))
     logits -= logits.max(axis=1, keepdims=True)
-    chosen = logits[np.arange(len(logits)), targets].astype(np.float64)
+    chosen = logits[rows, targets].astype(np.float64)
     np.exp(logits, out=logits)
     total = logits.sum(axis=1)
-    return chosen - np.log(total, dtype=np.float64), total
+    if factor is not None:
+        logits *= (factor / total)[:, None]
+        logits[rows, targets] -= factor
+    result = chosen - np.log(total, dtype=np.float64)
+    return result

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from charlm.config import NO_TOKEN
+from charlm.nn import kernel
 from charlm.nn.params import Array, Params, Workspace
 
 # Below this many distinct rows a product with a one-hot matrix beats sorting (measured: break-even near 160).
@@ -140,6 +141,10 @@ class Dropout:
 
 def sum_by_row(values: Array, row_of: Array, rows: int) -> Array:
     """Sum the rows of `values` [N, D] that share a row number; every number below `rows` must occur."""
+    if kernel.serves(values):
+        result = np.zeros((rows, values.shape[1]), values.dtype)
+        kernel.call("add_rows", *values.shape, np.ascontiguousarray(row_of, np.int64), values, result)
+        return result
     if rows <= _DENSE_SCATTER_ROWS:
         one_hot = np.zeros((rows, len(values)), values.dtype)
         one_hot[row_of, np.arange(len(values))] = 1

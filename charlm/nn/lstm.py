@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import (
@@ -40,23 +41,16 @@ class LSTM:
 
     def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, 4H] from state (h, c) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
-        size, (length, batch, width) = z.shape[2] // 4, z.shape
-        steps, weight = Steps(reset, length), recurrent_weight(params[self.weight], length)
+        size, (length, batch, _) = z.shape[2] // 4, z.shape
+        steps, weight, bias = Steps(reset, length), params[self.weight], params[self.bias]
         h = self._space("h", (length + 1, batch, size), z.dtype)
         c = self._space("c", (length + 1, batch, size), z.dtype)
         tanh_c = self._space("tanh_c", (length, batch, size), z.dtype)
-        product = self._space("product", (batch, width), z.dtype)
         h[0], c[0] = state
-        with np.errstate(over="ignore"):
-            for t in range(length):
-                np.matmul(steps.enter(t, h[t]), weight, out=product)
-                product += params[self.bias]
-                z[t] += product
-                i, f, g, o = _gates(z[t])
-                np.multiply(f, steps.enter(t, c[t]), out=c[t + 1])
-                c[t + 1] += np.multiply(i, g, out=tanh_c[t])
-                np.tanh(c[t + 1], out=tanh_c[t])
-                np.multiply(o, tanh_c[t], out=h[t + 1])
+        if kernel.serves(z) and length > kernel.FEW_STEPS:
+            kernel.call("lstm_forward", length, batch, size, steps.dense, weight, bias, z, h, c, tanh_c)
+        else:
+            _run(steps, recurrent_weight(weight, length), bias, z, h, c, tanh_c)
         self._tape.put((z, h, c, tanh_c, steps))
         return h[1:], (h[-1].copy(), c[-1].copy())
 
@@ -67,16 +61,41 @@ class LSTM:
         gates, h, c, tanh_c, steps = self._tape.take()
         weight = params[self.weight]
         dz = self._space("dz", gates.shape, dy.dtype)
-        scratch = self._space("scratch", dy.shape[1:], dy.dtype)
         dh, dc = (np.zeros_like(dy[0]), np.zeros_like(dy[0])) if dstate is None else (d.copy() for d in dstate)
-        for t in reversed(range(len(dy))):
-            dh += dy[t]
-            _step_back(gates[t], steps.enter(t, c[t]), tanh_c[t], dh, dc, dz[t], scratch)
-            np.matmul(dz[t], weight, out=dh)
-            steps.leave(t, dh)
-            steps.leave(t, dc)
+        if kernel.serves(dy):
+            kernel.call("lstm_backward", *dy.shape, steps.dense, weight, gates, c, tanh_c, dy, dh, dc, dz)
+        else:
+            _run_back(steps, weight, gates, c, tanh_c, dy, dh, dc, dz)
         add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
         return dz, (dh, dc)
+
+
+def _run(steps: Steps, weight: Array, bias: Array, z: Array, h: Array, c: Array, tanh_c: Array) -> None:
+    """Fill h[1:], c[1:] and tanh_c from h[0], c[0] and z, and turn z into the gates' values; `weight` is W_hh^T."""
+    product = np.empty_like(z[0])
+    with np.errstate(over="ignore"):
+        for t in range(len(z)):
+            np.matmul(steps.enter(t, h[t]), weight, out=product)
+            product += bias
+            z[t] += product
+            i, f, g, o = _gates(z[t])
+            np.multiply(f, steps.enter(t, c[t]), out=c[t + 1])
+            c[t + 1] += np.multiply(i, g, out=tanh_c[t])
+            np.tanh(c[t + 1], out=tanh_c[t])
+            np.multiply(o, tanh_c[t], out=h[t + 1])
+
+
+def _run_back(
+    steps: Steps, weight: Array, gates: Array, c: Array, tanh_c: Array, dy: Array, dh: Array, dc: Array, dz: Array
+) -> None:
+    """Fill dz; dh and dc, the gradients of the last state, become those of the first."""
+    scratch = np.empty_like(dh)
+    for t in reversed(range(len(dy))):
+        dh += dy[t]
+        _step_back(gates[t], steps.enter(t, c[t]), tanh_c[t], dh, dc, dz[t], scratch)
+        np.matmul(dz[t], weight, out=dh)
+        steps.leave(t, dh)
+        steps.leave(t, dc)
 
 
 def _blocks(x: Array) -> tuple[Array, Array, Array, Array]:

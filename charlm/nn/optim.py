@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from charlm.config import TrainConfig
+from charlm.nn import kernel
 from charlm.nn.params import Array
 
 _BLOCK = 1 << 14
@@ -36,8 +37,13 @@ class Adam:
         b1, b2 = self.betas
         rate = lr / (1 - b1**self.steps)
         root = 1 / math.sqrt(1 - b2**self.steps)
+        kept = 1 - lr * self.decay
+        if kernel.serves(weights):
+            vectors = (weights, gradient, self.moments["m"], self.moments["v"])
+            kernel.call("adam", len(weights), *vectors, kept, 1 - b1, 1 - b2, rate, root, self.eps)
+            return
         for w, g, m, v in _blocks(weights, gradient, self.moments["m"], self.moments["v"]):
-            w *= 1 - lr * self.decay
+            w *= kept
             m += (1 - b1) * (g - m)
             g *= g
             v += (1 - b2) * (g - v)

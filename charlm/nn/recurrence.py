@@ -17,6 +17,11 @@ class Steps:
         self._reset = reset
         self._any: list[bool] = [False] * length if reset is None else np.any(reset, axis=1).tolist()
 
+    @property
+    def dense(self) -> Array | None:
+        """The resets as bytes [T, B] for the compiled loops; None where there are none."""
+        return np.ascontiguousarray(self._reset, np.uint8) if any(self._any) else None
+
     def enter(self, t: int, previous: Array) -> Array:
         """Return the state [B, H] that step t starts from: `previous`, or a copy with the reset rows zeroed."""
         if not self._any[t] or self._reset is None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
-from charlm.nn.recurrence import Steps, add_recurrent_gradients, recurrent_weight
+from charlm.nn.recurrence import Steps, add_recurrent_gradients, recurrent_weight, tanh_slope
 
 
 class RNN:
@@ -31,17 +32,13 @@ class RNN:
 
     def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, H] from state (h,) of [B, H] to y [T, B, H]; where reset [T, B] is true, h starts at zero."""
-        steps, weight = Steps(reset, len(z)), recurrent_weight(params[self.weight], len(z))
+        steps = Steps(reset, len(z))
         h = self._space("h", (len(z) + 1, *z.shape[1:]), z.dtype)  # [T+1, B, H]
         h[0] = state[0]
-        for t in range(len(z)):
-            a = np.matmul(steps.enter(t, h[t]), weight, out=h[t + 1])
-            a += params[self.bias]
-            a += z[t]
-            if self._tanh:
-                np.tanh(a, out=a)
-            else:
-                np.maximum(a, 0, out=a)
+        if kernel.serves(z) and len(z) > kernel.FEW_STEPS:
+            kernel.call("rnn_forward", *z.shape, self._tanh, steps.dense, params[self.weight], params[self.bias], z, h)
+        else:
+            self._run(params, steps, z, h)
         self._tape.put((h, steps))
         return h[1:], (h[-1].copy(),)
 
@@ -50,18 +47,35 @@ class RNN:
     ) -> tuple[Array, State]:
         """Add the gradients of W_hh and b_hh; return dz [T, B, H] and the gradient of the first state."""
         h, steps = self._tape.take()
-        weight = params[self.weight]
         dz = self._space("dz", dy.shape, dy.dtype)
         dh = np.zeros_like(dy[0]) if dstate is None else dstate[0].copy()  # [B, H]
+        if kernel.serves(dy):
+            kernel.call("rnn_backward", *dy.shape, self._tanh, steps.dense, params[self.weight], h, dy, dh, dz)
+        else:
+            self._run_back(params, steps, h, dy, dh, dz)
+        add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
+        return dz, (dh,)
+
+    def _run(self, params: Params, steps: Steps, z: Array, h: Array) -> None:
+        """Fill h[1:] from h[0] and z."""
+        weight = recurrent_weight(params[self.weight], len(z))
+        for t in range(len(z)):
+            a = np.matmul(steps.enter(t, h[t]), weight, out=h[t + 1])
+            a += params[self.bias]
+            a += z[t]
+            if self._tanh:
+                np.tanh(a, out=a)
+            else:
+                np.maximum(a, 0, out=a)
+
+    def _run_back(self, params: Params, steps: Steps, h: Array, dy: Array, dh: Array, dz: Array) -> None:
+        """Fill dz; dh, the gradient of the last state, becomes that of the first."""
         for t in reversed(range(len(dy))):
             dh += dy[t]
             if self._tanh:
-                np.multiply(h[t + 1], h[t + 1], out=dz[t])
-                np.subtract(1, dz[t], out=dz[t])
+                tanh_slope(h[t + 1], out=dz[t])
             else:
                 np.greater(h[t + 1], 0, out=dz[t])
             dz[t] *= dh
-            np.matmul(dz[t], weight, out=dh)
+            np.matmul(dz[t], params[self.weight], out=dh)
             steps.leave(t, dh)
-        add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
-        return dz, (dh,)

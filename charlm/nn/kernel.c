@@ -1,0 +1,387 @@
+/* The time loops of the cells, the softmax and the Adam step, each in one pass over memory that is still in the cache.
+
+   What they compute, and in which layout, is what the NumPy code beside them computes (rnn.py, gru.py, lstm.py, head.py,
+   optim.py), where the equations stand. Nothing here is needed: where this file could not be built, NumPy does the work.
+
+   The file includes itself once for each instruction set, and the functions get its name: `lstm_forward_avx512`.
+   kernel.py asks `best_target` which to take. T time, B batch, H hidden, G gates, V vocabulary; arrays are dense, row by row. */
+
+#ifndef TARGET
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define NAME(name) JOIN(name, TARGET)
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)") /* no element needs another's result */
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* LANES floats fit a register. A tile of ROWS x (2 * LANES) sums, two vectors of weights and a broadcast fill the registers. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TARGET avx512
+#define LANES 16
+#define ROWS 12
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
+#include "kernel.c"
+#pragma GCC pop_options
+#undef TARGET
+#undef LANES
+#undef ROWS
+#define TARGET avx2
+#define LANES 8
+#define ROWS 6
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#include "kernel.c"
+#pragma GCC pop_options
+#undef TARGET
+#undef LANES
+#undef ROWS
+#endif
+
+#define TARGET base
+#define LANES 4
+#define ROWS 6
+#include "kernel.c"
+
+const char *best_target(void) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return "avx512";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
+#endif
+    return "base";
+}
+
+#else /* once for each TARGET */
+
+/* --- products with packed weights ------------------------------------------------------------------------------- */
+
+#define COLUMNS (2 * LANES)
+
+typedef float NAME(vector) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#define VECTOR NAME(vector)
+
+INLINE long NAME(panels)(long columns) { return (columns + COLUMNS - 1) / COLUMNS; }
+
+/* Lay weights [K, N], given by the strides of k and n, out in panels of COLUMNS: packed[panel][k][column], zeros past N. */
+static float *NAME(pack)(long K, long N, const float *weight, long k_stride, long n_stride) {
+    float *packed = malloc(sizeof(float) * NAME(panels)(N) * K * COLUMNS), *out = packed;
+    if (!packed) return NULL;
+    for (long first = 0; first < N; first += COLUMNS)
+        for (long k = 0; k < K; k++)
+            for (long n = first; n < first + COLUMNS; n++) *out++ = n < N ? weight[k * k_stride + n * n_stride] : 0;
+    return packed;
+}
+
+/* out [rows, columns] = (add ? out : 0) + a [rows, K] times one panel; all loops over `rows` unroll, as it is a constant. */
+INLINE void NAME(tile)(int rows, long K, const float *a, const float *panel, float *out, long N, long columns, int add) {
+    VECTOR sum[ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = (VECTOR){0};
+    for (long k = 0; k < K; k++, panel += COLUMNS) {
+        VECTOR left = *(const VECTOR *)panel, right = *(const VECTOR *)(panel + LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            float x = a[i * K + k];
+            sum[i][0] += left * x;
+            sum[i][1] += right * x;
+        }
+    }
+    if (columns == COLUMNS) {
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            VECTOR *left = (VECTOR *)(out + i * N), *right = (VECTOR *)(out + i * N + LANES);
+            if (add) sum[i][0] += *left, sum[i][1] += *right;
+            *left = sum[i][0], *right = sum[i][1];
+        }
+        return;
+    }
+    for (int i = 0; i < rows; i++)
+        for (long n = 0; n < columns; n++) out[i * N + n] = (add ? out[i * N + n] : 0) + sum[i][n / LANES][n % LANES];
+}
+
+#define CASE(rows) case rows: NAME(tile)(rows, K, a + i * K, panel, out + i * N + n, N, columns, add); break;
+
+/* out [M, N] = (add ? out : 0) + a [M, K] times packed weights [K, N]; the rows are shared evenly among tiles. */
+static void NAME(product)(long M, long K, long N, const float *a, const float *packed, float *out, int add) {
+    long tiles = (M + ROWS - 1) / ROWS;
+    for (long n = 0; n < N; n += COLUMNS) {
+        const float *panel = packed + n * K;
+        long columns = N - n < COLUMNS ? N - n : COLUMNS;
+        for (long t = 0; t < tiles; t++) {
+            long i = M * t / tiles, rows = M * (t + 1) / tiles - i;
+            switch (rows) {
+                CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if ROWS > 6
+                CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+            }
+        }
+    }
+}
+
+#undef CASE
+
+/* --- element by element: written for one number, made for vectors by the compiler ---------------------------------- */
+
+/* exp by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial in r: within 2 units in the last place. NaN stays NaN. */
+INLINE float NAME(exponential)(float x) {
+    const float rounder = 12582912.0f; /* 1.5 * 2^23: what is added to it is rounded to an integer, in its last bits */
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    float shifted = x * 1.44269504f + rounder, n = shifted - rounder;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits = (int32_t)(((uint32_t)bits + (127 - 0x4b400000u)) << 23); /* 2^n */
+    float power;
+    memcpy(&power, &bits, 4);
+    return p * power;
+}
+
+INLINE float NAME(sigmoid)(float x) { return 1.0f / (1.0f + NAME(exponential)(-x)); }
+
+INLINE float NAME(tangent)(float x) { return 2.0f * NAME(sigmoid)(2.0f * x) - 1.0f; }
+
+#define EXP NAME(exponential)
+#define SIGMOID NAME(sigmoid)
+#define TANH NAME(tangent)
+
+/* The states a step starts from: as they are, or copied to `space` with the rows of new sequences zeroed. */
+INLINE const float *NAME(entered)(long B, long H, const uint8_t *reset, const float *state, float *space) {
+    if (!reset || !memchr(reset, 1, B)) return state;
+    memcpy(space, state, sizeof(float) * B * H);
+    for (long b = 0; b < B; b++)
+        if (reset[b]) memset(space + b * H, 0, sizeof(float) * H);
+    return space;
+}
+
+INLINE void NAME(leave)(long B, long H, const uint8_t *reset, float *dstate) {
+    for (long b = 0; reset && b < B; b++)
+        if (reset[b]) memset(dstate + b * H, 0, sizeof(float) * H);
+}
+
+/* --- the cells: each returns 0, or 1 where memory ran out (as all functions do) ---------------------------------------- */
+
+int NAME(rnn_forward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *bias,
+                      const float *restrict z, float *restrict h) {
+    float *packed = NAME(pack)(H, H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    for (long t = 0; packed && space && t < T; t++) {
+        const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
+        float *after = h + (t + 1) * B * H;
+        NAME(product)(B, H, H, before, packed, after, 0);
+        for (long b = 0; b < B; b++) {
+            const float *zb = z + (t * B + b) * H;
+            float *hb = after + b * H;
+            if (tanh)
+                for (long j = 0; j < H; j++) hb[j] = TANH(hb[j] + bias[j] + zb[j]);
+            else
+                for (long j = 0; j < H; j++) {
+                    float a = hb[j] + bias[j] + zb[j];
+                    hb[j] = a < 0 ? 0 : a;
+                }
+        }
+    }
+    int failed = !packed || !space;
+    free(packed), free(space);
+    return failed;
+}
+
+int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *restrict h,
+                       const float *restrict dy, float *restrict dh, float *restrict dz) {
+    float *packed = NAME(pack)(H, H, weight, H, 1);
+    for (long t = T - 1; packed && t >= 0; t--) {
+        const float *y = h + (t + 1) * B * H, *dyt = dy + t * B * H;
+        float *da = dz + t * B * H;
+        if (tanh)
+            for (long j = 0; j < B * H; j++) da[j] = (1 - y[j] * y[j]) * (dh[j] + dyt[j]);
+        else
+            for (long j = 0; j < B * H; j++) da[j] = y[j] > 0 ? dh[j] + dyt[j] : 0;
+        NAME(product)(B, H, H, da, packed, dh, 0);
+        NAME(leave)(B, H, reset ? reset + t * B : NULL, dh);
+    }
+    int failed = !packed;
+    free(packed);
+    return failed;
+}
+
+int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias,
+                      float *restrict z, float *restrict h, float *restrict a) {
+    float *packed = NAME(pack)(H, 3 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    float *products = malloc(sizeof(float) * B * 3 * H);
+    int failed = !packed || !space || !products;
+    for (long t = 0; !failed && t < T; t++) {
+        const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
+        NAME(product)(B, H, 3 * H, before, packed, products, 0);
+        for (long b = 0; b < B; b++) {
+            float *r = z + (t * B + b) * 3 * H, *u = r + H, *n = u + H;
+            float *at = a + (t * B + b) * H, *hb = h + ((t + 1) * B + b) * H;
+            const float *p = products + b * 3 * H, *hp = before + b * H;
+            INDEPENDENT
+            for (long j = 0; j < H; j++) {
+                float rj = SIGMOID(r[j] + p[j] + bias[j]), uj = SIGMOID(u[j] + p[H + j] + bias[H + j]);
+                float aj = p[2 * H + j] + bias[2 * H + j], nj = TANH(n[j] + rj * aj);
+                r[j] = rj, u[j] = uj, n[j] = nj, at[j] = aj;
+                hb[j] = nj + uj * (hp[j] - nj);
+            }
+        }
+    }
+    free(packed), free(space), free(products);
+    return failed;
+}
+
+/* da [T, B, 3H] is the gradient of W_hh h + b_hh, dn [T, B, H] that of the candidate's argument. */
+int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *restrict gates,
+                       const float *restrict h, const float *restrict a, const float *restrict dy, float *restrict dh,
+                       float *restrict da, float *restrict dn) {
+    float *packed = NAME(pack)(3 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
+    int failed = !packed || !space;
+    for (long t = T - 1; !failed && t >= 0; t--) {
+        const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
+        for (long b = 0; b < B; b++) {
+            const float *r = gates + (t * B + b) * 3 * H, *u = r + H, *n = u + H, *hp = before + b * H;
+            const float *at = a + (t * B + b) * H, *dyb = dy + (t * B + b) * H;
+            float *dr = da + (t * B + b) * 3 * H, *du = dr + H, *dp = du + H, *dnb = dn + (t * B + b) * H, *dhb = dh + b * H;
+            INDEPENDENT
+            for (long j = 0; j < H; j++) {
+                float d = dhb[j] + dyb[j], dnj = d * (1 - u[j]) * (1 - n[j] * n[j]);
+                du[j] = d * (hp[j] - n[j]) * u[j] * (1 - u[j]);
+                dr[j] = dnj * at[j] * r[j] * (1 - r[j]);
+                dp[j] = dnj * r[j];
+                dnb[j] = dnj;
+                dhb[j] = d * u[j];
+            }
+        }
+        NAME(product)(B, 3 * H, H, da + t * B * 3 * H, packed, dh, 1);
+        NAME(leave)(B, H, reset ? reset + t * B : NULL, dh);
+    }
+    free(packed), free(space);
+    return failed;
+}
+
+int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias,
+                       float *restrict z, float *restrict h, float *restrict c, float *restrict tanh_c) {
+    float *packed = NAME(pack)(H, 4 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    int failed = !packed || !space;
+    for (long t = 0; !failed && t < T; t++) {
+        const uint8_t *new = reset ? reset + t * B : NULL;
+        NAME(product)(B, H, 4 * H, NAME(entered)(B, H, new, h + t * B * H, space), packed, z + t * B * 4 * H, 1);
+        for (long b = 0; b < B; b++) {
+            float *i = z + (t * B + b) * 4 * H, *f = i + H, *g = f + H, *o = g + H, *tc = tanh_c + (t * B + b) * H;
+            const float *cp = c + (t * B + b) * H;
+            float *cb = c + ((t + 1) * B + b) * H, *hb = h + ((t + 1) * B + b) * H, kept = new && new[b] ? 0 : 1;
+            INDEPENDENT
+            for (long j = 0; j < H; j++) {
+                float ij = SIGMOID(i[j] + bias[j]), fj = SIGMOID(f[j] + bias[H + j]);
+                float gj = TANH(g[j] + bias[2 * H + j]), oj = SIGMOID(o[j] + bias[3 * H + j]);
+                float cj = fj * (kept != 0 ? cp[j] : 0) + ij * gj, tj = TANH(cj);
+                i[j] = ij, f[j] = fj, g[j] = gj, o[j] = oj;
+                cb[j] = cj, tc[j] = tj, hb[j] = oj * tj;
+            }
+        }
+    }
+    free(packed), free(space);
+    return failed;
+}
+
+int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *restrict gates,
+                        const float *restrict c, const float *restrict tanh_c, const float *restrict dy,
+                        float *restrict dh, float *restrict dc, float *restrict dz) {
+    float *packed = NAME(pack)(4 * H, H, weight, H, 1);
+    for (long t = T - 1; packed && t >= 0; t--) {
+        const uint8_t *new = reset ? reset + t * B : NULL;
+        for (long b = 0; b < B; b++) {
+            const float *i = gates + (t * B + b) * 4 * H, *f = i + H, *g = f + H, *o = g + H;
+            const float *tc = tanh_c + (t * B + b) * H, *cp = c + (t * B + b) * H, *dyb = dy + (t * B + b) * H;
+            float *di = dz + (t * B + b) * 4 * H, *df = di + H, *dg = df + H, *dO = dg + H, *dhb = dh + b * H, *dcb = dc + b * H;
+            float kept = new && new[b] ? 0 : 1;
+            INDEPENDENT
+            for (long j = 0; j < H; j++) {
+                float d = dhb[j] + dyb[j], dcj = dcb[j] + d * o[j] * (1 - tc[j] * tc[j]);
+                di[j] = dcj * g[j] * i[j] * (1 - i[j]);
+                df[j] = dcj * (kept != 0 ? cp[j] : 0) * f[j] * (1 - f[j]);
+                dg[j] = dcj * i[j] * (1 - g[j] * g[j]);
+                dO[j] = d * tc[j] * o[j] * (1 - o[j]);
+                dcb[j] = kept != 0 ? dcj * f[j] : 0;
+            }
+        }
+        NAME(product)(B, 4 * H, H, dz + t * B * 4 * H, packed, dh, 0);
+        NAME(leave)(B, H, new, dh);
+    }
+    int failed = !packed;
+    free(packed);
+    return failed;
+}
+
+/* --- around the cells ------------------------------------------------------------------------------------------------ */
+
+/* Log p(target) [N] of logits [N, V]; with `factor` [N] the logits become factor * (p - onehot(target)), else they are used up. */
+int NAME(softmax)(long N, long V, float *restrict logits, const int64_t *targets, const float *factor, double *logp) {
+    enum { WAYS = 4 * LANES }; /* sums side by side, so that the compiler may use vectors */
+    for (long n = 0; n < N; n++, logits += V) {
+        float most[WAYS], sums[WAYS] = {0}, chosen, top, total = 0;
+        long j = 0;
+        for (int k = 0; k < WAYS; k++) most[k] = logits[0];
+        for (; j + WAYS <= V; j += WAYS)
+            for (int k = 0; k < WAYS; k++) most[k] = logits[j + k] > most[k] ? logits[j + k] : most[k];
+        top = most[0];
+        for (int k = 1; k < WAYS; k++) top = most[k] > top ? most[k] : top;
+        for (; j < V; j++) top = logits[j] > top ? logits[j] : top;
+        chosen = logits[targets[n]] - top;
+        for (j = 0; j + WAYS <= V; j += WAYS)
+            for (int k = 0; k < WAYS; k++) sums[k] += logits[j + k] = EXP(logits[j + k] - top);
+        for (; j < V; j++) total += logits[j] = EXP(logits[j] - top);
+        for (int k = 0; k < WAYS; k++) total += sums[k];
+        logp[n] = (double)chosen - log((double)total);
+        if (factor) {
+            float scale = factor[n] / total;
+            for (j = 0; j < V; j++) logits[j] *= scale;
+            logits[targets[n]] -= factor[n];
+        }
+    }
+    return 0;
+}
+
+/* out[row_of[n]] += values[n] for rows of `width`. */
+int NAME(add_rows)(long N, long width, const int64_t *row_of, const float *restrict values, float *restrict out) {
+    for (long n = 0; n < N; n++, values += width) {
+        float *restrict row = out + row_of[n] * width;
+        for (long j = 0; j < width; j++) row[j] += values[j];
+    }
+    return 0;
+}
+
+int NAME(adam)(long N, float *restrict w, const float *restrict g, float *restrict m, float *restrict v, float kept,
+                float share1, float share2, float rate, float root, float eps) {
+    for (long i = 0; i < N; i++) {
+        float mi = m[i] + share1 * (g[i] - m[i]), vi = v[i] + share2 * (g[i] * g[i] - v[i]);
+        m[i] = mi, v[i] = vi;
+        w[i] = w[i] * kept - rate * (mi / (sqrtf(vi) * root + eps));
+    }
+    return 0;
+}
+
+#undef COLUMNS
+#undef VECTOR
+#undef EXP
+#undef SIGMOID
+#undef TANH
+
+#endif

@@ -1,0 +1,55 @@
+"""The compiled inner loops of kernel.c, where they were built: called through ctypes, which lets other threads run.
+
+NumPy does the same work where there are none, in float64, or where CHARLM_KERNEL=numpy says so; CHARLM_KERNEL may
+also name a target below this machine's best: avx2, base.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import numpy as np
+
+from charlm.nn.params import Array
+
+FEW_STEPS = 4  # up to so many, packing the weights costs more than the loop saves
+
+
+def _open() -> tuple[ctypes.CDLL | None, str]:
+    """Return the library and the target whose functions to call; None and "numpy" without one."""
+    wanted = os.environ.get("CHARLM_KERNEL", "")
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_kernel{suffix}")
+        if wanted != "numpy" and path.exists():
+            library = ctypes.CDLL(str(path))
+            library.best_target.restype = ctypes.c_char_p
+            return library, wanted or library.best_target().decode()
+    return None, "numpy"
+
+
+_library, target = _open()
+
+
+def serves(array: Array) -> bool:
+    """Return whether there are compiled loops for arrays of this type."""
+    return _library is not None and array.dtype == np.float32
+
+
+def call(name: str, *arguments: Array | int | float | None) -> None:
+    """Call a function of kernel.c by name; arrays must be dense (ValueError). Raises MemoryError."""
+    function = getattr(_library, f"{name}_{target}")
+    if function(*map(_to_c, arguments)):
+        raise MemoryError
+
+
+def _to_c(value: Array | int | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float | None:
+    if isinstance(value, np.ndarray):
+        if not value.flags.c_contiguous:
+            raise ValueError("the compiled loops take dense arrays only")
+        return ctypes.c_void_p(value.ctypes.data)
+    if value is None:
+        return None
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_long(value)
