@@ -25,6 +25,8 @@ OPTIMIZERS = ("adam", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
 ENGINES = ("numpy",)
 
+_MOST_LAYERS, _WIDEST = 100, 1 << 16  # beyond any use; a hostile file cannot ask for more
+
 NO_TOKEN = -1  # the input id that stands for the zero vector: batches hold it, the token input reads it
 
 
@@ -126,9 +128,9 @@ class ModelConfig(_Settings):
         _within("vocab_size", self.vocab_size, 2)
         _one_of("cell", self.cell, CELLS)
         _one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
-        _within("layers", self.layers, 1)
-        _within("hidden", self.hidden, 1)
-        _within("embedding", self.embedding, 0)
+        _within("layers", self.layers, 1, _MOST_LAYERS)
+        _within("hidden", self.hidden, 1, _WIDEST)
+        _within("embedding", self.embedding, 0, _WIDEST)
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
         if self.nonlinearity != "tanh" and self.cell != "rnn":

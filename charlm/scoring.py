@@ -24,7 +24,7 @@ _WINDOW_TOKENS = 1 << 18  # or as many as reach this many tokens
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One scored token: as shown, log p in nats, and whether it stands for something unknown."""
+    """One scored token: as it stands in the text, log p in nats, and whether it is unknown to the model."""
 
     token: str
     logprob: float
@@ -190,11 +190,11 @@ def _score(
     tokenizer: Tokenizer, text: str, ids: Ids, logp: NDArray[np.float64], eos: bool, per_token: bool
 ) -> Score:
     unknown = ids == UNK
-    targets = [*ids.tolist(), EOS] if eos else ids.tolist()
+    names = [*tokenizer.pieces(text), tokenizer.token(EOS)] if per_token else []
     return Score(
         text=text,
         logprob=float(logp.sum()),
-        tokens=len(targets),
+        tokens=len(ids) + eos,
         unknown=int(unknown.sum()),
         unknown_logprob=float(logp[: len(ids)][unknown].sum()),
         characters=len(text),
@@ -202,11 +202,9 @@ def _score(
         n_bytes=len(ids) if tokenizer.kind == "byte" else None,
         lossless=tokenizer.lossless,
         per_token=tuple(
-            TokenScore(tokenizer.token(token), float(value), token == UNK)
-            for token, value in zip(targets, logp, strict=True)
-        )
-        if per_token
-        else (),
+            TokenScore(name, value, odd)
+            for name, value, odd in zip(names, logp.tolist(), [*unknown.tolist(), False], strict=False)
+        ),
     )
 
 

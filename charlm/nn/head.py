@@ -79,5 +79,4 @@ def _softmax(logits: Array, targets: Array, factor: Array | None = None) -> Arra
     if factor is not None:
         logits *= (factor / total)[:, None]
         logits[rows, targets] -= factor
-    result = chosen - np.log(total, dtype=np.float64)
-    return result
+    return np.asarray(chosen - np.log(total, dtype=np.float64))

@@ -13,21 +13,31 @@ from pathlib import Path
 
 import numpy as np
 
+from charlm.errors import UsageError
 from charlm.nn.params import Array
 
 FEW_STEPS = 4  # up to so many, packing the weights costs more than the loop saves
 
 
+_TARGETS = ["numpy", "base", "avx2", "avx512"]  # the later the faster
+
+
 def _open() -> tuple[ctypes.CDLL | None, str]:
-    """Return the library and the target whose functions to call; None and "numpy" without one."""
-    wanted = os.environ.get("CHARLM_KERNEL", "")
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_kernel{suffix}")
-        if wanted != "numpy" and path.exists():
-            library = ctypes.CDLL(str(path))
-            library.best_target.restype = ctypes.c_char_p
-            return library, wanted or library.best_target().decode()
-    return None, "numpy"
+    """Return the library, or None, and the target whose functions to call."""
+    library = next(map(ctypes.CDLL, _built()), None)
+    best = "numpy"
+    if library is not None:
+        library.best_target.restype = ctypes.c_char_p
+        best = library.best_target().decode()
+    target, allowed = os.environ.get("CHARLM_KERNEL") or best, _TARGETS[: _TARGETS.index(best) + 1]
+    if target not in allowed:
+        raise UsageError(f"CHARLM_KERNEL is {target!r}, but must be one of {', '.join(allowed)} here")
+    return (None if target == "numpy" else library), target
+
+
+def _built() -> list[str]:
+    paths = [Path(__file__).with_name(f"_kernel{suffix}") for suffix in EXTENSION_SUFFIXES]
+    return [str(path) for path in paths if path.exists()]
 
 
 _library, target = _open()

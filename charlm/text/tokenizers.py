@@ -358,6 +358,8 @@ _FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 
 def tokenizer_from_dict(values: Mapping[str, Any]) -> Tokenizer:
     """Build the tokenizer that `to_dict` described, trusting nothing (DataError)."""
+    if not isinstance(values, Mapping):
+        raise DataError(f"vocabulary is {values!r:.40}, not an object that describes a tokenizer")
     fields = dict(values)
     kind = fields.pop("tokenizer", None)
     expected = _FIELDS.get(kind) if isinstance(kind, str) else None

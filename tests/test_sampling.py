@@ -1,0 +1,136 @@
+"""Sampling: what is drawn follows the model's probabilities, and its reported log-probability is its score."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charlm.errors import UsageError
+from charlm.sampling import SamplingConfig, generate, log_softmax, probabilities
+from charlm.text.batches import Context
+from charlm.text.tokenizers import EOS, UNK
+from tests.tiny import tiny_model
+
+LOGITS = np.array([0.5, 1.0, 2.0, -0.5, 1.5, 0.0], np.float32)
+P = np.exp(LOGITS.astype(float)) / np.exp(LOGITS.astype(float)).sum()
+NO_PROMPT = np.zeros(0, np.int32)
+
+
+class FixedEngine:
+    """Gives the same logits whatever was read."""
+
+    def zero_state(self, batch):
+        return batch
+
+    def select(self, state, columns):
+        return len(columns)
+
+    def logits(self, inputs, state):
+        assert inputs.shape[1] == state
+        return np.repeat(LOGITS[None], state, axis=0), state
+
+
+def zeroed(p, *tokens):
+    """Return probabilities with some tokens ruled out."""
+    kept = p.copy()
+    kept[list(tokens)] = 0
+    return kept / kept.sum()
+
+
+# Most probable first: 2, 4, 1 (<unk>), 0, 5, 3.
+EXPECTED = {
+    "as they are": (SamplingConfig(length=1, unk="keep"), P),
+    "unk rejected": (SamplingConfig(length=1), zeroed(P, UNK)),
+    "cold": (SamplingConfig(length=1, unk="keep", temperature=0.5), P**2 / (P**2).sum()),
+    "hot": (SamplingConfig(length=1, temperature=2.0), zeroed(np.sqrt(P), UNK)),
+    "top 3": (SamplingConfig(length=1, unk="keep", top_k=3), zeroed(P, 0, 3, 5)),
+    "top 2 without unk": (SamplingConfig(length=1, top_k=2), zeroed(P, 0, 1, 3, 5)),
+    "top p": (SamplingConfig(length=1, unk="keep", top_p=float(P[2] + P[4] / 2)), zeroed(P, 0, 1, 3, 5)),
+    "top p exactly": (SamplingConfig(length=1, unk="keep", top_p=float(P[2]) * 0.999999), zeroed(P, 0, 1, 3, 4, 5)),
+}
+
+
+@pytest.mark.parametrize(("config", "expected"), EXPECTED.values(), ids=EXPECTED)
+def test_filters_by_hand(config, expected):
+    np.testing.assert_allclose(probabilities(log_softmax(LOGITS), config), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(("config", "expected"), EXPECTED.values(), ids=EXPECTED)
+def test_frequencies_pass_a_chi_square_test(config, expected):
+    draws = 20_000
+    ids = [draw.id for draw in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=7, count=draws)]
+    observed, possible = np.bincount(ids, minlength=6), expected > 0
+    assert not observed[~possible].any()
+    chi2 = float(((observed - draws * expected)[possible] ** 2 / (draws * expected[possible])).sum())
+    freedom = int(possible.sum()) - 1
+    # Mean k and variance 2k: beyond five deviations (p about 1e-5 for these k) the frequencies are wrong.
+    assert chi2 <= freedom + 5 * math.sqrt(2 * freedom) + 1e-9
+
+
+def test_the_reported_log_probability_is_the_models_own():
+    """Temperature and filters change what is drawn, not how probable the model finds it."""
+    config = SamplingConfig(length=1, temperature=0.3, top_k=2)
+    for draw in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=1, count=20):
+        assert draw.logprob == pytest.approx(math.log(P[draw.id]), rel=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("context", ["sequence", "stream"])
+@pytest.mark.parametrize("prompt", ["", "ca"])
+def test_the_score_of_a_sample_is_what_it_was_drawn_with(cell, context, prompt):
+    model = tiny_model("abc", cell=cell, context=context, layers=2, spread=1.5)
+    kinds = set()
+    for sample in model.samples(30, SamplingConfig(length=12), prompt, seed=3):
+        kinds.add(sample.ended)
+        before = model.score(prompt, eos=False).logprob
+        after = model.score(sample.text, eos=sample.ended == "eos").logprob
+        assert sample.logprob == pytest.approx(after - before, rel=1e-5)
+        assert sample.tokens == len(sample.text) - len(prompt) + (sample.ended == "eos")
+        assert (sample.ids[-1] == EOS) == (sample.ended == "eos")
+        assert sample.tokens == 12 or sample.ended == "eos"
+    assert kinds == {"eos", "length"}
+
+
+def test_a_seed_gives_the_same_text_streamed_alone_or_in_a_batch():
+    model = tiny_model("abc", spread=1.5)
+    batch = [sample.text for sample in model.samples(8, SamplingConfig(length=30), "b", seed=5)]
+    assert len(set(batch)) > 4
+    assert batch == [sample.text for sample in model.samples(8, SamplingConfig(length=30), "b", seed=5)]
+    assert batch[:3] == [sample.text for sample in model.samples(3, SamplingConfig(length=30), "b", seed=5)]
+    assert model.sample(30, "b", seed=5) == batch[0]
+    assert "".join(model.stream(30, "b", seed=5)) == batch[0]
+    assert model.sample(30, "b", seed=6) != batch[0]
+
+
+def test_without_a_seed_texts_differ():
+    assert len({tiny_model("abc", spread=1.0).sample(40) for _ in range(5)}) == 5
+
+
+def test_unknown_is_written_only_when_kept():
+    model = tiny_model("abc", spread=0.1)
+    assert "<unk>" in "".join(model.sample(200, seed=seed, unk="keep") for seed in range(10))
+    assert "<unk>" not in "".join(model.sample(200, seed=seed) for seed in range(10))
+
+
+def test_a_line_model_refuses_a_newline_in_the_prompt():
+    with pytest.raises(UsageError, match="single lines only"):
+        tiny_model("ab").sample(prompt="a\nb")
+    assert tiny_model("ab\n", sequences="document").sample(5, prompt="a\nb", seed=1).startswith("a\nb")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"length": 0}, "length must be 1 or more"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"temperature": math.inf}, "temperature must be above 0"),
+        ({"temperature": math.nan}, "temperature must be above 0"),
+        ({"top_k": 0}, "top-k must be 1 or more"),
+        ({"top_p": 0.0}, "top-p must be above 0"),
+        ({"top_p": 1.5}, "top-p must be above 0"),
+        ({"unk": "drop"}, "unk must be one of reject, keep"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        SamplingConfig(**settings)

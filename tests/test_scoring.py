@@ -1,0 +1,193 @@
+"""Scores: identities of probability, of the figures made from them, and of batches."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from charlm import scoring
+from charlm.scoring import Score, evaluate
+from charlm.text.batches import Context
+from charlm.text.corpus import Part
+from charlm.text.tokenizers import EOS, UNK
+from tests.tiny import tiny_model
+
+CELLS = ["rnn", "gru", "lstm"]
+
+
+def log_p(model, ids, eos):
+    """Return log p of ids, read token by token through `logits`, in float64: a second way to the same number."""
+    engine, start = model.engine, model.language.start.first_input
+    state, previous, total = engine.zero_state(1), start, 0.0
+    for token in [*ids, *([EOS] if eos else [])]:
+        logits, state = engine.logits(np.array([[previous]], np.int32), state)
+        exact = logits[0].astype(np.float64)
+        total += exact[token] - np.logaddexp.reduce(exact)
+        previous = token
+    return total
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("context", ["sequence", "stream"])
+@pytest.mark.parametrize("eos", [True, False])
+def test_a_score_is_the_chain_rule(cell, context, eos):
+    model = tiny_model("abc", cell=cell, context=context, layers=2)
+    for text in ("a", "cab", "abcabcabccba" * 20):
+        score = model.score(text, eos=eos, per_token=True)
+        ids = model.tokenizer.encode(text).tolist()
+        assert score.logprob == pytest.approx(log_p(model, ids, eos), rel=1e-5)
+        assert math.fsum(token.logprob for token in score.per_token) == pytest.approx(score.logprob, rel=1e-12)
+        assert score.tokens == len(text) + eos
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_next_tokens_together_have_probability_one(cell):
+    """p(x a) + p(x b) + p(x <unk>) + p(x EOS) = p(x), for each prefix x; "?" is unknown to the model."""
+    model = tiny_model("ab", cell=cell)
+    for prefix in ("", "a", "ba", "?b"):
+        whole = math.exp(model.score(prefix, eos=False).logprob) if prefix else 1.0
+        parts = [model.score(prefix + token, eos=False).logprob for token in "ab?"]
+        parts.append(model.score(prefix, eos=True).logprob)
+        assert math.fsum(map(math.exp, parts)) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("context", ["sequence", "stream"])
+def test_all_strings_and_the_mass_left_have_probability_one(cell, context):
+    """Strings of up to 4 tokens with their EOS, and the 4-token prefixes that go on, share out all there is."""
+    model = tiny_model("ab", cell=cell, context=context)
+    strings = ["".join(s) for n in range(5) for s in itertools.product("ab?", repeat=n)]
+    ended = [score.logprob for score in model.scores(strings, eos=True)]
+    longest = [s for s in strings if len(s) == 4]
+    begun = [score.logprob for score in model.scores(longest, eos=False)]
+    just_ended = [score.logprob for score in model.scores(longest, eos=True)]
+    left = math.fsum(map(math.exp, begun)) - math.fsum(map(math.exp, just_ended))
+    assert left > 0.01
+    assert math.fsum(map(math.exp, ended)) + left == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_text_scores_the_same_in_any_company(threads, monkeypatch):
+    """Alone, in a crowd, across windows and chunks, in any order, on any number of threads."""
+    rng = np.random.default_rng(4)
+    texts = ["".join(rng.choice(list("abc"), rng.integers(0, 90))) for _ in range(60)]
+    alone = [tiny_model("abc", cell="lstm").score(text).logprob for text in texts]
+    model = tiny_model("abc", cell="lstm", threads=threads)
+    for texts_at_once, tokens_at_once in ((4096, 1 << 18), (7, 1 << 18), (4096, 100)):
+        monkeypatch.setattr(scoring, "_WINDOW_TEXTS", texts_at_once)
+        monkeypatch.setattr(scoring, "_WINDOW_TOKENS", tokens_at_once)
+        scores = list(model.scores(reversed(texts)))[::-1]
+        assert [score.text for score in scores] == texts
+        np.testing.assert_allclose([score.logprob for score in scores], alone, rtol=1e-5)
+
+
+def test_scores_come_while_texts_still_arrive(monkeypatch):
+    """A pipe's first lines are answered before its last is there: no more than a window is held."""
+    monkeypatch.setattr(scoring, "_WINDOW_TEXTS", 3)
+    seen = []
+
+    def lines():
+        for number in range(10):
+            seen.append(number)
+            yield "ab"
+
+    next(tiny_model().scores(lines()))
+    assert len(seen) <= 4
+
+
+@pytest.mark.parametrize("context", ["sequence", "stream"])
+def test_evaluation_of_lines_is_the_sum_of_their_scores(context):
+    """In sequence context every line stands alone; in stream context the first does, and state carries on."""
+    model = tiny_model("abc", context=context)
+    lines = ["abc", "c", "bbca", "aab"]
+    encoded = [model.tokenizer.encode(line).tolist() for line in lines]
+    part = Part.from_ids(list(itertools.chain.from_iterable([*ids, EOS] for ids in encoded)))
+    loss = evaluate(model.engine, part, model.language.start, False)
+    assert loss.count == sum(len(line) + 1 for line in lines)
+    if context == "sequence":
+        total = sum(model.score(line).logprob for line in lines)
+    else:
+        run = list(itertools.chain.from_iterable([*ids, EOS] for ids in encoded))
+        total = log_p(model, run, eos=False)
+    assert -loss.nats == pytest.approx(total, rel=1e-5)
+
+
+def test_evaluation_of_a_document_leaves_its_eos_out():
+    model = tiny_model("abc\n", sequences="document")
+    text = "abc\ncab\n" * 30
+    ids = model.tokenizer.encode(text).tolist()
+    loss = evaluate(model.engine, Part.from_ids([*ids, EOS]), model.language.start, True)
+    assert loss.count == len(text)
+    assert -loss.nats == pytest.approx(log_p(model, ids, eos=False), rel=1e-5)
+    assert model.score(text).logprob == pytest.approx(-loss.nats, rel=1e-5)
+
+
+def test_a_long_document_is_read_in_columns_with_a_warm_up():
+    """The columns' scores equal the whole's, where the model forgets within the 256 tokens of the warm-up."""
+    model = tiny_model("abc", sequences="document", spread=0.4)
+    ids = np.random.default_rng(0).integers(2, 5, 5000)
+    loss = evaluate(model.engine, Part.from_ids([*ids, EOS]), Context(), True)
+    assert loss.count == 5000
+    assert -loss.nats == pytest.approx(log_p(model, ids.tolist(), eos=False), rel=1e-6)
+
+
+def test_unknown_tokens_are_counted_and_told_apart():
+    model = tiny_model("ab")
+    score = model.score("a?b?", per_token=True)
+    unknown = [token for token in score.per_token if token.unknown]
+    assert score.unknown == len(unknown) == 2
+    assert [token.token for token in score.per_token] == ["a", "?", "b", "?", "<eos>"]
+    known = math.fsum(token.logprob for token in score.per_token if not token.unknown)
+    assert score.perplexity_known == pytest.approx(math.exp(-known / 3))
+    assert score.perplexity == pytest.approx(math.exp(-score.logprob / 5))
+    part = Part.from_ids([*model.tokenizer.encode("a?b?"), EOS])
+    loss = evaluate(model.engine, part, Context(), False)
+    assert (loss.count, loss.unknown) == (5, 2)
+    assert loss.mean_known == pytest.approx(-known / 3, rel=1e-6)
+
+
+def test_figures_by_hand():
+    score = Score("abc", logprob=-6 * math.log(2), tokens=4, unknown=0, characters=3, eos=1)
+    assert score.perplexity == pytest.approx(2**1.5)  # 6 bits over 4 tokens
+    assert score.bits_per_char == pytest.approx(1.5)  # over 3 characters and 1 EOS
+    assert score.log10 == pytest.approx(-6 * 0.30103, rel=1e-5)
+    assert float(score) == score.logprob
+    bit = math.log(2)
+    total = score + Score("de", logprob=-2 * bit, tokens=2, unknown=1, unknown_logprob=-bit, characters=2)
+    assert (total.tokens, total.unknown) == (6, 1)
+    assert total.perplexity == pytest.approx(2 ** (8 / 6))
+    assert total.perplexity_known == pytest.approx(2 ** (7 / 5))
+    assert total.bits_per_char is None
+    assert total.why_no_bits == "a token is unknown"
+
+
+def test_figures_over_nothing_are_none():
+    score = tiny_model().score("", eos=False)
+    assert (score.tokens, score.logprob) == (0, 0)
+    assert score.perplexity is score.perplexity_known is score.bits_per_char is None
+    assert score.why_no_bits == "nothing was scored"
+    assert math.isnan(tiny_model().perplexity("", eos=False))
+
+
+def test_bits_per_char_need_all_of_the_text():
+    keeps, loses = tiny_model(["a", "b"], words=True), tiny_model("ab")
+    assert keeps.score("a b a").bits_per_char == pytest.approx(-keeps.score("a b a").logprob / math.log(2) / 6)
+    loses.tokenizer.lossless = False
+    assert loses.score("ab").why_no_bits == "the tokenizer drops information"
+
+
+@pytest.mark.parametrize(("sequences", "eos"), [("line", True), ("document", False)])
+def test_the_end_counts_for_lines_alone_unless_told(sequences, eos):
+    model = tiny_model("ab", sequences=sequences)
+    assert model.score("ab").tokens == 2 + eos
+    assert model.score("ab", eos=not eos).tokens == 3 - eos
+
+
+def test_what_kenlm_users_know():
+    model = tiny_model("ab")
+    tokens = list(model.full_scores("abba"))
+    assert math.fsum(token.logprob for token in tokens) == pytest.approx(float(model.score("abba")))
+    assert model.perplexity("abba") == pytest.approx(math.exp(-float(model.score("abba")) / 5))
+    assert model.unknown_in("a?x") == ["?", "x"]
+    assert model.tokenizer.encode("?").tolist() == [UNK]

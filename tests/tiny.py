@@ -1,0 +1,23 @@
+"""Tiny models with random weights, far from uniform, for tests of what a model means."""
+
+import numpy as np
+
+from charlm.config import ModelConfig
+from charlm.engines.numpy import NumpyEngine
+from charlm.model import Language, Model
+from charlm.text.tokenizers import CharTokenizer, WordTokenizer
+
+
+def tiny_model(
+    tokens="ab", sequences="line", context="sequence", cell="gru", layers=1, threads=1, spread=3.0, seed=0, words=False,
+    **shape,
+):  # fmt: skip
+    """Return a model over `tokens` with hidden size 6, whose `<unk>` is as probable as any other token."""
+    tokenizer = (WordTokenizer if words else CharTokenizer)(list(tokens))
+    sizes = {"cell": cell, "layers": layers, "hidden": 6, "embedding": 4} | shape
+    config = ModelConfig(tokenizer.size, **sizes)
+    engine = NumpyEngine(config, threads)
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
+    engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
+    return Model(engine, config, Language(tokenizer, sequences, context), {"run": "test"})
