@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from charlm import checkpoint
-from charlm.errors import BusyError, OutputError
+from charlm.errors import BusyError, OutputError, StorageError
 from charlm.model import MODEL_FILE
 
 try:
@@ -85,8 +86,9 @@ class Directory:
         """Remove an older run's files and write the settings, once, when the first file of this run is due."""
         if self._begun:
             return
-        for name in (RESUME_FILE, LOG_FILE):
-            (self.path / name).unlink(missing_ok=True)
+        with _storing(self.path):
+            for name in (RESUME_FILE, LOG_FILE):
+                (self.path / name).unlink(missing_ok=True)
         checkpoint.write_text(self.path / CONFIG_FILE, self._config)
         self._begun = True
         for line in self._waiting:
@@ -97,8 +99,16 @@ class Directory:
         if not self._begun:
             self._waiting.append(line)
             return
-        with open(self.path / LOG_FILE, "a", encoding="utf-8") as file:
+        with _storing(self.path / LOG_FILE), open(self.path / LOG_FILE, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: writing failed: {error.strerror or error}; earlier saves are kept") from None
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
@@ -115,14 +125,14 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 
 
 def _entries_until(log: Path, step: int) -> Iterator[str]:
-    """Yield the log's lines up to a step; a last line cut short by a crash is dropped."""
+    """Yield the log's lines up to a step, and none from a damaged one on, such as a crash may leave."""
     if not log.exists():
         return
-    with open(log, encoding="utf-8") as file:
+    with open(log, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                entry = json.loads(line)
-            except ValueError:
+                if json.loads(line)["step"] > step:
+                    return
+            except (ValueError, TypeError, LookupError, RecursionError):
                 return
-            if entry["step"] <= step:
-                yield line
+            yield line

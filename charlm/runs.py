@@ -144,10 +144,10 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     text = TextConfig.from_dict(_only(given, TEXT_SETTINGS))
     corpus = _prepare(given, text, base.language if base else None)
     size = corpus.tokenizer.size
-    planned = plan.defaults(len(corpus.train), size, text.tokenizer, given.get("minutes"))
+    inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
+    planned = plan.defaults(len(corpus.train), size, inherited | dict(given))
     if any(given.get(name) is not None for name in _LIMITS):
         planned = {name: value for name, value in planned.items() if name not in _LIMITS}
-    inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
     settings = Settings.of({"threads": available_threads()} | planned | inherited | dict(given), size)
     engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
     if base:
@@ -162,6 +162,17 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
 def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> Run:
     arrays, metadata = checkpoint.load(directory.path / RESUME_FILE)
     resume, facts = parse(metadata, "charlm.resume"), parse(metadata, "charlm.training")
+    try:
+        return _restored(directory, arrays, metadata, resume, facts, given, started)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{directory.path / RESUME_FILE} lacks or garbles what a resume needs ({error})") from error
+
+
+def _restored(
+    directory: Directory, arrays: Mapping[str, Any], metadata: Mapping[str, str], resume: Mapping[str, Any],
+    facts: Mapping[str, Any], given: Mapping[str, Any], started: float,
+) -> Run:  # fmt: skip
+    """Rebuild a run from what its state file holds."""
     language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
     _check_run_id(directory, facts)
     flat = _changed(resume["settings"], given)
@@ -170,7 +181,7 @@ def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> 
     if digests_of(corpus) != facts["digests"]:
         raise UsageError("the corpus is not the one this run was trained on: give that one, or begin anew with --force")
     engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
-    hidden = engine.restore((arrays, resume["engine"]))
+    hidden = engine.restore((dict(arrays), resume["engine"]))
     state = RunState(**resume["state"])
     directory.go_on(settings.flat(), state.step)
     notes = [f"going on from step {state.step:,} in {directory.path}", *_warnings(resume["settings"], flat)]

@@ -158,22 +158,26 @@ class _Run:
         except DivergedError as error:
             raise DivergedError(f"step {state.step + 1}: {error}; what was saved before is kept") from None
         self._count(loss, time.monotonic() - begun)
-        last = self.over()
-        valid = self._evaluate() if self._evaluation_due(last) else None
+        valid = self._evaluate() if self._evaluation_due() else None
         best = valid is not None and self._judge(valid)
-        last = last or self._out_of_patience() or self.stop()
+        ended = self._ended()
+        last = ended or self.stop()
         state.seconds = time.monotonic() - self._started
         progress = Progress(
             state.step, state.tokens, state.seconds, self._share(), self._epoch(), lr, norm,
             state.pending_nats / max(1, state.pending_tokens), self._tokens_per_second,
-            last or valid is not None or state.step % self._log_every() == 0, last, valid, best,
+            ended or valid is not None or state.step % self._log_every() == 0, last, valid, best,
         )  # fmt: skip
         self._keep(progress)
         return progress
 
     def over(self) -> bool:
         """Return whether nothing is left to do, or the caller wants to stop."""
-        return self._share() >= 1 or self._out_of_patience() or self.stop()
+        return self._ended() or self.stop()
+
+    def _ended(self) -> bool:
+        """Return whether the run is complete: a stop that somebody asked for leaves no trace in it."""
+        return self._share() >= 1 or self._out_of_patience()
 
     def _count(self, loss: Loss, seconds: float) -> None:
         state = self.state
@@ -199,7 +203,8 @@ class _Run:
 
     def _evaluate(self) -> Loss | None:
         begun = time.monotonic()
-        valid = evaluate(self.engine, self.task.valid, self.task.context, self.task.document, self.stop)
+        stop = never if self._repeatable() else self.stop
+        valid = evaluate(self.engine, self.task.valid, self.task.context, self.task.document, stop)
         self._last_evaluation = time.monotonic()
         if valid is not None:
             self._evaluation_speed = len(self.task.valid) / (self._last_evaluation - begun)
@@ -240,15 +245,21 @@ class _Run:
         """Return the epochs read, with the fraction of the present one."""
         return self.state.epoch + self.state.chunk / self.batches.chunks(self.state.epoch)
 
-    def _evaluation_due(self, last: bool) -> bool:
-        if not len(self.task.valid) or self.stop():
+    def _repeatable(self) -> bool:
+        """Return whether evaluations come at fixed steps, so that none may be left out when somebody stops the run."""
+        return self.config.eval_every is not None or bool(self._steps)
+
+    def _evaluation_due(self) -> bool:
+        if not len(self.task.valid):
             return False
-        if self.config.eval_every is not None or self._steps:
-            return last or self.state.step % self._eval_every() == 0
+        if self._repeatable():
+            return self._share() >= 1 or self.state.step % self._eval_every() == 0
+        if self.stop():
+            return False
         allowed = 60 * (self.config.minutes or 0)
         interval = max(self._evaluation_seconds(len(self.task.valid)) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
         left = (1 - self._share()) * allowed
-        return last or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
+        return left <= 0 or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
 
     def _eval_every(self) -> int:
         """Return the interval in steps: from the sizes alone, never the clock, so that a run can be repeated."""

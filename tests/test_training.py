@@ -1,0 +1,354 @@
+"""Training: what is learnt, against known entropies; when a run ends; and that a stopped run goes on to the bit."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from charlm import checkpoint, training
+from charlm.config import ModelConfig, TrainConfig
+from charlm.directory import Directory
+from charlm.engines import Loss
+from charlm.engines.numpy import NumpyEngine
+from charlm.errors import DataError, DivergedError, UsageError
+from charlm.runs import open_run
+from charlm.text.batches import Context, TrainingBatches
+from charlm.text.corpus import Part
+from charlm.training import Task, fit
+
+LINES = "".join(f"{a}{b}{a}{c}\n" for a in "abcd" for b in "efgh" for c in "ijk") * 3
+DOCUMENT = "\n".join(f"the {a} {b} {a}.\n" for a in ("cat", "dog") for b in ("saw", "met", "bit")) * 12
+TINY = {"hidden": 8, "embedding": 4, "batch_size": 4, "seq_len": 8, "lr": 0.01, "threads": 2}
+
+
+class Notes:
+    """A keeper that remembers what it was asked to keep."""
+
+    def __init__(self):
+        self.models, self.states, self.entries = [], [], []
+
+    def save_model(self, progress):
+        self.models.append(progress.step)
+
+    def save_state(self, state, hidden):
+        self.states.append(dataclasses.replace(state))
+
+    def log(self, progress):
+        self.entries.append(progress.log_entry())
+
+
+def part_of(ids):
+    return Part.from_ids([*ids, 0])
+
+
+def task_of(train, valid, batch=8, steps=16, seed=0):
+    return Task(TrainingBatches(train, batch, steps, seed, Context(), None, None), valid, Context(), True)
+
+
+def trained(ids, valid, vocabulary, **settings):
+    config = TrainConfig(**({"batch_size": 8, "seq_len": 16, "lr": 0.01} | settings))
+    engine = NumpyEngine(ModelConfig(vocabulary, hidden=16, embedding=8), 1, config)
+    keeper = Notes()
+    events = list(fit(engine, task_of(part_of(ids), part_of(valid)), config, keeper))
+    return events, keeper, engine
+
+
+def test_a_cycle_is_learnt_until_nothing_surprises():
+    cycle = [2, 3, 3, 4] * 200
+    events, _, _ = trained(cycle, cycle[:200], 5, steps=300)
+    assert events[-1].valid.mean < 0.02  # the first token of all stays uncertain for a while
+
+
+def test_a_memoryless_source_is_learnt_to_its_entropy():
+    """Validation cannot beat the entropy of the source, and comes within 2 % of it."""
+    odds = np.array([0.5, 0.25, 0.15, 0.1])
+    entropy = -float((odds * np.log(odds)).sum())
+    draws = np.random.default_rng(0).choice(4, 24_000, p=odds) + 2
+    valid = draws[20_000:].tolist()
+    empirical = -float(np.mean(np.log(odds[np.array(valid) - 2])))  # what the true odds give on these tokens
+    events, _, _ = trained(draws[:20_000].tolist(), valid, 6, steps=400, batch_size=32)
+    assert empirical - 0.002 < events[-1].valid.mean < 1.02 * empirical
+    assert entropy == pytest.approx(empirical, rel=0.03)
+
+
+class ScriptedEngine:
+    """Learns nothing; its evaluations follow a script of nats per token."""
+
+    def __init__(self, script):
+        self.script = iter(script)
+        self.rates = []
+
+    def zero_state(self, batch):
+        return ()
+
+    def update(self, batch, state, lr):
+        self.rates.append(lr)
+        count = int(batch.weight.sum())
+        return Loss(2.0 * count, count), 1.0, state
+
+
+def scripted(monkeypatch, script, **settings):
+    """Run `fit` on a scripted engine; return progress events, the keeper, and the engine."""
+    engine, keeper = ScriptedEngine(script), Notes()
+
+    def evaluation(engine, *_):
+        known, unknown = next(engine.script)
+        return Loss(known * 10 + unknown * 2, 12, unknown * 2, 2)
+
+    monkeypatch.setattr(training, "evaluate", evaluation)
+    config = TrainConfig(**({"eval_every": 2, "log_every": 1} | settings))
+    task = task_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
+    return list(fit(engine, task, config, keeper)), keeper, engine
+
+
+def test_the_best_model_is_kept_and_ties_are_not_better(monkeypatch):
+    script = [(3.0, 0), (2.0, 0), (2.0, 0), (2.5, 0), (1.5, 0)]
+    events, keeper, _ = scripted(monkeypatch, script, steps=10)
+    assert keeper.models == [2, 4, 10]
+    assert [event.step for event in events if event.best] == [2, 4, 10]
+    assert keeper.states[-1].best == 1.5
+
+
+def test_unknown_tokens_have_no_say_in_what_is_best(monkeypatch):
+    _, keeper, _ = scripted(monkeypatch, [(2.0, 1.0), (1.9, 9.0)], steps=4)
+    assert keeper.models == [2, 4]
+    entry = keeper.entries[-1]
+    assert entry["valid_nats_known"] == pytest.approx(1.9)
+    assert entry["valid_nats"] == pytest.approx((19 + 18) / 12)
+    assert entry["valid_unknown"] == 2
+
+
+def test_the_log_has_the_columns_that_are_promised(monkeypatch):
+    _, keeper, _ = scripted(monkeypatch, [(2.0, 0)], steps=2)
+    promised = {"step", "tokens", "seconds", "train_nats", "valid_nats", "lr", "grad_norm", "tokens_per_second"}
+    assert all(promised | {"valid_nats_known", "valid_unknown"} == entry.keys() for entry in keeper.entries)
+    assert keeper.entries[0]["valid_nats"] is None
+    assert [entry["step"] for entry in keeper.entries] == [1, 2]
+    assert keeper.entries[-1]["train_nats"] == pytest.approx(2.0)
+    assert json.loads(json.dumps(keeper.entries)) == keeper.entries
+
+
+def test_patience_counts_evaluations(monkeypatch):
+    script = [(3.0, 0), (2.0, 0), *[(2.0, 0)] * 9]
+    events, _, _ = scripted(monkeypatch, script, steps=100, patience=3)
+    assert events[-1].step == 2 * (2 + 3)
+    assert events[-1].last
+
+
+def test_plateaus_lower_the_learning_rate(monkeypatch):
+    script = [(3.0, 0), (3.1, 0), (2.0, 0), (2.5, 0), (2.6, 0)]
+    _, _, engine = scripted(monkeypatch, script, steps=10, schedule="plateau", lr=1.0, lr_decay=0.5)
+    assert engine.rates == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_epochs_are_whole_passes_and_the_schedule_ends_with_them(monkeypatch):
+    task = task_of(part_of([2, 3] * 200), part_of([2]), batch=2, steps=4)
+    chunks = [task.train.chunks(epoch) for epoch in range(2)]
+    script = [(2.0, 0)] * sum(chunks)
+    events, _, engine = scripted(monkeypatch, script, epochs=2.0, lr=1.0)
+    assert events[-1].step == sum(chunks)
+    assert events[-1].epoch == pytest.approx(2.0)
+    assert engine.rates == sorted(engine.rates, reverse=True)
+    assert engine.rates[0] == 1
+    assert engine.rates[-1] < 1e-3
+
+
+class Clock:
+    """Time that passes only when the engine works: 10 ms an update."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch):
+    clock, engine, keeper = Clock(), ScriptedEngine(()), Notes()
+    spent = []
+
+    def update(batch, state, lr):
+        clock.now += 0.01
+        return ScriptedEngine.update(engine, batch, state, lr)
+
+    def evaluation(*_):
+        clock.now += 0.2
+        spent.append(0.2)
+        return Loss(1.0, 1)
+
+    monkeypatch.setattr(engine, "update", update, raising=False)
+    monkeypatch.setattr(training, "evaluate", evaluation)
+    monkeypatch.setattr(training, "time", clock)
+    task = task_of(part_of([2, 3] * 2000), part_of([2, 3] * 500), batch=2, steps=4)
+    events = list(fit(engine, task, TrainConfig(minutes=1.0, lr=1.0), keeper))
+    assert 57 < clock.now - 1000 <= 60
+    assert engine.rates[-1] < 1e-4
+    assert events[-1].last
+    assert events[-1].valid
+    assert sum(spent) <= 0.06 * 60
+
+
+def test_a_stop_finishes_the_step_and_saves(monkeypatch):
+    engine, keeper = ScriptedEngine(()), Notes()
+    config = TrainConfig(steps=100, log_every=1)
+    task = task_of(part_of([2, 3] * 200), Part.from_ids([]), batch=2, steps=4)
+    events = list(fit(engine, task, config, keeper, stop=lambda: len(engine.rates) >= 7))
+    assert events[-1].step == 7
+    assert events[-1].last
+    assert keeper.states[-1].step == 7
+
+
+def test_without_validation_the_last_weights_are_the_model():
+    config = TrainConfig(steps=5, save_every=2)
+    keeper = Notes()
+    engine = NumpyEngine(ModelConfig(4, hidden=4, embedding=2), 1, config)
+    list(fit(engine, task_of(part_of([2, 3] * 200), Part.from_ids([])), config, keeper))
+    assert keeper.models == [2, 4, 5]
+
+
+def test_divergence_names_the_step_and_saves_nothing_bad():
+    config = TrainConfig(steps=50, lr=1e30, optimizer="sgd", clip=1e30)
+    shape = ModelConfig(4, cell="rnn", nonlinearity="relu", hidden=8, embedding=4)
+    engine, keeper = NumpyEngine(shape, 1, config), Notes()
+    with pytest.raises(DivergedError, match=r"step \d+: .* no longer a finite number"):
+        list(fit(engine, task_of(part_of([2, 3] * 200), Part.from_ids([])), config, keeper))
+    assert len(keeper.models) == 0
+
+
+# --- resume ----------------------------------------------------------------------------------------------------------
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def train(where, given, stop_at=None, resume=False):
+    """Train in `where`, stopping after step `stop_at`; return the run."""
+    with Directory(where) as directory:
+        run = open_run(directory, given, resume)
+        for _ in run.events(lambda: stop_at is not None and run.state.step >= stop_at):
+            pass
+    return run
+
+
+def outcome(where):
+    """Return all that a run leaves, but for what may differ: times, and the id drawn for the run."""
+    tensors, metadata = checkpoint.load(where / "model.safetensors")
+    state, more = checkpoint.load(where / "resume.safetensors")
+    log = [json.loads(line) for line in (where / "log.jsonl").read_text().splitlines()]
+    facts = json.loads(metadata["charlm.training"])
+    resume = json.loads(more["charlm.resume"])
+    for record in (*log, facts, resume["state"]):
+        for name in ("seconds", "tokens_per_second", "run"):
+            record.pop(name, None)
+    return tensors, state, facts, resume, log
+
+
+def assert_same(first, second):
+    for ours, theirs in zip(first[:2], second[:2], strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    assert first[2:] == second[2:]
+
+
+RUNS = {
+    "gru": {},
+    "lstm, rmsprop, dropout": {"cell": "lstm", "optimizer": "rmsprop", "dropout": 0.3},
+    "rnn, sgd": {"cell": "rnn", "optimizer": "sgd", "layers": 2},
+    "words": {"tokenizer": "word", "min_count": 1, "dropout": 0.2},
+    "document": {"sequences": "document", "dropout": 0.2},
+    "stream": {"context": "stream", "schedule": "step", "lr_decay_after": 1.0},
+    "plateau": {"schedule": "plateau", "eval_every": 3},
+    "patience": {"eval_every": 3, "patience": 2, "lr": 0.3},
+}
+
+
+@pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
+def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, settings):
+    corpus = write(tmp_path / "corpus.txt", DOCUMENT if settings.get("sequences") else LINES)
+    given = {"corpus": (corpus,), "steps": 30, **TINY, **settings}
+    train(tmp_path / "whole", given)
+    whole = outcome(tmp_path / "whole")
+    for stops in ([1], [17], [5, 6, 21]):
+        where = tmp_path / f"parts-{len(stops)}-{stops[0]}"
+        for number, stop in enumerate([*stops, None]):
+            train(where, given if number == 0 else {}, stop, resume=number > 0)
+        assert_same(whole, outcome(where))
+
+
+def test_a_resume_keeps_its_settings_and_says_what_may_not_change(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    given = {"corpus": (corpus,), "steps": 6, **TINY}
+    train(tmp_path / "m", given, stop_at=2)
+    with pytest.raises(UsageError, match="hidden 8 -> 9"):
+        train(tmp_path / "m", {"hidden": 9}, resume=True)
+    run = train(tmp_path / "m", {"steps": 8}, resume=True)
+    assert run.state.step == 8
+    assert any("steps 6 -> 8" in note for note in run.notes)
+
+
+def test_a_changed_corpus_is_not_resumed(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    train(tmp_path / "m", {"corpus": (corpus,), "steps": 6, **TINY}, stop_at=2)
+    write(tmp_path / "corpus.txt", LINES.replace("a", "b"))
+    with pytest.raises(UsageError, match="not the one this run was trained on"):
+        train(tmp_path / "m", {}, resume=True)
+
+
+def test_a_damaged_log_does_not_stop_a_resume(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    train(tmp_path / "m", {"corpus": (corpus,), "steps": 6, "log_every": 1, **TINY}, stop_at=3)
+    log = tmp_path / "m" / "log.jsonl"
+    log.write_bytes(log.read_bytes() + b'{"step": \xff\n[1]\n')
+    train(tmp_path / "m", {}, resume=True)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
+GARBLED = [{}, {"settings": 5, "state": {}}, {"settings": {}}, {"state": None}, {"state": {"steps": 1}}, {"engine": {}}]
+
+
+@pytest.mark.parametrize("change", GARBLED, ids=str)
+def test_a_signed_but_garbled_state_is_data_error(tmp_path, change):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    train(tmp_path / "m", {"corpus": (corpus,), "steps": 6, **TINY}, stop_at=2)
+    path = tmp_path / "m" / "resume.safetensors"
+    arrays, metadata = checkpoint.load(path)
+    resume = json.loads(metadata["charlm.resume"]) | change if change else {}
+    checkpoint.save(path, arrays, metadata | {"charlm.resume": json.dumps(resume)})
+    with pytest.raises((DataError, UsageError)):
+        train(tmp_path / "m", {}, resume=True)
+
+
+def test_files_of_different_runs_are_not_mixed(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    for name in ("one", "two"):
+        train(tmp_path / name, {"corpus": (corpus,), "steps": 3, **TINY})
+    (tmp_path / "one" / "model.safetensors").replace(tmp_path / "two" / "model.safetensors")
+    with pytest.raises(DataError, match="different runs"):
+        train(tmp_path / "two", {"steps": 5}, resume=True)
+
+
+def test_the_test_part_is_scored_once_with_the_best_weights(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    run = train(tmp_path / "m", {"corpus": (corpus,), "steps": 20, "test_fraction": 0.2, **TINY})
+    facts = json.loads(checkpoint.load(tmp_path / "m" / "model.safetensors")[1]["charlm.training"])
+    assert facts["test_nats"] == run.test.mean
+    assert math.isfinite(facts["test_nats"])
+    assert run.test.count == len(run.corpus.test)
+
+
+def test_fine_tuning_starts_from_the_weights_and_the_vocabulary(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    other = write(tmp_path / "other.txt", "abz\nzzz\n" * 30)
+    train(tmp_path / "base", {"corpus": (corpus,), "steps": 20, **TINY})
+    base, _ = checkpoint.load(tmp_path / "base" / "model.safetensors")
+    quiet = {"lr": 1e-30, "batch_size": 4, "seq_len": 8, "steps": 1, "threads": 1}
+    train(tmp_path / "tuned", {"corpus": (other,), "init_from": str(tmp_path / "base"), **quiet})
+    tuned, metadata = checkpoint.load(tmp_path / "tuned" / "model.safetensors")
+    for name, value in base.items():
+        np.testing.assert_allclose(tuned[name], value, rtol=0, atol=1e-20)
+    assert "z" not in json.loads(metadata["charlm.vocabulary"])["tokenizer"]["tokens"]
