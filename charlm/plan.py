@@ -35,7 +35,7 @@ def defaults(tokens: int, vocabulary: int, given: Mapping[str, Any]) -> dict[str
     width = (_WORD_HIDDEN if words else _HIDDEN) * (tokens / _REFERENCE_TOKENS * seconds / usual) ** 0.25
     hidden = given.get("hidden", _width(width))
     embedding = given.get("embedding", hidden if words else _EMBEDDING)
-    affordable = seconds * _FLOPS / _flops_per_token(hidden, embedding, vocabulary)  # tokens
+    affordable = seconds * _FLOPS / max(1.0, _flops_per_token(hidden, embedding, vocabulary))  # tokens
     budget = min(affordable, _EPOCHS * tokens)
     batch_size, seq_len = (32, 35) if words else (64, 64) if tokens > _LARGE else (32, 32)
     rows = given.get("batch_size", batch_size) * given.get("seq_len", seq_len)
@@ -45,10 +45,10 @@ def defaults(tokens: int, vocabulary: int, given: Mapping[str, Any]) -> dict[str
         "embedding": embedding,
         "tie": words and embedding == hidden,
         "dropout": _dropout(budget / tokens),
-        "lr": round(_LR * min(1.0, _LR_HIDDEN / hidden), 5),
+        "lr": round(_LR * min(1.0, _LR_HIDDEN / max(1, hidden)), 5),
         "batch_size": batch_size,
         "seq_len": seq_len,
-        "steps": None if minutes else math.ceil(budget / rows),
+        "steps": None if minutes else math.ceil(budget / max(1, rows)),
         "patience": _PATIENCE if minutes and affordable > budget else None,
     }
 

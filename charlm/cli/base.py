@@ -15,6 +15,7 @@ from charlm.errors import CharlmError
 
 INTERRUPTED = 130
 
+
 class CharlmGroup(click.Group):
     """The group of all commands; turns every foreseen failure into one line on stderr and an exit code."""
 
@@ -28,7 +29,6 @@ class CharlmGroup(click.Group):
         extra["standalone_mode"] = False
         try:
             result = super().main(*args, **extra)
-            sys.stdout.flush()
         except CharlmError as error:
             _fail(str(error), error.exit_code)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -38,14 +38,21 @@ class CharlmGroup(click.Group):
             _fail(error.format_message().replace("\n", " "), error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            _drop_stdout()
-            sys.exit(0)
         except OSError as error:
             _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 74)
         except MemoryError:
             _fail("out of memory: choose a smaller --hidden, --batch-size or --seq-len", 1)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that closed the pipe has had enough, which is no failure."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+            return 0
+        return result
 
 
 class GroupedCommand(click.Command):

@@ -75,6 +75,7 @@ def _shown(text: str) -> str:
 
 
 def _warn_of_unknown(model: Model, prompt: str) -> None:
+    model.prompt_ids(prompt)  # first of all: a prompt that cannot be used at all
     unknown = model.unknown_in(prompt)
     if unknown:
         listed = ", ".join(repr(token) for token in unknown)
