@@ -233,6 +233,8 @@ class _Display:
 
 
 def _facts(run: Run) -> list[str]:
+    from charlm.nn import kernel
+
     model, train, corpus = run.settings.model, run.settings.train, run.corpus
     parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts if len(part))
@@ -242,7 +244,7 @@ def _facts(run: Run) -> list[str]:
         f"model: {model.cell} {model.layers}x{model.hidden}, embedding {model.embedding}, dropout {model.dropout:g}, "
         f"{weights:,} parameters",
         f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {run.batch_shape}, "
-        f"{_limit(train)}, {train.threads} threads",
+        f"{_limit(train)}, {train.threads} threads ({kernel.target})",
     ]
 
 
@@ -250,7 +252,7 @@ def _limit(train: config.TrainConfig) -> str:
     for name in ("minutes", "steps", "epochs"):
         value = getattr(train, name)
         if value is not None:
-            return f"{value:g} {name}"
+            return f"{value:,} {name}" if name == "steps" else f"{value:g} {name}"
     return "until patience ends"
 
 
