@@ -1,0 +1,60 @@
+"""The plan: always settings that work, growing with text and time, following what the user gave."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlm.config import ModelConfig, TrainConfig
+from charlm.plan import _FLOPS, _flops_per_token, defaults
+
+sizes = st.integers(1, 10**9)
+MODEL = ("cell", "hidden", "embedding", "tie", "dropout")
+TRAINING = ("lr", "batch_size", "seq_len", "steps", "patience")
+
+
+@given(sizes, st.integers(2, 10**6), st.one_of(st.none(), st.floats(0.01, 10**4)), st.sampled_from(["char", "word"]))
+def test_every_plan_is_a_valid_one(tokens, vocabulary, minutes, tokenizer):
+    chosen = {"tokenizer": tokenizer} | ({"minutes": minutes} if minutes else {})
+    plan = defaults(tokens, vocabulary, chosen)
+    ModelConfig(vocabulary, **{name: plan[name] for name in MODEL})
+    config = TrainConfig(**{name: plan[name] for name in TRAINING}, minutes=minutes)
+    assert (config.steps is None) == (minutes is not None)
+
+
+@given(sizes, sizes)
+def test_more_text_and_more_time_never_ask_for_less(one, other):
+    less, more = sorted((one, other))
+    assert defaults(less, 65, {})["hidden"] <= defaults(more, 65, {})["hidden"]
+    assert defaults(less, 65, {})["dropout"] >= defaults(more, 65, {})["dropout"] - 0.01
+    minutes = [{"minutes": n % 1000 + 0.1} for n in (less, more)]
+    first, second = sorted(minutes, key=lambda given: given["minutes"])
+    assert defaults(10**6, 65, first)["hidden"] <= defaults(10**6, 65, second)["hidden"]
+
+
+@given(st.integers(2_000, 10**9), st.integers(2, 10_000))
+def test_a_run_without_minutes_takes_a_known_amount_of_work(tokens, vocabulary):
+    plan = defaults(tokens, vocabulary, {})
+    work = plan["steps"] * plan["batch_size"] * plan["seq_len"]
+    work *= _flops_per_token(plan["hidden"], plan["embedding"], vocabulary)
+    rows = plan["batch_size"] * plan["seq_len"]
+    least = 301 * rows * _flops_per_token(plan["hidden"], plan["embedding"], vocabulary)
+    assert work <= max(least, 240 * _FLOPS * 1.01)
+
+
+def test_a_small_text_is_not_learnt_by_heart():
+    plan = defaults(14_000, 54, {})
+    assert plan["steps"] * plan["batch_size"] * plan["seq_len"] < 90 * 14_000
+    assert plan["dropout"] > 0.4
+    assert defaults(14_000, 54, {"minutes": 5})["patience"] is not None
+    assert defaults(10**6, 65, {"minutes": 5})["patience"] is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "tie"),
+    [({}, True), ({"hidden": 100}, True), ({"hidden": 100, "embedding": 50}, False), ({"embedding": 48}, False)],
+)
+def test_words_tie_their_weights_where_the_sizes_allow(chosen, tie):
+    plan = defaults(10**6, 10_000, {"tokenizer": "word"} | chosen)
+    assert plan["tie"] == tie
+    assert plan["hidden"] == chosen.get("hidden", plan["hidden"])
+    assert (plan["embedding"] == plan["hidden"]) == tie
