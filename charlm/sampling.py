@@ -1,10 +1,10 @@
-"""Writing text: logits, filters, a draw with `Generator.choice`, and the token fed back, until EOS or a length."""
+"""Writing text: logits, filters, a draw as by `Generator.choice`, and the token fed back, until EOS or a length."""
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,48 +65,56 @@ def generate(
     state = engine.zero_state(count)
     for _ in range(config.length):
         logits, state = engine.logits(inputs, state)
-        drawn = []
-        for row, text in zip(logits, alive, strict=True):
-            logp = log_softmax(row)
-            token = int(rngs[text].choice(len(logp), p=probabilities(logp, config)))
-            drawn.append(token)
-            yield Draw(text, token, float(logp[token]))
-        going = [k for k, token in enumerate(drawn) if token != EOS]
+        logp = log_softmax(logits)  # [n, V]
+        drawn = draw(probabilities(logp, config), [rngs[text] for text in alive])
+        for row, text in enumerate(alive):
+            yield Draw(text, drawn[row], float(logp[row, drawn[row]]))
+        going = [row for row, token in enumerate(drawn) if token != EOS]
         if len(going) < len(alive):
-            alive = [alive[k] for k in going]
+            alive = [alive[row] for row in going]
             state = engine.select(state, going)
         if not alive:
             return
-        inputs = np.array([[drawn[k] for k in going]], np.int32)
+        inputs = np.array([[drawn[row] for row in going]], np.int32)
+
+
+def draw(p: NDArray[np.float64], rngs: Sequence[np.random.Generator]) -> list[int]:
+    """Draw a token for each row of p [n, V] with its own generator: exactly what `rng.choice(V, p=row)` draws."""
+    cumulated = p.cumsum(axis=1)
+    cumulated /= cumulated[:, -1:]
+    uniform = np.array([rng.random() for rng in rngs])
+    tokens: list[int] = (cumulated <= uniform[:, None]).sum(axis=1).tolist()
+    return tokens
 
 
 def log_softmax(logits: Array) -> NDArray[np.float64]:
-    """Return log p [V] of logits [V], in float64."""
-    shifted: NDArray[np.float64] = logits.astype(np.float64) - logits.max()
-    shifted -= math.log(np.exp(shifted).sum())
+    """Return log p [..., V] of logits [..., V], in float64."""
+    shifted: NDArray[np.float64] = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
 
 
 def probabilities(logp: NDArray[np.float64], config: SamplingConfig) -> NDArray[np.float64]:
-    """Return what to draw from [V]: temperature first, then <unk> rejected, then top-k, then top-p.
+    """Return what to draw from [..., V]: temperature first, then <unk> rejected, then top-k, then top-p.
 
     Drawing again whenever <unk> comes is the same as drawing from the others in proportion, as is done here.
     """
     scores = logp / config.temperature
     if config.unk == "reject":
-        scores[UNK] = -math.inf
-    if config.top_k is not None and config.top_k < len(scores):
-        scores[np.argsort(-scores, kind="stable")[config.top_k :]] = -math.inf
-    p = np.exp(scores - scores.max())
-    p /= p.sum()
+        scores[..., UNK] = -math.inf
+    if config.top_k is not None and config.top_k < scores.shape[-1]:
+        np.put_along_axis(scores, np.argsort(-scores, axis=-1, kind="stable")[..., config.top_k :], -math.inf, axis=-1)
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
     return p if config.top_p is None else _nucleus(p, config.top_p)
 
 
 def _nucleus(p: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     """Keep the fewest most probable tokens that reach `share` together (Holtzman et al. 2020), rescaled."""
-    order = np.argsort(-p, kind="stable")
-    before = np.cumsum(p[order]) - p[order]
-    kept = np.where(before < share, p[order], 0)
+    order = np.argsort(-p, axis=-1, kind="stable")
+    sorted_p = np.take_along_axis(p, order, axis=-1)
+    kept = np.where(np.cumsum(sorted_p, axis=-1) - sorted_p < share, sorted_p, 0)
     result = np.zeros_like(p)
-    result[order] = kept / kept.sum()
+    np.put_along_axis(result, order, kept / kept.sum(axis=-1, keepdims=True), axis=-1)
     return result

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charlm.errors import UsageError
-from charlm.sampling import SamplingConfig, generate, log_softmax, probabilities
+from charlm.sampling import SamplingConfig, draw, generate, log_softmax, probabilities
 from charlm.text.batches import Context
 from charlm.text.tokenizers import EOS, UNK
 from tests.tiny import tiny_model
@@ -58,7 +58,7 @@ def test_filters_by_hand(config, expected):
 @pytest.mark.parametrize(("config", "expected"), EXPECTED.values(), ids=EXPECTED)
 def test_frequencies_pass_a_chi_square_test(config, expected):
     draws = 20_000
-    ids = [draw.id for draw in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=7, count=draws)]
+    ids = [one.id for one in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=7, count=draws)]
     observed, possible = np.bincount(ids, minlength=6), expected > 0
     assert not observed[~possible].any()
     chi2 = float(((observed - draws * expected)[possible] ** 2 / (draws * expected[possible])).sum())
@@ -67,11 +67,23 @@ def test_frequencies_pass_a_chi_square_test(config, expected):
     assert chi2 <= freedom + 5 * math.sqrt(2 * freedom) + 1e-9
 
 
+def test_a_batched_draw_is_what_choice_draws():
+    """Token for token the same as `Generator.choice` from generators of the same seeds, zeros among the odds too."""
+    rng = np.random.default_rng(0)
+    for vocabulary in (2, 65, 1000):
+        p = rng.dirichlet(np.full(vocabulary, 0.3), size=300)
+        p[rng.random(p.shape) < 0.3] = 0
+        p[:, -1] += 1e-3
+        p /= p.sum(axis=1, keepdims=True)
+        chosen = [int(np.random.default_rng(k).choice(vocabulary, p=row)) for k, row in enumerate(p)]
+        assert draw(p, [np.random.default_rng(k) for k in range(300)]) == chosen
+
+
 def test_the_reported_log_probability_is_the_models_own():
     """Temperature and filters change what is drawn, not how probable the model finds it."""
     config = SamplingConfig(length=1, temperature=0.3, top_k=2)
-    for draw in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=1, count=20):
-        assert draw.logprob == pytest.approx(math.log(P[draw.id]), rel=1e-6)
+    for one in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=1, count=20):
+        assert one.logprob == pytest.approx(math.log(P[one.id]), rel=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
