@@ -16,7 +16,7 @@ import numpy as np
 from charlm.errors import UsageError
 from charlm.nn.params import Array
 
-FEW_STEPS = 4  # up to so many, packing the weights costs more than the loop saves
+FEW_STEPS = 4  # up to so many, laying the weights out anew costs more than it saves
 
 
 _TARGETS = ["numpy", "base", "avx2", "avx512"]  # the later the faster

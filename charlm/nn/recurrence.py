@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.nn import kernel
 from charlm.nn.params import Array
-
-# Up to this many steps a product with the transposed view is cheaper than copying the weights first.
-_FEW_STEPS = 4
 
 
 class Steps:
@@ -42,7 +40,7 @@ class Steps:
 
 def recurrent_weight(weight: Array, length: int) -> Array:
     """Return W_hh^T [H, G·H], contiguous where the loop is long enough to repay the copy."""
-    return weight.T if length <= _FEW_STEPS else np.ascontiguousarray(weight.T)
+    return weight.T if length <= kernel.FEW_STEPS else np.ascontiguousarray(weight.T)
 
 
 def add_recurrent_gradients(dweight: Array, dbias: Array, da: Array, previous: Array) -> None:
