@@ -15,7 +15,7 @@ from charlm.config import CONTEXTS, ModelConfig
 from charlm.engines import Engine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import CharlmError, DataError, MissingInputError, UsageError
-from charlm.sampling import Draw, SamplingConfig, generate
+from charlm.sampling import SamplingConfig, generate
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
@@ -95,8 +95,8 @@ class Model:
         for token in ids.tolist():
             decoder.feed(token)
         yield prompt
-        for draw in generate(self.engine, self.language.start, ids, config, seed):
-            yield decoder.feed(draw.id)
+        for step in generate(self.engine, self.language.start, ids, config, seed):
+            yield decoder.feed(step.ids[0])
         yield decoder.finish()
 
     def samples(
@@ -105,12 +105,15 @@ class Model:
         """Write `count` texts in one batch and yield them in order, each as soon as it and those before it end."""
         config = config or SamplingConfig()
         ids = self.prompt_ids(prompt)
-        drawn: list[list[Draw]] = [[] for _ in range(count)]
+        drawn: list[list[int]] = [[] for _ in range(count)]
+        logprobs = [0.0] * count
         printed = 0
-        for draw in generate(self.engine, self.language.start, ids, config, seed, count):
-            drawn[draw.text].append(draw)
+        for step in generate(self.engine, self.language.start, ids, config, seed, count):
+            for text, token, logprob in zip(*step, strict=True):
+                drawn[text].append(token)
+                logprobs[text] += logprob
             while printed < count and _ended(drawn[printed], config.length):
-                yield self._finished(prompt, ids, drawn[printed])
+                yield self._finished(prompt, ids, drawn[printed], logprobs[printed])
                 drawn[printed] = []
                 printed += 1
 
@@ -156,13 +159,12 @@ class Model:
         parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
         return {f"charlm.{key}": dump(part) for key, part in parts.items()}
 
-    def _finished(self, prompt: str, ids: Ids, draws: list[Draw]) -> Sample:
+    def _finished(self, prompt: str, ids: Ids, drawn: list[int], logprob: float) -> Sample:
         decoder = self.tokenizer.decoder()
         for token in ids.tolist():
             decoder.feed(token)
-        text = prompt + "".join(decoder.feed(draw.id) for draw in draws) + decoder.finish()
-        ended = "eos" if draws[-1].id == EOS else "length"
-        return Sample(text, tuple(draw.id for draw in draws), math.fsum(draw.logprob for draw in draws), ended)
+        text = prompt + "".join(map(decoder.feed, drawn)) + decoder.finish()
+        return Sample(text, tuple(drawn), logprob, "eos" if drawn[-1] == EOS else "length")
 
 
 def load(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
@@ -228,7 +230,7 @@ def parse(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     return value
 
 
-def _ended(draws: list[Draw], length: int) -> bool:
-    return bool(draws) and (len(draws) == length or draws[-1].id == EOS)
+def _ended(drawn: list[int], length: int) -> bool:
+    return bool(drawn) and (len(drawn) == length or drawn[-1] == EOS)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,57 +42,73 @@ class SamplingConfig:
             raise UsageError(f"unk must be one of {', '.join(UNKNOWN_POLICIES)}, not {self.unk!r}")
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One drawn token: of which text, its id, and log p in nats under the model itself, unfiltered."""
+class Step(NamedTuple):
+    """One token for each text that goes on: its text's number, its id, and log p in nats under the model itself."""
 
-    text: int
-    id: int
-    logprob: float
+    texts: list[int]
+    ids: list[int]
+    logprobs: list[float]
 
 
 def generate(
     engine: Engine, context: Context, prompt: Ids, config: SamplingConfig, seed: int | None, count: int = 1
-) -> Iterator[Draw]:
+) -> Iterator[Step]:
     """Draw `count` texts that go on from `prompt` [n ids], all in one batch, and yield the tokens as they come.
 
     A text ends with its EOS, which is yielded, or after `config.length` tokens. Each text has a generator of its
     own, made from the seed and its number, so that it does not depend on the texts drawn beside it.
     """
-    first = secrets.randbits(64) if seed is None else seed
-    rngs = [np.random.default_rng([first, k]) for k in range(count)]
-    alive = list(range(count))
+    chance = _Chance(secrets.randbits(64) if seed is None else seed, count, config.length)
+    texts = list(range(count))
     inputs = np.repeat(np.concatenate([[context.first_input], prompt]).astype(np.int32)[:, None], count, axis=1)
     state = engine.zero_state(count)
-    for _ in range(config.length):
+    for t in range(config.length):
         logits, state = engine.logits(inputs, state)
         logp = log_softmax(logits)  # [n, V]
-        drawn = draw(probabilities(logp, config), [rngs[text] for text in alive])
-        for row, text in enumerate(alive):
-            yield Draw(text, drawn[row], float(logp[row, drawn[row]]))
-        going = [row for row, token in enumerate(drawn) if token != EOS]
-        if len(going) < len(alive):
-            alive = [alive[row] for row in going]
+        drawn = draw(probabilities(logp, config), chance(t, texts))
+        ids = drawn.tolist()
+        yield Step(texts, ids, logp[np.arange(len(ids)), drawn].tolist())
+        if EOS in ids:
+            going = np.flatnonzero(drawn).tolist()
+            if not going:
+                return
+            texts, drawn = [texts[row] for row in going], drawn[going]
             state = engine.select(state, going)
-        if not alive:
-            return
-        inputs = np.array([[drawn[row] for row in going]], np.int32)
+        inputs = drawn[None].astype(np.int32)
 
 
-def draw(p: NDArray[np.float64], rngs: Sequence[np.random.Generator]) -> list[int]:
-    """Draw a token for each row of p [n, V] with its own generator: exactly what `rng.choice(V, p=row)` draws."""
+class _Chance:
+    """The uniform numbers that `Generator.choice` would take, from a generator for each text, drawn in advance."""
+
+    _AHEAD = 64
+
+    def __init__(self, seed: int, count: int, length: int) -> None:
+        self._rngs = [np.random.default_rng([seed, k]) for k in range(count)]
+        self._ahead = min(length, self._AHEAD)
+        self._numbers = np.empty((count, self._ahead))
+
+    def __call__(self, t: int, texts: list[int]) -> NDArray[np.float64]:
+        """Return number t of each of the texts; t counts up from 0."""
+        if t % self._ahead == 0:
+            for text in texts:
+                self._rngs[text].random(out=self._numbers[text])
+        column = self._numbers[:, t % self._ahead]
+        return column if len(texts) == len(column) else column[texts]
+
+
+def draw(p: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Draw a token for each row of p [n, V]: what `rng.choice(V, p=row)` draws where `rng.random()` gives `uniform`."""
     cumulated = p.cumsum(axis=1)
     cumulated /= cumulated[:, -1:]
-    uniform = np.array([rng.random() for rng in rngs])
-    tokens: list[int] = (cumulated <= uniform[:, None]).sum(axis=1).tolist()
+    tokens: NDArray[np.intp] = np.add.reduce(cumulated <= uniform[:, None], axis=1)
     return tokens
 
 
 def log_softmax(logits: Array) -> NDArray[np.float64]:
     """Return log p [..., V] of logits [..., V], in float64."""
     shifted: NDArray[np.float64] = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    shifted -= np.maximum.reduce(shifted, axis=-1, keepdims=True)
+    shifted -= np.log(np.add.reduce(np.exp(shifted), axis=-1, keepdims=True))
     return shifted
 
 
@@ -105,8 +122,9 @@ def probabilities(logp: NDArray[np.float64], config: SamplingConfig) -> NDArray[
         scores[..., UNK] = -math.inf
     if config.top_k is not None and config.top_k < scores.shape[-1]:
         np.put_along_axis(scores, np.argsort(-scores, axis=-1, kind="stable")[..., config.top_k :], -math.inf, axis=-1)
-    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    p /= p.sum(axis=-1, keepdims=True)
+    scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+    p: NDArray[np.float64] = np.exp(scores, out=scores)
+    p /= np.add.reduce(p, axis=-1, keepdims=True)
     return p if config.top_p is None else _nucleus(p, config.top_p)
 
 

@@ -166,7 +166,7 @@ def test_head():
     params = drawn_params({"head.weight": (6, 3), "head.bias": (6,)})
     (y,) = drawn(y=(8, 3))
     targets, weight = np.arange(8) % 6, np.array([1, 0, 1, 0.5, 1, 1, 0, 2.0])
-    head, grads = SoftmaxHead(), params.twin()
+    head, grads = SoftmaxHead(6), params.twin()
     _, dy = head.backward(params, grads, y, targets, weight, 0.25)
 
     def loss():
@@ -181,7 +181,7 @@ def test_head_in_several_chunks():
     params = drawn_params({"head.weight": (vocabulary, 2), "head.bias": (vocabulary,)})
     rng = np.random.default_rng(6)
     y, targets, weight = rng.standard_normal((rows, 2)), rng.integers(vocabulary, size=rows), rng.random(rows)
-    head, grads = SoftmaxHead(), params.twin()
+    head, grads = SoftmaxHead(vocabulary), params.twin()
     nats, dy = head.backward(params, grads, y, targets, weight, 1.0)
     variables, gradients = {**params, "y": y}, {**grads, "y": dy.copy()}
 

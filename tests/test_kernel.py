@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from charlm.config import ModelConfig
-from charlm.nn import kernel
+from charlm.nn import kernel, packed
 from charlm.nn.head import _softmax
 from charlm.nn.layers import sum_by_row
 from charlm.nn.model import LanguageModel, initialize
 from charlm.nn.optim import Adam
+from charlm.nn.packed import Packed
 from charlm.nn.stack import zero_state
 
 pytestmark = pytest.mark.skipif(kernel.target == "numpy", reason="the compiled loops were not built here")
@@ -58,6 +59,60 @@ def test_cells_agree_with_numpy(target, monkeypatch, cell, nonlinearity, batch, 
     for ours, theirs in zip(compiled, reference, strict=True):
         scale = np.abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 * scale)
+
+
+READERS = [
+    *(ModelConfig(11, cell=cell, nonlinearity=way, layers=3, hidden=33, embedding=5) for cell, way in CELLS),
+    ModelConfig(11, cell="gru", layers=1, hidden=33, embedding=0),
+    ModelConfig(11, cell="lstm", layers=2, hidden=32, embedding=32, tie=True),
+]
+
+
+def reading(config, batch, length=6, seed=4):
+    """Return a model, drawn weights, and ids, targets, resets and a state to read from."""
+    rng = np.random.default_rng(seed)
+    params = initialize(config, rng)
+    params.flat[:] += 0.1 * rng.standard_normal(params.flat.size)
+    ids, targets = rng.integers(-1, config.vocab_size, (2, length, batch)).astype(np.int32)
+    reset = rng.random((length, batch)) < 0.2
+    state = tuple(rng.standard_normal(part.shape, np.float32) for part in zero_state(config, batch))
+    return LanguageModel(config), params, ids, np.abs(targets), reset, state
+
+
+@pytest.mark.parametrize("config", READERS, ids=str)
+@pytest.mark.parametrize("batch", [1, 13, 31])
+@pytest.mark.parametrize("whole_table", [True, False])
+def test_reading_agrees_with_numpy(target, monkeypatch, config, batch, whole_table):
+    if not whole_table:
+        monkeypatch.setattr(packed, "_TABLE_FLOATS", 0)
+    model, params, ids, targets, reset, state = reading(config, batch)
+    before = [part.copy() for part in state]
+    compiled = Packed(config, params)
+    logp, after = model.log_probs(compiled, ids, targets, reset, state)
+    logits, last = model.logits(compiled, ids, state)
+    expected_logp, expected_after = in_numpy(monkeypatch, lambda: model.log_probs(params, ids, targets, reset, state))
+    expected_logits, expected_last = in_numpy(monkeypatch, lambda: model.logits(params, ids, state))
+    for ours, theirs in zip(
+        (logp, logits, *after, *last), (expected_logp, expected_logits, *expected_after, *expected_last), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 * max(1, np.abs(theirs).max()))
+    assert all((part == old).all() for part, old in zip(state, before, strict=True)), "the state given is kept"
+
+
+@pytest.mark.parametrize("config", READERS, ids=str)
+@pytest.mark.parametrize("whole_table", [True, False])
+def test_a_column_reads_the_same_whatever_stands_beside_it(target, monkeypatch, config, whole_table):
+    """To the bit: alone, with a few others, and with so many that they fill several tiles."""
+    if not whole_table:
+        monkeypatch.setattr(packed, "_TABLE_FLOATS", 0)
+    model, params, ids, targets, reset, state = reading(config, 31)
+    compiled = Packed(config, params)
+    logp, after = model.log_probs(compiled, ids, targets, reset, state)
+    for columns in (slice(0, 1), slice(30, 31), slice(3, 10), slice(5, 20)):
+        part = tuple(np.ascontiguousarray(value[:, columns]) for value in state)
+        alone, left = model.log_probs(compiled, ids[:, columns], targets[:, columns], reset[:, columns], part)
+        assert (alone == logp[:, columns]).all()
+        assert all((one == many[:, columns]).all() for one, many in zip(left, after, strict=True))
 
 
 @pytest.mark.parametrize("vocabulary", [2, 16, 63, 64, 65, 300])

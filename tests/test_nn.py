@@ -247,7 +247,7 @@ def test_probabilities_sum_to_one_and_are_the_logits(cell, chunk_of, params_of, 
 def test_logits_far_apart_lose_no_precision():
     params = Params({"head.weight": (3, 1), "head.bias": (3,)})
     params["head.bias"][:] = [1e4, 1e4, -1e4]
-    logp = SoftmaxHead().log_probs(params, np.zeros((2, 1), np.float32), np.array([0, 2]))
+    logp = SoftmaxHead(3).log_probs(params, np.zeros((2, 1), np.float32), np.array([0, 2]))
     close(logp, [-math.log(2), -2e4 - math.log(2)], 1e-6)
 
 
@@ -259,7 +259,7 @@ def test_head_in_chunks_is_the_head():
     y, targets = rng.standard_normal((600, 3)), rng.integers(1100, size=600)
     logits = y @ params["head.weight"].T + params["head.bias"]
     expected = logits[np.arange(600), targets] - np.log(np.exp(logits).sum(axis=1))
-    close(SoftmaxHead().log_probs(params, y, targets), expected)
+    close(SoftmaxHead(1100).log_probs(params, y, targets), expected)
 
 
 def test_targets_of_weight_zero_do_not_count(chunk_of, params_of, state_of):

@@ -58,8 +58,8 @@ def test_filters_by_hand(config, expected):
 @pytest.mark.parametrize(("config", "expected"), EXPECTED.values(), ids=EXPECTED)
 def test_frequencies_pass_a_chi_square_test(config, expected):
     draws = 20_000
-    ids = [one.id for one in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=7, count=draws)]
-    observed, possible = np.bincount(ids, minlength=6), expected > 0
+    (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, seed=7, count=draws)
+    observed, possible = np.bincount(step.ids, minlength=6), expected > 0
     assert not observed[~possible].any()
     chi2 = float(((observed - draws * expected)[possible] ** 2 / (draws * expected[possible])).sum())
     freedom = int(possible.sum()) - 1
@@ -76,14 +76,15 @@ def test_a_batched_draw_is_what_choice_draws():
         p[:, -1] += 1e-3
         p /= p.sum(axis=1, keepdims=True)
         chosen = [int(np.random.default_rng(k).choice(vocabulary, p=row)) for k, row in enumerate(p)]
-        assert draw(p, [np.random.default_rng(k) for k in range(300)]) == chosen
+        uniform = np.array([np.random.default_rng(k).random() for k in range(300)])
+        assert draw(p, uniform).tolist() == chosen
 
 
 def test_the_reported_log_probability_is_the_models_own():
     """Temperature and filters change what is drawn, not how probable the model finds it."""
     config = SamplingConfig(length=1, temperature=0.3, top_k=2)
-    for one in generate(FixedEngine(), Context(), NO_PROMPT, config, seed=1, count=20):
-        assert one.logprob == pytest.approx(math.log(P[one.id]), rel=1e-6)
+    (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, seed=1, count=20)
+    assert step.logprobs == pytest.approx(np.log(P[step.ids]).tolist(), rel=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

@@ -20,14 +20,18 @@ from threadpoolctl import ThreadpoolController
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines import Array, Loss, Snapshot, total_loss
 from charlm.errors import DataError, DivergedError
+from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, initialize, shapes
 from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
+from charlm.nn.packed import Packed
 from charlm.nn.params import Params, State
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
 from charlm.text.tokenizers import UNK
 
 Result = TypeVar("Result")
+
+_WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
 
 class _Worker:
@@ -54,6 +58,7 @@ class NumpyEngine:
         if model.embedding:  # what no training text shows should tell nothing
             self.params["embed.weight"][UNK] = 0
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
+        self._packed: Packed | None = None
 
     @cached_property
     def _optimizer(self) -> Optimizer:
@@ -76,14 +81,15 @@ class NumpyEngine:
     def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
         count = int(batch.weight.sum())
 
-        def backward(worker: _Worker, share: Batch, before: State) -> tuple[float, State]:
+        def backward(worker: _Worker, part: slice, before: State) -> tuple[float, State]:
+            share = batch.columns(part)
             worker.grads.flat[:] = 0
             return worker.model.backward(
                 self.params, worker.grads, share.inputs, share.ids, share.weight, share.reset, before,
                 1 / max(1, count), worker.rng if self.config.dropout else None,
             )  # fmt: skip
 
-        results = self._share_out(backward, batch, state)
+        results = self._share_out(backward, batch.ids.shape[1], state)
         gradient = self._workers[0].grads
         loss = Loss(sum(nats for nats, _ in results), count)
         with _overflowing():
@@ -92,6 +98,7 @@ class NumpyEngine:
             norm = clip_by_norm(gradient.flat, self._train.clip)
         if not math.isfinite(norm) or not math.isfinite(loss.nats):
             raise DivergedError(self._divergence(gradient))
+        self._packed = None
         self._optimizer.step(self.params.flat, gradient.flat, lr)
         return loss, norm, _join([after for _, after in results])
 
@@ -100,15 +107,33 @@ class NumpyEngine:
         return total_loss(logp, batch), state
 
     def log_probs(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], State]:
-        def forward(worker: _Worker, share: Batch, before: State) -> tuple[Array, State]:
-            return worker.model.log_probs(self.params, share.inputs, share.ids, share.reset, before)
+        weights = self._weights()
 
-        results = self._share_out(forward, batch, state)
+        def forward(worker: _Worker, part: slice, before: State) -> tuple[Array, State]:
+            share = batch.columns(part)
+            return worker.model.log_probs(weights, share.inputs, share.ids, share.reset, before)
+
+        results = self._share_out(forward, batch.ids.shape[1], state)
         return np.concatenate([logp for logp, _ in results], axis=1), _join([after for _, after in results])
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
-        with self._blas.limit(limits=1), _overflowing():
-            return self._workers[0].model.logits(self.params, inputs, state)
+        weights = self._weights()
+
+        if inputs.size * self.params.flat.size < _WORTH_SHARING and isinstance(weights, Packed):
+            return self._workers[0].model.logits(weights, inputs, state)
+
+        def forward(worker: _Worker, part: slice, before: State) -> tuple[Array, State]:
+            return worker.model.logits(weights, inputs[:, part], before)
+
+        results = self._share_out(forward, inputs.shape[1], state)
+        return np.concatenate([logits for logits, _ in results]), _join([after for _, after in results])
+
+    def _weights(self) -> Params | Packed:
+        """Return the weights for forward passes, laid out anew where they have changed."""
+        if self._packed is None and kernel.serves(self.params.flat):
+            with _overflowing():
+                self._packed = Packed(self.config, self.params)
+        return self._packed or self.params
 
     def tensors(self) -> dict[str, Array]:
         return {name: value.copy() for name, value in self.params.items()}
@@ -123,6 +148,7 @@ class NumpyEngine:
                     f"tensor {name} is {value.dtype}{list(value.shape)}, but the configuration says "
                     f"float32{list(self.params[name].shape)}"
                 )
+        self._packed = None
         for name, value in tensors.items():
             self.params[name][...] = value
 
@@ -147,17 +173,16 @@ class NumpyEngine:
         return tuple(arrays[f"state.{i}"] for i in range(len(zero_state(self.config, 1))))
 
     def _share_out(
-        self, work: Callable[[_Worker, Batch, State], Result], batch: Batch, state: State
+        self, work: Callable[[_Worker, slice, State], Result], columns: int, state: State
     ) -> list[Result]:
         """Call `work` on each worker's share of the columns, the first on this thread; results in order."""
-        columns = batch.ids.shape[1]
         shares = min(len(self._workers), columns)
         bounds = [columns * k // shares for k in range(shares + 1)]
 
         def run(k: int) -> Result:
             part = slice(bounds[k], bounds[k + 1])
             with _overflowing():
-                return work(self._workers[k], batch.columns(part), tuple(value[:, part] for value in state))
+                return work(self._workers[k], part, tuple(value[:, part] for value in state))
 
         with self._blas.limit(limits=1):
             others = [self._pool.submit(run, k) for k in range(1, shares)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from charlm.nn import kernel
+from charlm.nn.packed import Packed
 from charlm.nn.params import Array, Params, Workspace
 
 _CHUNK_FLOATS = 2**18  # about what a second-level cache holds
@@ -21,21 +22,23 @@ _MIN_ROWS = 256  # fewer make the products inefficient, and adding up their V x 
 class SoftmaxHead:
     """Linear map to V logits and the cross-entropy of the targets; tied weights are the embedding's."""
 
-    def __init__(self, weight: str = "head.weight", bias: str = "head.bias") -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, vocabulary: int, weight: str = "head.weight", bias: str = "head.bias") -> None:
+        self.vocabulary, self.weight, self.bias = vocabulary, weight, bias
         self._space = Workspace()
 
-    def logits(self, params: Params, y: Array) -> Array:
+    def logits(self, params: Params | Packed, y: Array) -> Array:
         """Map y [N, H] to logits [N, V]."""
-        out = self._space("logits", (len(y), len(params[self.bias])), y.dtype)
+        out = self._space("logits", (len(y), self.vocabulary), y.dtype)
+        if isinstance(params, Packed):
+            return params.logits(y, out)
         np.matmul(y, params[self.weight].T, out=out)
         out += params[self.bias]
         return out
 
-    def log_probs(self, params: Params, y: Array, targets: Array) -> Array:
+    def log_probs(self, params: Params | Packed, y: Array, targets: Array) -> Array:
         """Return the natural logarithm of p(target) for y [N, H], targets [N]: float64 [N]."""
         result = np.empty(len(y))
-        for rows in self._chunks(len(y), len(params[self.bias])):
+        for rows in self._chunks(len(y)):
             logits = self.logits(params, y[rows])
             result[rows] = _softmax(logits, targets[rows])
         return result
@@ -47,7 +50,7 @@ class SoftmaxHead:
         nats = 0.0
         dy = self._space("dy", y.shape, y.dtype)
         dweight = self._space("dweight", grads[self.weight].shape, y.dtype)
-        for rows in self._chunks(len(y), len(params[self.bias])):
+        for rows in self._chunks(len(y)):
             logits = self.logits(params, y[rows])
             logp = _softmax(logits, targets[rows], (weight[rows] * scale).astype(y.dtype))
             nats -= float(logp @ weight[rows])
@@ -56,9 +59,8 @@ class SoftmaxHead:
             np.matmul(logits, params[self.weight], out=dy[rows])
         return nats, dy
 
-    @staticmethod
-    def _chunks(rows: int, vocabulary: int) -> Iterator[slice]:
-        size = max(_MIN_ROWS, _CHUNK_FLOATS // vocabulary)
+    def _chunks(self, rows: int) -> Iterator[slice]:
+        size = max(_MIN_ROWS, _CHUNK_FLOATS // self.vocabulary)
         return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 

@@ -52,6 +52,8 @@
 #define ROWS 6
 #include "kernel.c"
 
+uint32_t source_crc(void) { return SOURCE_CRC; }
+
 const char *best_target(void) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
     __builtin_cpu_init();
@@ -173,9 +175,48 @@ INLINE const float *NAME(entered)(long B, long H, const uint8_t *reset, const fl
     return space;
 }
 
-INLINE void NAME(leave)(long B, long H, const uint8_t *reset, float *dstate) {
+INLINE void NAME(clear)(long B, long H, const uint8_t *reset, float *state) {
     for (long b = 0; reset && b < B; b++)
-        if (reset[b]) memset(dstate + b * H, 0, sizeof(float) * H);
+        if (reset[b]) memset(state + b * H, 0, sizeof(float) * H);
+}
+
+/* --- one step of one column: what the loops below do after the products -------------------------------------------- */
+
+INLINE void NAME(rnn_cell)(long H, int tanh, const float *bias, const float *z, float *h) {
+    if (tanh)
+        INDEPENDENT
+        for (long j = 0; j < H; j++) h[j] = TANH(h[j] + bias[j] + z[j]);
+    else
+        INDEPENDENT
+        for (long j = 0; j < H; j++) {
+            float a = h[j] + bias[j] + z[j];
+            h[j] = a < 0 ? 0 : a;
+        }
+}
+
+/* z [3H] becomes the gates' values; p [3H] is W_hh h, hp and h the state before and after, a what r is multiplied with. */
+INLINE void NAME(gru_cell)(long H, const float *bias, float *z, const float *p, const float *hp, float *h, float *a) {
+    float *r = z, *u = r + H, *n = u + H;
+    INDEPENDENT
+    for (long j = 0; j < H; j++) {
+        float rj = SIGMOID(r[j] + p[j] + bias[j]), uj = SIGMOID(u[j] + p[H + j] + bias[H + j]);
+        float aj = p[2 * H + j] + bias[2 * H + j], nj = TANH(n[j] + rj * aj);
+        r[j] = rj, u[j] = uj, n[j] = nj, a[j] = aj;
+        h[j] = nj + uj * (hp[j] - nj);
+    }
+}
+
+/* z [4H] becomes the gates' values; cp is the cell's state before, or not to be looked at where a sequence begins. */
+INLINE void NAME(lstm_cell)(long H, int begins, const float *bias, float *z, const float *cp, float *c, float *tanh_c, float *h) {
+    float *i = z, *f = i + H, *g = f + H, *o = g + H;
+    INDEPENDENT
+    for (long j = 0; j < H; j++) {
+        float ij = SIGMOID(i[j] + bias[j]), fj = SIGMOID(f[j] + bias[H + j]);
+        float gj = TANH(g[j] + bias[2 * H + j]), oj = SIGMOID(o[j] + bias[3 * H + j]);
+        float cj = fj * (begins ? 0 : cp[j]) + ij * gj, tj = TANH(cj);
+        i[j] = ij, f[j] = fj, g[j] = gj, o[j] = oj;
+        c[j] = cj, tanh_c[j] = tj, h[j] = oj * tj;
+    }
 }
 
 /* --- the cells: each returns 0, or 1 where memory ran out (as all functions do) ---------------------------------------- */
@@ -187,17 +228,7 @@ int NAME(rnn_forward)(long T, long B, long H, int tanh, const uint8_t *reset, co
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
         float *after = h + (t + 1) * B * H;
         NAME(product)(B, H, H, before, packed, after, 0);
-        for (long b = 0; b < B; b++) {
-            const float *zb = z + (t * B + b) * H;
-            float *hb = after + b * H;
-            if (tanh)
-                for (long j = 0; j < H; j++) hb[j] = TANH(hb[j] + bias[j] + zb[j]);
-            else
-                for (long j = 0; j < H; j++) {
-                    float a = hb[j] + bias[j] + zb[j];
-                    hb[j] = a < 0 ? 0 : a;
-                }
-        }
+        for (long b = 0; b < B; b++) NAME(rnn_cell)(H, tanh, bias, z + (t * B + b) * H, after + b * H);
     }
     int failed = !packed || !space;
     free(packed), free(space);
@@ -215,7 +246,7 @@ int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, c
         else
             for (long j = 0; j < B * H; j++) da[j] = y[j] > 0 ? dh[j] + dyt[j] : 0;
         NAME(product)(B, H, H, da, packed, dh, 0);
-        NAME(leave)(B, H, reset ? reset + t * B : NULL, dh);
+        NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
     int failed = !packed;
     free(packed);
@@ -231,16 +262,8 @@ int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float 
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
         NAME(product)(B, H, 3 * H, before, packed, products, 0);
         for (long b = 0; b < B; b++) {
-            float *r = z + (t * B + b) * 3 * H, *u = r + H, *n = u + H;
-            float *at = a + (t * B + b) * H, *hb = h + ((t + 1) * B + b) * H;
-            const float *p = products + b * 3 * H, *hp = before + b * H;
-            INDEPENDENT
-            for (long j = 0; j < H; j++) {
-                float rj = SIGMOID(r[j] + p[j] + bias[j]), uj = SIGMOID(u[j] + p[H + j] + bias[H + j]);
-                float aj = p[2 * H + j] + bias[2 * H + j], nj = TANH(n[j] + rj * aj);
-                r[j] = rj, u[j] = uj, n[j] = nj, at[j] = aj;
-                hb[j] = nj + uj * (hp[j] - nj);
-            }
+            long row = t * B + b;
+            NAME(gru_cell)(H, bias, z + row * 3 * H, products + b * 3 * H, before + b * H, h + (row + B) * H, a + row * H);
         }
     }
     free(packed), free(space), free(products);
@@ -270,7 +293,7 @@ int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float
             }
         }
         NAME(product)(B, 3 * H, H, da + t * B * 3 * H, packed, dh, 1);
-        NAME(leave)(B, H, reset ? reset + t * B : NULL, dh);
+        NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
     free(packed), free(space);
     return failed;
@@ -284,17 +307,8 @@ int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float
         const uint8_t *new = reset ? reset + t * B : NULL;
         NAME(product)(B, H, 4 * H, NAME(entered)(B, H, new, h + t * B * H, space), packed, z + t * B * 4 * H, 1);
         for (long b = 0; b < B; b++) {
-            float *i = z + (t * B + b) * 4 * H, *f = i + H, *g = f + H, *o = g + H, *tc = tanh_c + (t * B + b) * H;
-            const float *cp = c + (t * B + b) * H;
-            float *cb = c + ((t + 1) * B + b) * H, *hb = h + ((t + 1) * B + b) * H, kept = new && new[b] ? 0 : 1;
-            INDEPENDENT
-            for (long j = 0; j < H; j++) {
-                float ij = SIGMOID(i[j] + bias[j]), fj = SIGMOID(f[j] + bias[H + j]);
-                float gj = TANH(g[j] + bias[2 * H + j]), oj = SIGMOID(o[j] + bias[3 * H + j]);
-                float cj = fj * (kept != 0 ? cp[j] : 0) + ij * gj, tj = TANH(cj);
-                i[j] = ij, f[j] = fj, g[j] = gj, o[j] = oj;
-                cb[j] = cj, tc[j] = tj, hb[j] = oj * tj;
-            }
+            long row = t * B + b;
+            NAME(lstm_cell)(H, new && new[b], bias, z + row * 4 * H, c + row * H, c + (row + B) * H, tanh_c + row * H, h + (row + B) * H);
         }
     }
     free(packed), free(space);
@@ -323,10 +337,55 @@ int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const floa
             }
         }
         NAME(product)(B, 4 * H, H, dz + t * B * 4 * H, packed, dh, 0);
-        NAME(leave)(B, H, new, dh);
+        NAME(clear)(B, H, new, dh);
     }
     int failed = !packed;
     free(packed);
+    return failed;
+}
+
+/* --- reading: forward passes that keep nothing but the last state ------------------------------------------------- */
+
+/* The width of a panel of packed weights; the caller packs them, once for many calls. */
+long NAME(panel)(void) { return COLUMNS; }
+
+/* out [N, V] = bias + x [N, K] times packed weights: a row's result does not depend on the rows beside it. */
+int NAME(affine)(long N, long K, long V, const float *x, const float *packed, const float *bias, float *out) {
+    for (long n = 0; n < N; n++) memcpy(out + n * V, bias, sizeof(float) * V);
+    NAME(product)(N, K, V, x, packed, out, 1);
+    return 0;
+}
+
+/* Read T steps of B columns through all layers, step by step; h and c [layers, B, H] go from the first state to the last.
+
+   cell: 0 ReLU, 1 tanh, 2 GRU, 3 LSTM. Step t of column b enters layer 0 as row row_of[t, b] of the table [., G H], which
+   has b_ih in it. weights and biases hold W_ih and W_hh (packed), b_ih and b_hh of each layer. y [T, B, H]: the last layer's. */
+int NAME(read)(int cell, long T, long B, long H, long layers, const int32_t *row_of, const float *table, const uint8_t *reset,
+               const float *const *weights, const float *const *biases, float *h, float *c, float *y) {
+    long G = cell == 3 ? 4 : cell == 2 ? 3 : 1, width = G * H;
+    float *z = malloc(sizeof(float) * B * width), *p = malloc(sizeof(float) * B * width), *extra = malloc(sizeof(float) * H);
+    int failed = !z || !p || !extra;
+    for (long t = 0; !failed && t < T; t++)
+        for (long k = 0; k < layers; k++) {
+            float *hk = h + k * B * H, *ck = c ? c + k * B * H : NULL;
+            const float *bias = biases[2 * k + 1];
+            if (reset) NAME(clear)(B, H, reset + t * B, hk);
+            for (long b = 0; b < B; b++)
+                memcpy(z + b * width, k ? biases[2 * k] : table + row_of[t * B + b] * width, sizeof(float) * width);
+            if (k) NAME(product)(B, H, width, hk - B * H, weights[2 * k], z, 1);
+            NAME(product)(B, H, width, hk, weights[2 * k + 1], cell == 3 ? z : p, cell == 3);
+            for (long b = 0; b < B; b++) {
+                float *hb = hk + b * H, *zb = z + b * width, *pb = p + b * width;
+                if (cell == 3)
+                    NAME(lstm_cell)(H, reset && reset[t * B + b], bias, zb, ck + b * H, ck + b * H, extra, hb);
+                else if (cell == 2)
+                    NAME(gru_cell)(H, bias, zb, pb, hb, hb, extra);
+                else
+                    NAME(rnn_cell)(H, cell, bias, zb, memcpy(hb, pb, sizeof(float) * H));
+            }
+            if (k == layers - 1) memcpy(y + t * B * H, hk, sizeof(float) * B * H);
+        }
+    free(z), free(p), free(extra);
     return failed;
 }
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from charlm.config import NO_TOKEN
+from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn import kernel
 from charlm.nn.params import Array, Params, Workspace
 
@@ -78,24 +78,30 @@ class TokenInput:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array | None]] = Tape()
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> TokenInput:
+        """Return the input of a model's first layer."""
+        return cls("rnn.weight_ih_l0", "rnn.bias_ih_l0", "embed.weight" if config.embedding else None, config.dropout)
+
     def forward(self, params: Params, ids: Array, rng: np.random.Generator | None = None) -> Array:
         """Map ids [T, B] to z [T, B, G·H]; `rng` switches dropout on."""
         tokens, row_of = np.unique(ids, return_inverse=True)  # [R], [T, B]
         row_of = row_of.reshape(-1)
-        weight = params[self.weight]  # [GH, D], or [GH, V] for one-hot input
-        if self.embedding is None:
-            x, table = None, weight.T[tokens]  # [R, GH]
-            table[tokens == NO_TOKEN] = 0
-        else:
-            rows = params[self.embedding][tokens]  # [R, D]
-            rows[tokens == NO_TOKEN] = 0
+        rows, x = self.rows(params, tokens), None
+        if self.embedding is not None:
             x = self._dropout.forward(rows, rng)
-            table = x @ weight.T
-        table += params[self.bias]
-        z = self._space("z", (*ids.shape, len(weight)), table.dtype)
-        np.take(table, row_of, axis=0, out=_rows(z), mode="clip")  # "clip" only spares NumPy a buffer
+            rows = x @ params[self.weight].T
+        rows += params[self.bias]
+        z = self._space("z", (*ids.shape, rows.shape[1]), rows.dtype)
+        np.take(rows, row_of, axis=0, out=_rows(z), mode="clip")  # "clip" only spares NumPy a buffer
         self._tape.put((tokens, row_of, x))
         return z
+
+    def rows(self, params: Params, tokens: Array) -> Array:
+        """Return the embeddings [R, D] of tokens [R]; for one-hot input their products with W, [R, G·H]."""
+        rows: Array = (params[self.weight].T if self.embedding is None else params[self.embedding])[tokens]
+        rows[tokens == NO_TOKEN] = 0
+        return rows
 
     def backward(self, params: Params, grads: Params, dz: Array) -> None:
         """Add the gradients of W, b and E."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from charlm.config import ModelConfig
 from charlm.nn.head import SoftmaxHead
-from charlm.nn.params import Array, Params, Shape, State
+from charlm.nn.packed import Packed
+from charlm.nn.params import Array, Params, Shape, State, Workspace
 from charlm.nn.stack import Stack, gate_count, stack_shapes
 
 
@@ -19,7 +20,8 @@ class LanguageModel:
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self._stack = Stack(config)
-        self._head = SoftmaxHead("embed.weight" if config.tie else "head.weight")
+        self._head = SoftmaxHead(config.vocab_size, "embed.weight" if config.tie else "head.weight")
+        self._space = Workspace()
 
     def backward(
         self,
@@ -45,17 +47,25 @@ class LanguageModel:
         return nats, state
 
     def log_probs(
-        self, params: Params, inputs: Array, targets: Array, reset: Array | None, state: State
+        self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State
     ) -> tuple[Array, State]:
         """Return log p(target) in nats, float64 [T, B], and the state after."""
-        y, state = self._stack.forward(params, inputs, state, reset)
+        y, state = self._read(params, inputs, state, reset)
         logp = self._head.log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1))
         return logp.reshape(targets.shape), state
 
-    def logits(self, params: Params, inputs: Array, state: State) -> tuple[Array, State]:
+    def logits(self, params: Params | Packed, inputs: Array, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
-        y, state = self._stack.forward(params, inputs, state)
+        y, state = self._read(params, inputs, state)
         return self._head.logits(params, y[-1]).copy(), state
+
+    def _read(
+        self, params: Params | Packed, inputs: Array, state: State, reset: Array | None = None
+    ) -> tuple[Array, State]:
+        if isinstance(params, Params):
+            return self._stack.forward(params, inputs, state, reset)
+        y = self._space("y", (*inputs.shape, self.config.hidden), np.float32)
+        return y, params.read(inputs, state, reset, y)
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:

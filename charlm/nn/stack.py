@@ -26,8 +26,7 @@ class Stack:
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        embedding = "embed.weight" if config.embedding else None
-        self.tokens = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", embedding, config.dropout)
+        self.tokens = TokenInput.of(config)
         self.inputs = [Linear(f"rnn.weight_ih_l{k}", f"rnn.bias_ih_l{k}") for k in range(1, config.layers)]
         self.cells = [_cell(config, k) for k in range(config.layers)]
         self.dropouts = [Dropout(config.dropout) for _ in range(config.layers)]
