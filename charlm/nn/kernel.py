@@ -46,10 +46,10 @@ def _built() -> ctypes.CDLL | None:
     source = Path(__file__).with_name("kernel.c")
     if library is None or not source.exists():
         return library
-    source_crc = getattr(library, "source_crc", lambda: None)
-    source_crc.restype = ctypes.c_uint32
-    if source_crc() != zlib.crc32(source.read_bytes()):
-        warnings.warn("kernel.c is not what was built: NumPy does its work until charlm is installed anew", stacklevel=2)
+    crc: Any = getattr(library, "source_crc", lambda: None)
+    crc.restype = ctypes.c_uint32
+    if crc() != zlib.crc32(source.read_bytes()):
+        warnings.warn("kernel.c has changed since it was built: until it is installed, NumPy does its work", stacklevel=2)
         return None
     return library
 
