@@ -15,8 +15,9 @@ from charlm.nn import kernel
 from charlm.nn.packed import Packed
 from charlm.nn.params import Array, Params, Workspace
 
-_CHUNK_FLOATS = 2**18  # about what a second-level cache holds
-_MIN_ROWS = 256  # fewer make the products inefficient, and adding up their V x H gradients costly
+_CACHED = 2**18  # logits that a second-level cache holds: small vocabularies gain by staying within
+_ROWS = 1024  # large ones gain by fewer chunks, since each adds up V x H gradients anew: so many rows,
+_HELD = 2**23  # or as many logits as may take memory
 
 
 class SoftmaxHead:
@@ -60,8 +61,9 @@ class SoftmaxHead:
         return nats, dy
 
     def _chunks(self, rows: int) -> Iterator[slice]:
-        size = max(_MIN_ROWS, _CHUNK_FLOATS // self.vocabulary)
-        return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+        """Cut the rows into nearly equal chunks."""
+        chunks = -(-rows // max(_CACHED // self.vocabulary, min(_ROWS, _HELD // self.vocabulary), 128))
+        return (slice(rows * i // chunks, rows * (i + 1) // chunks) for i in range(chunks))
 
 
 def _softmax(logits: Array, targets: Array, factor: Array | None = None) -> Array:

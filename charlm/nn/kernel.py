@@ -49,7 +49,7 @@ def _built() -> ctypes.CDLL | None:
     crc: Any = getattr(library, "source_crc", lambda: None)
     crc.restype = ctypes.c_uint32
     if crc() != zlib.crc32(source.read_bytes()):
-        warnings.warn("kernel.c has changed since it was built: until it is installed, NumPy does its work", stacklevel=2)
+        warnings.warn("kernel.c changed after it was built: NumPy does its work until it is installed", stacklevel=2)
         return None
     return library
 
