@@ -14,15 +14,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from charlm.errors import CharlmError
-    from charlm.model import Model, Sample, load
+    from charlm.model import Model, load
     from charlm.sampling import SamplingConfig
     from charlm.scoring import Score, TokenScore
+    from charlm.writing import Sample
 
 # Public names and where they live: imported when asked for, so that `charlm --help` does not wait for NumPy.
 _PUBLIC = {
     "CharlmError": "charlm.errors",
     "Model": "charlm.model",
-    "Sample": "charlm.model",
+    "Sample": "charlm.writing",
     "SamplingConfig": "charlm.sampling",
     "Score": "charlm.scoring",
     "TokenScore": "charlm.scoring",

@@ -70,6 +70,11 @@ def _within(name: str, value: float | None, low: float, high: float = math.inf) 
         raise UsageError(f"{name} must be {limits}, not {value}")
 
 
+def _share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise UsageError(f"{name} must be at least 0 and below 1, not {value}")
+
+
 def _positive(name: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise UsageError(f"{name} must be above 0, not {value}")
@@ -122,6 +127,7 @@ class ModelConfig(_Settings):
     hidden: int = 256
     embedding: int = 64
     dropout: float = 0.0
+    weight_drop: float = 0.0
     tie: bool = False
 
     def __post_init__(self) -> None:
@@ -131,8 +137,8 @@ class ModelConfig(_Settings):
         _within("layers", self.layers, 1, _MOST_LAYERS)
         _within("hidden", self.hidden, 1, _WIDEST)
         _within("embedding", self.embedding, 0, _WIDEST)
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        _share("dropout", self.dropout)
+        _share("weight-drop", self.weight_drop)
         if self.nonlinearity != "tanh" and self.cell != "rnn":
             raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
         if self.tie and self.embedding != self.hidden:
@@ -152,6 +158,7 @@ class TrainConfig(_Settings):
     clip: float = 1.0
     weight_decay: float = 0.0
     momentum: float = 0.9
+    average: float = 0.0
     batch_size: int = 64
     seq_len: int = 64
     epochs: float | None = None
@@ -176,7 +183,7 @@ class TrainConfig(_Settings):
         for name in ("batch_size", "seq_len", "steps", "patience", "threads", "eval_every", "save_every", "log_every"):
             _within(name.replace("_", "-"), getattr(self, name), 1)
         _within("lr-decay", self.lr_decay, 0, 1)
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        _share("momentum", self.momentum)
+        _share("average", self.average)
         if sum(limit is not None for limit in (self.epochs, self.steps, self.minutes)) > 1:
             raise UsageError("give one of epochs, steps and minutes, not several")

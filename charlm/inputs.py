@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from charlm import checkpoint
 from charlm.config import TextConfig
 from charlm.directory import RESUME_FILE
@@ -14,8 +16,9 @@ from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model, parse
 from charlm.runs import Settings, digests_of
 from charlm.scoring import Score, evaluate
-from charlm.text.corpus import Part, prepare
+from charlm.text.corpus import Corpus, Part, prepare
 from charlm.text.reading import open_source, text_blocks
+from charlm.text.tokenizers import EOS
 
 PARTS = ("valid", "test")
 
@@ -66,20 +69,34 @@ def _encode(model: Model, path: str, encoding: str, sequences: str) -> Part:
     return prepare([path], config, tokenizer=model.tokenizer, sequences=sequences).train
 
 
+def training_text(model: Model, where: Path) -> list[str]:
+    """Return the sequences of the training part of the run in directory `where` (errors as `score_corpus`)."""
+    part = _corpus_of_run(where, model, "--novelty FILE").train
+    ids = part.read(0, len(part))
+    sequences = (model.tokenizer.decode(piece.tolist()) for piece in np.split(ids, np.flatnonzero(ids == EOS)))
+    return [text for text in sequences if text]
+
+
 def _held_out(where: Path, name: str, model: Model) -> Part:
+    corpus = _corpus_of_run(where, model, "--corpus FILE")
+    part = corpus.valid if name == "valid" else corpus.test
+    if not len(part):
+        raise UsageError(f"this run had no {name} part: give --corpus FILE instead")
+    return part
+
+
+def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
+    """Read the corpus again that the run in directory `where` was given; `instead` is what to use where it is gone."""
     state = where / RESUME_FILE
     if not state.exists():
-        raise MissingInputError(f"{where} has no {RESUME_FILE} that names the corpus: give --corpus FILE instead")
+        raise MissingInputError(f"{where} has no {RESUME_FILE} that names the corpus: give {instead} instead")
     _, metadata = checkpoint.load(state)
     settings = Settings.of(parse(metadata, "charlm.resume")["settings"], model.config.vocab_size)
     files = (settings.valid_file, settings.test_file)
     corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)
     if digests_of(corpus) != model.facts.get("digests"):
-        raise DataError(f"the corpus of {where} has changed since: give --corpus FILE instead")
-    part = corpus.valid if name == "valid" else corpus.test
-    if not len(part):
-        raise UsageError(f"this run had no {name} part: give --corpus FILE instead")
-    return part
+        raise DataError(f"the corpus of {where} has changed since: give {instead} instead")
+    return corpus
 
 
 def _total(model: Model, name: str, part: Part, loss: Loss | None, eos: bool) -> Score:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,13 @@ from charlm.config import CONTEXTS, ModelConfig
 from charlm.engines import Engine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import CharlmError, DataError, MissingInputError, UsageError
-from charlm.sampling import SamplingConfig, generate
+from charlm.sampling import SamplingConfig
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
-from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
+from charlm.text.tokenizers import UNK, Tokenizer, tokenizer_from_dict
+from charlm.writing import Sample, Writer
 
 MODEL_FILE = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A written text: the prompt and what followed, the drawn ids, their log-probability in nats, why it ended."""
-
-    text: str
-    ids: tuple[int, ...]
-    logprob: float
-    ended: str
-
-    @property
-    def tokens(self) -> int:
-        """The number of tokens drawn, EOS included."""
-        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -77,45 +63,41 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         return self.language.tokenizer
 
+    def writer(self, prompt: str = "") -> Writer:
+        """Return what writes after a prompt."""
+        return Writer(self.engine, self.tokenizer, self.language.start, prompt, self.prompt_ids(prompt))
+
     def sample(
-        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, unk: str = "reject",
-    ) -> str:  # fmt: skip
-        """Write one text of at most `length` tokens after `prompt`, and return both."""
-        return "".join(self.stream(length, prompt, seed, temperature, top_k, top_p, unk))
+        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0, **settings: Any
+    ) -> str:
+        """Write one text of at most `length` tokens after `prompt`, and return both.
+
+        `settings` are those of `SamplingConfig`: top_k, top_p, stop and so on.
+        """
+        return "".join(self.stream(length, prompt, seed, temperature, **settings))
 
     def stream(
-        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0,
-        top_k: int | None = None, top_p: float | None = None, unk: str = "reject",
-    ) -> Iterator[str]:  # fmt: skip
+        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0, **settings: Any
+    ) -> Iterator[str]:
         """Write one text as `sample` does, yielding the prompt and then each piece as it is drawn."""
-        config = SamplingConfig(length, temperature, top_k, top_p, unk)
-        ids = self.prompt_ids(prompt)
-        decoder = self.tokenizer.decoder()
-        for token in ids.tolist():
-            decoder.feed(token)
-        yield prompt
-        for step in generate(self.engine, self.language.start, ids, config, seed):
-            yield decoder.feed(step.ids[0])
-        yield decoder.finish()
+        return self.writer(prompt).stream(SamplingConfig(length, temperature, **settings), seed)
 
     def samples(
         self, count: int, config: SamplingConfig | None = None, prompt: str = "", seed: int | None = None
     ) -> Iterator[Sample]:
-        """Write `count` texts in one batch and yield them in order, each as soon as it and those before it end."""
-        config = config or SamplingConfig()
-        ids = self.prompt_ids(prompt)
-        drawn: list[list[int]] = [[] for _ in range(count)]
-        logprobs = [0.0] * count
-        printed = 0
-        for step in generate(self.engine, self.language.start, ids, config, seed, count):
-            for text, token, logprob in zip(*step, strict=True):
-                drawn[text].append(token)
-                logprobs[text] += logprob
-            while printed < count and _ended(drawn[printed], config.length):
-                yield self._finished(prompt, ids, drawn[printed], logprobs[printed])
-                drawn[printed] = []
-                printed += 1
+        """Write `count` texts in batches and yield them in order, each as soon as it and those before it end."""
+        return self.writer(prompt).samples(count, config or SamplingConfig(), seed)
+
+    def matching(
+        self, count: int, accept: Callable[[str], bool], config: SamplingConfig | None = None, prompt: str = "",
+        seed: int | None = None, tries: int = 10_000,
+    ) -> Iterator[Sample]:  # fmt: skip
+        """Write texts, of which `count` that are accepted are yielded, or as many as `tries` of them have."""
+        return self.writer(prompt).matching(count, accept, tries, config or SamplingConfig(), seed)
+
+    def beam(self, width: int, length: int = 200, prompt: str = "", unk: str = "reject") -> list[Sample]:
+        """Return the most probable texts that go on from `prompt`, as a beam of `width` finds them, best first."""
+        return self.writer(prompt).beam(width, SamplingConfig(length, unk=unk))
 
     def score(self, text: str, eos: bool | None = None, per_token: bool = False) -> Score:
         """Return the score of one text; `eos` says whether its end counts (default: for models of lines)."""
@@ -158,13 +140,6 @@ class Model:
         """Return what the file says beside the tensors: configuration, vocabulary, origin."""
         parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
         return {f"charlm.{key}": dump(part) for key, part in parts.items()}
-
-    def _finished(self, prompt: str, ids: Ids, drawn: list[int], logprob: float) -> Sample:
-        decoder = self.tokenizer.decoder()
-        for token in ids.tolist():
-            decoder.feed(token)
-        text = prompt + "".join(map(decoder.feed, drawn)) + decoder.finish()
-        return Sample(text, tuple(drawn), logprob, "eos" if drawn[-1] == EOS else "length")
 
 
 def load(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
@@ -228,9 +203,3 @@ def parse(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{key} is not a JSON object")
     return value
-
-
-def _ended(drawn: list[int], length: int) -> bool:
-    return bool(drawn) and (len(drawn) == length or drawn[-1] == EOS)
-
-

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,25 +21,42 @@ UNKNOWN_POLICIES = ("reject", "keep")
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How tokens are drawn: at most `length` of them, from which of the candidates, how boldly."""
+    """How a text is drawn, and where it ends.
+
+    length: at most so many tokens; 0: without end. temperature: 0 takes the most probable token. top_k, top_p, min_p:
+    which tokens stay candidates. repetition_penalty: what the log-probability of tokens already in the text is
+    multiplied with. unk: whether `<unk>` may be drawn. stop: end before this string. lines: end after so many lines.
+    starts_with: how the text begins, after the prompt, the rest being drawn as the model has it given that.
+    """
 
     length: int = 200
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
     unk: str = "reject"
+    stop: str | None = None
+    lines: int | None = None
+    starts_with: str = ""
 
     def __post_init__(self) -> None:
-        if self.length < 1:
-            raise UsageError(f"length must be 1 or more, not {self.length}")
-        if not 0 < self.temperature < math.inf:
-            raise UsageError(f"temperature must be above 0, not {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top-k must be 1 or more, not {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"top-p must be above 0 and at most 1, not {self.top_p}")
+        if self.length < 0:
+            raise UsageError(f"length must be 0 (no end) or more, not {self.length}")
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"temperature must be 0 or more, not {self.temperature}")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise UsageError(f"repetition-penalty must be above 0, not {self.repetition_penalty}")
+        for name, value in (("top-k", self.top_k), ("lines", self.lines)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}")
+        for name, share in (("top-p", self.top_p), ("min-p", self.min_p)):
+            if share is not None and not 0 < share <= 1:
+                raise UsageError(f"{name} must be above 0 and at most 1, not {share}")
         if self.unk not in UNKNOWN_POLICIES:
             raise UsageError(f"unk must be one of {', '.join(UNKNOWN_POLICIES)}, not {self.unk!r}")
+        if self.stop == "":
+            raise UsageError("stop must not be empty: every text has an empty string at once")
 
 
 class Step(NamedTuple):
@@ -50,31 +67,60 @@ class Step(NamedTuple):
     logprobs: list[float]
 
 
-def generate(
-    engine: Engine, context: Context, prompt: Ids, config: SamplingConfig, seed: int | None, count: int = 1
-) -> Iterator[Step]:
-    """Draw `count` texts that go on from `prompt` [n ids], all in one batch, and yield the tokens as they come.
+def _only_eos(_: int, token: int) -> bool:
+    return token == EOS
 
-    A text ends with its EOS, which is yielded, or after `config.length` tokens. Each text has a generator of its
-    own, made from the seed and its number, so that it does not depend on the texts drawn beside it.
+
+def generate(
+    engine: Engine, context: Context, prompt: Ids, config: SamplingConfig, seed: int, texts: Sequence[int] = (0,),
+    ended: Callable[[int, int], bool] = _only_eos, first: NDArray[np.bool_] | None = None,
+) -> Iterator[Step]:  # fmt: skip
+    """Draw texts, given by their numbers, that go on from `prompt` [n ids], in one batch; yield tokens as they come.
+
+    A text ends where `ended(number, id)`, called once for each token in order, says so, or after `config.length`
+    tokens. `first` [V] says which tokens may come first. Each text has a generator of its own, made from the seed and
+    its number, so that it does not depend on the texts drawn beside it.
     """
-    chance = _Chance(secrets.randbits(64) if seed is None else seed, count, config.length)
-    texts = list(range(count))
-    inputs = np.repeat(np.concatenate([[context.first_input], prompt]).astype(np.int32)[:, None], count, axis=1)
-    state = engine.zero_state(count)
-    for t in range(config.length):
+    chance, going = _Chance(seed, texts, config.length), list(range(len(texts)))
+    read = np.concatenate([[context.first_input], prompt]).astype(np.int32)
+    inputs, state = np.repeat(read[:, None], len(texts), axis=1), engine.zero_state(len(texts))
+    seen = _Seen(prompt, len(texts)) if config.repetition_penalty != 1 else None
+    for t in itertools.count() if config.length == 0 else range(config.length):
         logits, state = engine.logits(inputs, state)
         logp = log_softmax(logits)  # [n, V]
-        drawn = draw(probabilities(logp, config), chance(t, texts))
+        allowed = first if t == 0 else None
+        drawn = draw(probabilities(logp, config, seen.among(going, logp.shape[1]) if seen else None, allowed),
+                     chance(t, going))  # fmt: skip
         ids = drawn.tolist()
-        yield Step(texts, ids, logp[np.arange(len(ids)), drawn].tolist())
-        if EOS in ids:
-            going = np.flatnonzero(drawn).tolist()
-            if not going:
+        if seen:
+            seen.add(going, ids)
+        numbers = [texts[row] for row in going]
+        left = [k for k, (number, token) in enumerate(zip(numbers, ids, strict=True)) if not ended(number, token)]
+        yield Step(numbers, ids, logp[np.arange(len(ids)), drawn].tolist())
+        if len(left) < len(ids):
+            if not left:
                 return
-            texts, drawn = [texts[row] for row in going], drawn[going]
-            state = engine.select(state, going)
+            going, drawn = [going[k] for k in left], drawn[left]
+            state = engine.select(state, left)
         inputs = drawn[None].astype(np.int32)
+
+
+class _Seen:
+    """Which tokens stand in each text already, its prompt included."""
+
+    def __init__(self, prompt: Ids, count: int) -> None:
+        self._texts = [set(prompt.tolist()) for _ in range(count)]
+
+    def add(self, rows: list[int], ids: list[int]) -> None:
+        for row, token in zip(rows, ids, strict=True):
+            self._texts[row].add(token)
+
+    def among(self, rows: list[int], vocabulary: int) -> NDArray[np.bool_]:
+        """Return [n, V]: whether a token stands in each of these texts."""
+        result = np.zeros((len(rows), vocabulary), np.bool_)
+        for k, row in enumerate(rows):
+            result[k, list(self._texts[row])] = True
+        return result
 
 
 class _Chance:
@@ -82,18 +128,18 @@ class _Chance:
 
     _AHEAD = 64
 
-    def __init__(self, seed: int, count: int, length: int) -> None:
-        self._rngs = [np.random.default_rng([seed, k]) for k in range(count)]
-        self._ahead = min(length, self._AHEAD)
-        self._numbers = np.empty((count, self._ahead))
+    def __init__(self, seed: int, texts: Sequence[int], length: int) -> None:
+        self._rngs = [np.random.default_rng([seed, number]) for number in texts]
+        self._ahead = min(length or self._AHEAD, self._AHEAD)
+        self._numbers = np.empty((len(texts), self._ahead))
 
-    def __call__(self, t: int, texts: list[int]) -> NDArray[np.float64]:
-        """Return number t of each of the texts; t counts up from 0."""
+    def __call__(self, t: int, rows: list[int]) -> NDArray[np.float64]:
+        """Return number t of each of the texts that stand in `rows`; t counts up from 0."""
         if t % self._ahead == 0:
-            for text in texts:
-                self._rngs[text].random(out=self._numbers[text])
+            for row in rows:
+                self._rngs[row].random(out=self._numbers[row])
         column = self._numbers[:, t % self._ahead]
-        return column if len(texts) == len(column) else column[texts]
+        return column if len(rows) == len(column) else column[rows]
 
 
 def draw(p: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -112,20 +158,70 @@ def log_softmax(logits: Array) -> NDArray[np.float64]:
     return shifted
 
 
-def probabilities(logp: NDArray[np.float64], config: SamplingConfig) -> NDArray[np.float64]:
-    """Return what to draw from [..., V]: temperature first, then <unk> rejected, then top-k, then top-p.
+def probabilities(
+    logp: NDArray[np.float64], config: SamplingConfig, seen: NDArray[np.bool_] | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return what to draw from [..., V], given log p [..., V].
 
-    Drawing again whenever <unk> comes is the same as drawing from the others in proportion, as is done here.
+    In this order: the repetition penalty on tokens `seen`, what is `allowed`, `<unk>` rejected, temperature, top-k,
+    top-p, min-p. Drawing again whenever <unk> comes is the same as drawing from the others in proportion, as here.
     """
-    scores = logp / config.temperature
+    scores = logp / (config.temperature or 1.0)
+    if seen is not None:
+        scores[seen] *= config.repetition_penalty
+    if allowed is not None:
+        scores[..., ~allowed] = -math.inf
     if config.unk == "reject":
         scores[..., UNK] = -math.inf
+    if config.temperature == 0:
+        certain = np.zeros_like(scores)
+        np.put_along_axis(certain, scores.argmax(axis=-1, keepdims=True), 1.0, axis=-1)
+        return certain
     if config.top_k is not None and config.top_k < scores.shape[-1]:
         np.put_along_axis(scores, np.argsort(-scores, axis=-1, kind="stable")[..., config.top_k :], -math.inf, axis=-1)
     scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
     p: NDArray[np.float64] = np.exp(scores, out=scores)
     p /= np.add.reduce(p, axis=-1, keepdims=True)
-    return p if config.top_p is None else _nucleus(p, config.top_p)
+    if config.top_p is not None:
+        p = _nucleus(p, config.top_p)
+    if config.min_p is not None:  # Nguyen et al. 2024
+        p[p < config.min_p * p.max(axis=-1, keepdims=True)] = 0
+        p /= p.sum(axis=-1, keepdims=True)
+    return p
+
+
+def beam_search(
+    engine: Engine, context: Context, prompt: Ids, config: SamplingConfig, width: int
+) -> list[tuple[list[int], float]]:
+    """Return the `width` most probable ways on from `prompt` that a beam so wide finds: ids and log p, best first.
+
+    A way ends with EOS or after `config.length` tokens; ended ones compete with those under way. `<unk>` is left out
+    unless `config.unk` keeps it.
+    """
+    if config.length == 0:
+        raise UsageError("a beam needs an end: give a length of 1 or more")
+    read = np.concatenate([[context.first_input], prompt]).astype(np.int32)
+    logits, state = engine.logits(read[:, None], engine.zero_state(1))
+    going: list[tuple[list[int], float]] = [([], 0.0)]
+    ended: list[tuple[list[int], float]] = []
+    for _ in range(config.length):
+        logp = log_softmax(logits)
+        if config.unk == "reject":
+            logp[:, UNK] = -math.inf
+        totals = logp + np.array([[total] for _, total in going])
+        best = np.argsort(-totals, axis=None, kind="stable")[:width]
+        rows, tokens = np.unravel_index(best[totals.ravel()[best] > -math.inf], totals.shape)
+        ways = [([*going[r][0], int(v)], float(totals[r, v]), int(r)) for r, v in zip(rows, tokens, strict=True)]
+        ended += [(ids, total) for ids, total, _ in ways if ids[-1] == EOS]
+        ended = sorted(ended, key=lambda way: -way[1])[:width]
+        left = [way for way in ways if way[0][-1] != EOS and (len(ended) < width or way[1] > ended[-1][1])]
+        going = [(ids, total) for ids, total, _ in left]
+        if not going:
+            break
+        state = engine.select(state, [row for _, _, row in left])
+        logits, state = engine.logits(np.array([[ids[-1] for ids, _ in going]], np.int32), state)
+    return sorted(ended + going, key=lambda way: -way[1])[:width]
 
 
 def _nucleus(p: NDArray[np.float64], share: float) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ TIERS = [
     ["text", "nn", "checkpoint"],
     ["engines"],
     ["scoring", "sampling"],
+    ["writing", "novelty"],
     ["model"],
     ["training", "plan"],
     ["directory"],

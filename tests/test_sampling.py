@@ -58,7 +58,7 @@ def test_filters_by_hand(config, expected):
 @pytest.mark.parametrize(("config", "expected"), EXPECTED.values(), ids=EXPECTED)
 def test_frequencies_pass_a_chi_square_test(config, expected):
     draws = 20_000
-    (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, seed=7, count=draws)
+    (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, 7, range(draws))
     observed, possible = np.bincount(step.ids, minlength=6), expected > 0
     assert not observed[~possible].any()
     chi2 = float(((observed - draws * expected)[possible] ** 2 / (draws * expected[possible])).sum())
@@ -83,7 +83,7 @@ def test_a_batched_draw_is_what_choice_draws():
 def test_the_reported_log_probability_is_the_models_own():
     """Temperature and filters change what is drawn, not how probable the model finds it."""
     config = SamplingConfig(length=1, temperature=0.3, top_k=2)
-    (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, seed=1, count=20)
+    (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, 1, range(20))
     assert step.logprobs == pytest.approx(np.log(P[step.ids]).tolist(), rel=1e-6)
 
 
@@ -136,10 +136,10 @@ def test_a_line_model_refuses_a_newline_in_the_prompt():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"length": 0}, "length must be 1 or more"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"temperature": math.inf}, "temperature must be above 0"),
-        ({"temperature": math.nan}, "temperature must be above 0"),
+        ({"length": -1}, "length must be 0"),
+        ({"temperature": -0.1}, "temperature must be 0 or more"),
+        ({"temperature": math.inf}, "temperature must be 0 or more"),
+        ({"temperature": math.nan}, "temperature must be 0 or more"),
         ({"top_k": 0}, "top-k must be 1 or more"),
         ({"top_p": 0.0}, "top-p must be above 0"),
         ({"top_p": 1.5}, "top-p must be above 0"),

@@ -59,6 +59,9 @@ class NumpyEngine:
             self.params["embed.weight"][UNK] = 0
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
         self._packed: Packed | None = None
+        self._average = Params(shapes(model)) if self._train.average else None
+        if self._average:
+            self._average.flat[:] = self.params.flat
 
     @cached_property
     def _optimizer(self) -> Optimizer:
@@ -86,7 +89,7 @@ class NumpyEngine:
             worker.grads.flat[:] = 0
             return worker.model.backward(
                 self.params, worker.grads, share.inputs, share.ids, share.weight, share.reset, before,
-                1 / max(1, count), worker.rng if self.config.dropout else None,
+                1 / max(1, count), worker.rng if self.config.dropout or self.config.weight_drop else None,
             )  # fmt: skip
 
         results = self._share_out(backward, batch.ids.shape[1], state)
@@ -100,6 +103,8 @@ class NumpyEngine:
             raise DivergedError(self._divergence(gradient))
         self._packed = None
         self._optimizer.step(self.params.flat, gradient.flat, lr)
+        if self._average:
+            self._average_in(self._average.flat, gradient.flat)
         return loss, norm, _join([after for _, after in results])
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
@@ -132,11 +137,23 @@ class NumpyEngine:
         """Return the weights for forward passes, laid out anew where they have changed."""
         if self._packed is None and kernel.serves(self.params.flat):
             with _overflowing():
-                self._packed = Packed(self.config, self.params)
-        return self._packed or self.params
+                self._packed = Packed(self.config, self._shown)
+        return self._packed or self._shown
+
+    @property
+    def _shown(self) -> Params:
+        """The weights that the world sees: averaged ones, where they are kept."""
+        return self._average or self.params
+
+    def _average_in(self, average: Array, scratch: Array) -> None:
+        """Move the running average [P] towards the present weights, faster in the beginning."""
+        steps = self._optimizer.steps
+        np.subtract(self.params.flat, average, out=scratch)
+        scratch *= 1 - min(self._train.average, (1 + steps) / (10 + steps))
+        average += scratch
 
     def tensors(self) -> dict[str, Array]:
-        return {name: value.copy() for name, value in self.params.items()}
+        return {name: value.copy() for name, value in self._shown.items()}
 
     def load(self, tensors: Mapping[str, Array]) -> None:
         if set(tensors) != set(self.params):
@@ -151,9 +168,13 @@ class NumpyEngine:
         self._packed = None
         for name, value in tensors.items():
             self.params[name][...] = value
+        if self._average:
+            self._average.flat[:] = self.params.flat
 
     def snapshot(self, state: State) -> Snapshot:
-        arrays = self.tensors()
+        arrays = {name: value.copy() for name, value in self.params.items()}
+        if self._average:
+            arrays["average."] = self._average.flat.copy()
         arrays |= {f"optimizer.{name}": moment.copy() for name, moment in self._optimizer.moments.items()}
         arrays |= {f"state.{i}": part.copy() for i, part in enumerate(state)}
         facts: dict[str, Any] = {
@@ -164,7 +185,10 @@ class NumpyEngine:
 
     def restore(self, snapshot: Snapshot) -> State:
         arrays, facts = snapshot
-        self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
+        beside = ("optimizer.", "state.", "average.")
+        self.load({name: value for name, value in arrays.items() if not name.startswith(beside)})
+        if self._average:
+            self._average.flat[:] = arrays["average."]
         for name, moment in self._optimizer.moments.items():
             moment[:] = arrays[f"optimizer.{name}"]
         self._optimizer.steps = facts["optimizer_steps"]

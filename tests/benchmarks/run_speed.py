@@ -51,7 +51,7 @@ def charlm_write(hidden: int, texts: int, threads: int) -> float:
     engine = charlm_engine(hidden, threads)
     engine.params["head.bias"][0] = -1e9  # EOS never comes, so that every text has its length
     config, prompt = SamplingConfig(length=200), np.zeros(0, np.int32)
-    return rate(lambda: sum(len(step.ids) for step in generate(engine, Context(), prompt, config, 1, texts)))
+    return rate(lambda: sum(len(step.ids) for step in generate(engine, Context(), prompt, config, 1, range(texts))))
 
 
 def torch_write(hidden: int, texts: int, threads: int) -> float:
