@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charlm import checkpoint
 from charlm.config import CONTEXTS, ModelConfig
 from charlm.engines import Engine
+from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import CharlmError, DataError, MissingInputError, UsageError
-from charlm.sampling import SamplingConfig
+from charlm.sampling import SamplingConfig, log_softmax
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
-from charlm.text.tokenizers import UNK, Tokenizer, tokenizer_from_dict
+from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
 from charlm.writing import Sample, Writer
 
 MODEL_FILE = "model.safetensors"
@@ -51,6 +55,14 @@ class Language:
         if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS:
             raise DataError("the vocabulary names unknown sequences or an unknown context")
         return cls(tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"])
+
+
+@dataclass(frozen=True)
+class TextState:
+    """Where in a text a model stands: its hidden state, and log p [V] in nats of every next token."""
+
+    hidden: Any
+    logp: NDArray[np.float64]
 
 
 class Model:
@@ -120,6 +132,36 @@ class Model:
         result = self.score(text, eos).perplexity
         return math.nan if result is None else result
 
+    def surprisal(self, text: str, eos: bool | None = None) -> list[tuple[str, float]]:
+        """Return each token of a text with its surprisal in bits, -log2 p."""
+        return [(token.token, token.bits) for token in self.full_scores(text, eos)]
+
+    def begin_state(self, prompt: str = "") -> TextState:
+        """Return the state at the beginning of a text, or after a prompt, for `base_score`."""
+        read = np.concatenate([[self.language.start.first_input], self.prompt_ids(prompt)]).astype(np.int32)
+        return self._state_after(read, self.engine.zero_state(1))
+
+    def base_score(self, state: TextState, token: str) -> tuple[float, TextState]:
+        """Return log p in nats of one token after `state`, and the state after it; "<eos>" is the end of the text.
+
+        Raises UsageError where `token` is not a single token of the tokenizer (unknown ones count as `<unk>`).
+        """
+        if token == self.tokenizer.token(EOS):
+            return float(state.logp[EOS]), self.begin_state()
+        ids = self.tokenizer.encode(token)
+        if len(ids) != 1:
+            raise UsageError(f"{token!r} is {len(ids)} tokens of this model, not one")
+        return float(state.logp[ids[0]]), self._state_after(ids, state.hidden)
+
+    def next_tokens(self, prompt: str = "") -> dict[str, float]:
+        """Return the probability of every token that may come after a prompt, the most probable first."""
+        p = np.exp(self.begin_state(prompt).logp)
+        return {self.tokenizer.token(k): float(p[k]) for k in np.argsort(-p, kind="stable").tolist()}
+
+    def _state_after(self, ids: Ids, hidden: Any) -> TextState:
+        logits, after = self.engine.logits(ids[:, None], hidden)
+        return TextState(after, log_softmax(logits[0]))
+
     def unknown_in(self, text: str) -> list[str]:
         """Return the different characters or words of a text that the model reads as <unk>."""
         pieces = self.tokenizer.pieces(text)
@@ -136,10 +178,29 @@ class Model:
         """Write the one file that sampling and scoring need, atomically (errors as `charlm.checkpoint.save`)."""
         checkpoint.save(path, self.engine.tensors(), self.metadata())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as what a file holds, arrays and JSON: Dask, Ray and Spark rebuild it there.
+
+        The copy computes on one thread, since such workers share out the processors themselves.
+        """
+        return rebuilt, (self.engine.tensors(), self.metadata())
+
     def metadata(self) -> dict[str, str]:
         """Return what the file says beside the tensors: configuration, vocabulary, origin."""
         parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
         return {f"charlm.{key}": dump(part) for key, part in parts.items()}
+
+
+def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
+    """Return the linear interpolation of models of one vocabulary (UsageError where they differ), for use, not to save.
+
+    `weights` are positive and add up to 1.
+    """
+    first = models[0]
+    if any(model.language.to_dict() != first.language.to_dict() for model in models):
+        raise UsageError("models can be mixed only where tokenizer, vocabulary, sequences and context are the same")
+    engine = MixtureEngine([model.engine for model in models], weights)
+    return Model(engine, first.config, first.language, {})
 
 
 def load(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
@@ -150,16 +211,21 @@ def load(path: str | os.PathLike[str] = "charlm-model", threads: int | None = No
     file = model_file(path)
     tensors, metadata = checkpoint.load(file)
     try:
-        config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
-        language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
-        if language.tokenizer.size != config.vocab_size:
-            raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
-        check_tensors(tensors, config)
-        engine = NumpyEngine(config, available_threads() if threads is None else threads)
-        engine.load(tensors)
-        return Model(engine, config, language, parse(metadata, "charlm.training"))
+        return rebuilt(tensors, metadata, available_threads() if threads is None else threads)
     except CharlmError as error:
         raise DataError(f"{file}: {error}") from None
+
+
+def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], threads: int = 1) -> Model:
+    """Return the model that a file's tensors and metadata describe; raises DataError where they do not fit."""
+    config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
+    language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
+    if language.tokenizer.size != config.vocab_size:
+        raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
+    check_tensors(tensors, config)
+    engine = NumpyEngine(config, threads)
+    engine.load(tensors)
+    return Model(engine, config, language, parse(metadata, "charlm.training"))
 
 
 def check_tensors(tensors: Mapping[str, Any], config: ModelConfig) -> None:

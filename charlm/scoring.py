@@ -9,26 +9,45 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Engine, Loss
+from charlm.engines import Engine, LogProbs, Loss
 from charlm.text.batches import Columns, Context, Ids, Source, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 
 _STEPS = 64  # steps of a chunk
+_ALTERNATIVES = 3  # the most probable tokens shown beside each token
 _WINDOW_TEXTS = 4096  # texts scored together,
 _WINDOW_TOKENS = 1 << 18  # or as many as reach this many tokens
 
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One scored token: as it stands in the text, log p in nats, and whether it is unknown to the model."""
+    """One scored token: as it stands in the text, its id, log p in nats, and whether it is unknown to the model.
+
+    `rank` is 1 where the model found no token more probable; `alternatives` are the most probable tokens and their
+    log p, best first.
+    """
 
     token: str
+    id: int
     logprob: float
     unknown: bool
+    rank: int
+    alternatives: tuple[tuple[str, float], ...]
+
+    @property
+    def end(self) -> bool:
+        """Whether this is the end of the text."""
+        return self.id == EOS
+
+    @property
+    def bits(self) -> float:
+        """The surprisal: -log2 p."""
+        return -self.logprob / math.log(2)
 
 
 @dataclass(frozen=True)
@@ -109,16 +128,19 @@ def score_texts(
 ) -> Iterator[Score]:
     """Score each text by itself, in order, from the zero state; `eos` scores its end too.
 
-    Texts are scored a window at a time, laid end to end in the columns of a batch with resets between.
+    Texts are scored a window at a time, laid end to end in the columns of a batch with resets between, so that
+    nothing is padded; no text's figures depend on the others.
     """
     for window in _windows(texts, tokenizer):
         columns = evaluation_columns(_Joined([ids for _, ids in window]), context.alone(), running=False, count_eos=eos)
-        logp = token_log_probs(engine, columns)
+        figures = token_log_probs(engine, columns, _ALTERNATIVES if per_token else 0)
         start = 0
         for text, ids in window:
-            end = start + len(ids)
-            yield _score(tokenizer, text, ids, logp[start : end + eos], eos, per_token)
-            start = end + 1
+            end = start + len(ids) + eos
+            logp = figures.target[start:end]
+            tokens = _token_scores(tokenizer, text, ids, eos, figures, start) if per_token else ()
+            yield _score(tokenizer, text, ids, logp, eos, tokens)
+            start += len(ids) + 1
 
 
 def evaluate(
@@ -144,16 +166,21 @@ def evaluate(
     return total
 
 
-def token_log_probs(engine: Engine, columns: Columns) -> NDArray[np.float64]:
-    """Return log p in nats of every token of the columns' source [N]; 0 where a token does not count."""
-    result = np.zeros(len(columns.source))
+def token_log_probs(engine: Engine, columns: Columns, top: int = 0) -> LogProbs:
+    """Return what the model thought of every token of the columns' source [N]; zeros where a token does not count."""
+    total = len(columns.source)
+    result: tuple[NDArray[Any], ...] = ()
     state = engine.zero_state(len(columns.starts))
     bounds = columns.chunk_bounds(_STEPS)
     for k, batch in enumerate(columns.batches(_STEPS)):
-        logp, state = engine.log_probs(batch, state)
+        found, state = engine.log_probs(batch, state, top)
         counted = batch.weight > 0
-        result[columns.positions(bounds[k], bounds[k + 1])[counted]] = logp[counted]
-    return result
+        places = columns.positions(bounds[k], bounds[k + 1])[counted]
+        figures = (found.target, found.rank, found.ids, found.top)[: 4 if top else 1]
+        result = result or tuple(np.zeros((total, *figure.shape[2:]), figure.dtype) for figure in figures)
+        for whole, figure in zip(result, figures, strict=True):
+            whole[places] = figure[counted]
+    return LogProbs(*result) if result else LogProbs(np.zeros(total))
 
 
 class _Joined:
@@ -187,25 +214,36 @@ def _until_full(encoded: Iterator[tuple[str, Ids]]) -> Iterator[tuple[str, Ids]]
 
 
 def _score(
-    tokenizer: Tokenizer, text: str, ids: Ids, logp: NDArray[np.float64], eos: bool, per_token: bool
+    tokenizer: Tokenizer, text: str, ids: Ids, logp: NDArray[np.float64], eos: bool, per_token: tuple[TokenScore, ...]
 ) -> Score:
     unknown = ids == UNK
-    names = [*tokenizer.pieces(text), tokenizer.token(EOS)] if per_token else []
     return Score(
         text=text,
         logprob=float(logp.sum()),
-        tokens=len(ids) + eos,
-        unknown=int(unknown.sum()),
+        tokens=len(logp),
+        unknown=int(np.count_nonzero(unknown)),
         unknown_logprob=float(logp[: len(ids)][unknown].sum()),
         characters=len(text),
         eos=int(eos),
         n_bytes=len(ids) if tokenizer.kind == "byte" else None,
         lossless=tokenizer.lossless,
-        per_token=tuple(
-            TokenScore(name, value, odd)
-            for name, value, odd in zip(names, logp.tolist(), [*unknown.tolist(), False], strict=False)
-        ),
+        per_token=per_token,
     )
+
+
+def _token_scores(
+    tokenizer: Tokenizer, text: str, ids: Ids, eos: bool, figures: LogProbs, start: int
+) -> tuple[TokenScore, ...]:
+    """Return the scores of one text's tokens, which stand at `start` in the figures."""
+    names = [*tokenizer.pieces(text), tokenizer.token(EOS)]
+    every = [*ids.tolist(), EOS]
+    result = []
+    for k in range(len(ids) + eos):
+        best = map(tokenizer.token, figures.ids[start + k].tolist())
+        others = zip(best, figures.top[start + k].tolist(), strict=True)
+        logprob, rank = float(figures.target[start + k]), int(figures.rank[start + k])
+        result.append(TokenScore(names[k], every[k], logprob, every[k] == UNK, rank, tuple(others)))
+    return tuple(result)
 
 
 def _perplexity(logprob: float, tokens: int) -> float | None:

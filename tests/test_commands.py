@@ -90,7 +90,8 @@ def test_train_then_look_write_and_score(model, corpus):
     assert [score["text"] for score in scores] == ["aeai", "zzz"]
     assert scores[1]["unknown"] == 3
     assert scores[1]["bits_per_char"] is None
-    assert [{"token", "logprob", "unknown"} <= token.keys() for token in scores[0]["per_token"]] == [True] * 5
+    fields = {"token", "id", "logprob", "bits", "rank", "unknown", "alternatives"}
+    assert [token.keys() == fields for token in scores[0]["per_token"]] == [True] * 5
     assert sum(token["logprob"] for token in scores[0]["per_token"]) == pytest.approx(scores[0]["logprob"])
     assert result.stderr.startswith("total of 2 texts")
 

@@ -72,7 +72,7 @@ def test_threads_agree_on_log_probs(cell, chunks, state_of):
     one, two = NumpyEngine(small(cell)), NumpyEngine(small(cell), 2)
     state = state_of(small(cell), 5, np.float32)
     (logp, after), (logp_two, after_two) = (engine.log_probs(chunks[3], state) for engine in (one, two))
-    np.testing.assert_allclose(logp_two, logp, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(logp_two.target, logp.target, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after_two, after, rtol=1e-5, atol=1e-6)
 
 
@@ -245,8 +245,8 @@ def test_evaluate_is_the_sum_of_log_probs(cell, chunks, state_of):
     counted = chunk.weight > 0
     unknown = counted & (chunk.ids == UNK)
     assert 0 < unknown.sum() < counted.sum() < counted.size
-    assert loss.nats == pytest.approx(-logp[counted].sum(), rel=1e-12)
-    assert loss.unknown_nats == pytest.approx(-logp[unknown].sum(), rel=1e-12)
+    assert loss.nats == pytest.approx(-logp.target[counted].sum(), rel=1e-12)
+    assert loss.unknown_nats == pytest.approx(-logp.target[unknown].sum(), rel=1e-12)
     assert (loss.count, loss.unknown) == (counted.sum(), unknown.sum())
     np.testing.assert_array_equal(after, after_evaluation)
 
@@ -258,7 +258,7 @@ def test_update_reports_the_loss_before_its_step(cell, chunks, state_of):
     loss, _, after = engine.update(chunks[2], state, 0.1)
     assert loss.nats == pytest.approx(expected.nats, rel=1e-6)
     assert loss.count == expected.count
-    np.testing.assert_array_equal(after, expected_after)
+    np.testing.assert_allclose(after, expected_after, rtol=1e-5, atol=1e-6)
     assert engine.evaluate(chunks[2], state)[0].nats < loss.nats
 
 
@@ -269,8 +269,26 @@ def test_logits_are_log_probs_but_for_a_constant(cell, chunks, state_of):
     logits, after = engine.logits(chunk.inputs, state)
     whole = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     logp, after_plain = engine.log_probs(replace(chunk, reset=np.zeros_like(chunk.reset)), state)
-    np.testing.assert_allclose(whole[np.arange(5), chunk.ids[-1]], logp[-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole[np.arange(5), chunk.ids[-1]], logp.target[-1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after, after_plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("top", [1, 3, 9])
+def test_ranks_and_alternatives_are_the_order_of_all_log_probs(threads, top, chunks, state_of):
+    engine, state, chunk = NumpyEngine(small(), threads), state_of(small(), 5, np.float32), chunks[1]
+    every = np.stack([
+        engine.log_probs(replace(chunk, ids=np.full_like(chunk.ids, token)), state)[0].target for token in range(6)
+    ], axis=-1)  # [T, B, V]  # fmt: skip
+    plain, after = engine.log_probs(chunk, state)
+    ranked, after_ranked = engine.log_probs(chunk, state, top)
+    np.testing.assert_array_equal(after_ranked, after)
+    np.testing.assert_allclose(ranked.target, plain.target, rtol=1e-5, atol=1e-6)
+    order = np.argsort(-every, axis=-1)[..., : min(top, 6)]
+    np.testing.assert_array_equal(ranked.ids, order)
+    np.testing.assert_allclose(ranked.top, np.take_along_axis(every, order, axis=-1), rtol=1e-5, atol=1e-6)
+    chosen = np.take_along_axis(every, chunk.ids[..., None].astype(int), axis=-1)
+    np.testing.assert_array_equal(ranked.rank, 1 + (every > chosen).sum(axis=-1))
 
 
 @all_cells

@@ -18,7 +18,7 @@ TIERS = [
     ["text", "nn", "checkpoint"],
     ["engines"],
     ["scoring", "sampling"],
-    ["writing", "novelty"],
+    ["writing", "novelty", "comparison"],
     ["model"],
     ["training", "plan"],
     ["directory"],

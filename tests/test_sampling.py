@@ -45,6 +45,7 @@ EXPECTED = {
     "hot": (SamplingConfig(length=1, temperature=2.0), zeroed(np.sqrt(P), UNK)),
     "top 3": (SamplingConfig(length=1, unk="keep", top_k=3), zeroed(P, 0, 3, 5)),
     "top 2 without unk": (SamplingConfig(length=1, top_k=2), zeroed(P, 0, 1, 3, 5)),
+    "min p": (SamplingConfig(length=1, unk="keep", min_p=float(P[4] / P[2]) * 0.999), zeroed(P, 0, 1, 3, 5)),
     "top p": (SamplingConfig(length=1, unk="keep", top_p=float(P[2] + P[4] / 2)), zeroed(P, 0, 1, 3, 5)),
     "top p exactly": (SamplingConfig(length=1, unk="keep", top_p=float(P[2]) * 0.999999), zeroed(P, 0, 1, 3, 4, 5)),
 }

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 from charlm import scoring
+from charlm.comparison import compare
+from charlm.errors import UsageError
+from charlm.model import mix
+from charlm.sampling import SamplingConfig
 from charlm.scoring import Score, evaluate
 from charlm.text.batches import Context
 from charlm.text.corpus import Part
@@ -191,3 +195,88 @@ def test_what_kenlm_users_know():
     assert model.perplexity("abba") == pytest.approx(math.exp(-float(model.score("abba")) / 5))
     assert model.unknown_in("a?x") == ["?", "x"]
     assert model.tokenizer.encode("?").tolist() == [UNK]
+
+
+@pytest.mark.parametrize("context", ["sequence", "stream"])
+@pytest.mark.parametrize("text", ["", "a", "abba", "a?b"])
+def test_token_by_token_is_the_whole(context, text):
+    """kenlm's identity: what `base_score` gives from `begin_state` on adds up to the score, and is `full_scores`."""
+    model = tiny_model("ab", cell="lstm", context=context, layers=2)
+    state, parts = model.begin_state(), []
+    for token in [*text, "<eos>"]:
+        logprob, state = model.base_score(state, token)
+        parts.append(logprob)
+    score = model.score(text, eos=True, per_token=True)
+    assert parts == pytest.approx([token.logprob for token in score.per_token], rel=1e-5)
+    assert math.fsum(parts) == pytest.approx(float(score), rel=1e-5)
+    expected = [-part / math.log(2) for part in parts]
+    assert [bits for _, bits in model.surprisal(text)] == pytest.approx(expected, rel=1e-5)
+    assert state.logp == pytest.approx(model.begin_state().logp), "after its end a text begins anew"
+
+
+def test_the_state_after_a_prompt_is_where_the_prompt_ends():
+    model = tiny_model("ab")
+    state = model.begin_state()
+    for token in "abb":
+        _, state = model.base_score(state, token)
+    np.testing.assert_allclose(state.logp, model.begin_state("abb").logp, rtol=1e-5)
+    with pytest.raises(UsageError, match="2 tokens of this model, not one"):
+        model.base_score(state, "ab")
+
+
+def test_next_tokens_are_all_there_are_the_best_first():
+    model = tiny_model("ab")
+    found = model.next_tokens("ab")
+    assert set(found) == {"a", "b", "<unk>", "<eos>"}
+    assert math.fsum(found.values()) == pytest.approx(1)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    for token in model.full_scores("ab", eos=True):
+        assert token.alternatives == tuple(sorted(token.alternatives, key=lambda pair: -pair[1]))
+    last = list(model.full_scores("ab", eos=True))[-1]
+    assert [name for name, _ in last.alternatives] == list(found)[:3]
+    assert last.logprob == pytest.approx(math.log(found["<eos>"]), rel=1e-5)
+    assert last.rank == 1 + list(found).index("<eos>")
+
+
+def test_a_mixture_adds_probabilities_at_every_token():
+    one, two = tiny_model("ab", seed=1), tiny_model("ab", cell="lstm", layers=2, seed=2)
+    mixture = mix([one, two], [0.7, 0.3])
+    expected = 0.0
+    for place, token in enumerate([*"abba", "<eos>"]):
+        expected += math.log(sum(w * m.next_tokens("abba"[:place])[token] for w, m in ((0.7, one), (0.3, two))))
+    assert mixture.score("abba", eos=True).logprob == pytest.approx(expected, rel=1e-5)
+    assert math.fsum(mixture.next_tokens("ab").values()) == pytest.approx(1)
+    assert mix([one, one], [0.4, 0.6]).score("abb").logprob == pytest.approx(one.score("abb").logprob, rel=1e-6)
+    sample = next(mixture.samples(1, SamplingConfig(10), seed=1))
+    score = mixture.score(sample.text, eos=sample.ended == "eos")
+    assert sample.logprob == pytest.approx(score.logprob, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.5, 0.6], [1.5, -0.5], [1.0, 0.0]])
+def test_weights_of_a_mixture_are_probabilities(weights):
+    with pytest.raises(UsageError, match="positive weights that add up to 1"):
+        mix([tiny_model("ab"), tiny_model("ab")], weights)
+
+
+@pytest.mark.parametrize("other", [{"tokens": "abc"}, {"sequences": "document"}, {"context": "stream"}])
+def test_only_models_of_one_vocabulary_are_mixed(other):
+    with pytest.raises(UsageError, match="only where tokenizer, vocabulary"):
+        mix([tiny_model("ab"), tiny_model(**({"tokens": "ab"} | other))], [0.5, 0.5])
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean():
+    """For many normal differences it is the mean, give or take 1.96 standard errors."""
+    rng = np.random.default_rng(0)
+    second = rng.normal(-50, 9, 2000)
+    first = second + rng.normal(0.1, 1.0, 2000)
+    found = compare(first.tolist(), second.tolist())
+    differences = first - second
+    error = differences.std() / math.sqrt(2000)
+    assert (found.texts, found.better) == (2000, (differences > 0).sum())
+    assert found.mean == pytest.approx(differences.mean())
+    assert found.total == pytest.approx(differences.sum())
+    assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.15 * error)
+    assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.15 * error)
+    assert found == compare(first.tolist(), second.tolist())
+    same = compare([-1.0, -2.0], [-1.5, -2.5])
+    assert (same.low, same.mean, same.high) == (0.5, 0.5, 0.5)

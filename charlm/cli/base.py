@@ -14,6 +14,7 @@ import charlm
 from charlm.errors import CharlmError
 
 INTERRUPTED = 130
+DEFAULT_MODEL = "charlm-model"
 
 
 class CharlmGroup(click.Group):
@@ -89,7 +90,7 @@ def option(group: str) -> Callable[..., Callable[[Any], Any]]:
 def model_option(help_text: str = "Model directory or .safetensors file.") -> Callable[[Any], Any]:
     """Return the `-m` option that all commands have."""
     return option("Model")(
-        "-m", "--model", metavar="PATH", default="charlm-model", show_default=True, envvar="CHARLM_MODEL",
+        "-m", "--model", metavar="PATH", default=DEFAULT_MODEL, show_default=True, envvar="CHARLM_MODEL",
         show_envvar=True, help=help_text,
     )  # fmt: skip
 

@@ -2,153 +2,174 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.base import GroupedCommand, model_option, option, visible
-from charlm.errors import UsageError
+from charlm.cli.base import DEFAULT_MODEL, GroupedCommand, option, visible
+from charlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from charlm.model import Model
     from charlm.scoring import Score
 
+_model = option("Model")
 _input = option("Input")
 _figures = option("Figures")
+_output = option("Output")
 
-_COLUMNS = ("logprob", "tokens", "unknown", "perplexity", "ppl known", "bits/char")
-_ROW = "{:>12} {:>8} {:>8} {:>11} {:>11} {:>10}  {}"
+_FORMATS = ("table", "json", "tsv", "kenlm")
 
 
 @click.command(cls=GroupedCommand, epilog="""\b
 Examples:
   charlm score "a sentence" "another one"
   charlm score --per-token "a sentence"
-  cat lines.txt | charlm score - --json > scores.jsonl""")  # fmt: skip
+  cat lines.txt | charlm score - --json > scores.jsonl
+  charlm score -m ours -m theirs --file held-out.txt""")  # fmt: skip
 @click.argument("texts", nargs=-1, metavar="TEXT... | -")
-@model_option()
+@_model("-m", "--model", "models", metavar="PATH", multiple=True, type=click.Path(), default=[DEFAULT_MODEL],
+        show_default=True, envvar="CHARLM_MODEL", show_envvar=True,
+        help="Model directory or .safetensors file; several are compared.")  # fmt: skip
+@_model("--mix", metavar="W,W...", help="Mix the models, of one vocabulary, with these weights.")
 @_input("--file", "path", metavar="FILE", help="Score a file: its lines, or the whole for a model of documents.")
 @_input("--lines/--whole", "lines", default=None, help="Take --file by lines, or as one text.")
+@_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
 @_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the file.")
 @_input("--corpus", metavar="FILE|valid|test", help="Score as training validates: a file, or a part of the run's own.")
+@_input("--nbest", is_flag=True, help="Lines are lists to be re-ordered: list, other score and text, by tabs.")
+@_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
+          help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--eos/--no-eos", default=None, help="Score the end of each text. [default: for models of lines]")
-@_figures("--per-token", is_flag=True, help="Also each token.")
-@_figures("--json", "as_json", is_flag=True, help="One JSON object a text on stdout, the total on stderr.")
+@_figures("--per-token", is_flag=True, help="Also each token: log-probability, bits, rank, and the three best.")
+@_output("--format", "form", type=click.Choice(_FORMATS), help="[default: table; json and tsv: totals on stderr]")
+@_output("--json", "as_json", is_flag=True, help="Short for --format json.")
+@_output("--tsv", "as_tsv", is_flag=True, help="Short for --format tsv.")
 def score(
-    texts: tuple[str, ...], model: str, path: str | None, lines: bool | None, encoding: str, corpus: str | None,
-    eos: bool | None, per_token: bool, as_json: bool,
+    models: tuple[str, ...], mix: str | None, nbest: bool, weight: float, per_token: bool, form: str | None,
+    as_json: bool, as_tsv: bool, **source: Any,
 ) -> None:  # fmt: skip
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file."""
-    if sum((bool(texts), path is not None, corpus is not None)) != 1:
+    if sum((bool(source["texts"]), source["path"] is not None, source["corpus"] is not None)) != 1:
         raise UsageError('give texts to score ("a sentence"), - for stdin, --file FILE or --corpus FILE')
-    from charlm.model import load
+    form = form or ("json" if as_json else "tsv" if as_tsv else "table")
+    import charlm.model
 
-    scores = _scores(load(model), model, texts, path, lines, encoding, corpus, eos, per_token)
-    if as_json:
-        _print_json(scores, per_token)
-    else:
-        _print_table(iter(scores), per_token)
+    scorers = [charlm.model.load(path) for path in models]
+    if mix is not None:
+        scorers = [charlm.model.mix(scorers, _weights(mix))]
+    if len(scorers) > 1:
+        _refuse_with_several(nbest, per_token, form)
+        _compare(scorers, models, source, form == "json")
+        return
+    if nbest:
+        _print_nbest(scorers[0], _texts(scorers[0], source), weight)
+        return
+    from charlm.cli.formats import PRINTERS
+
+    PRINTERS[form](_scores(scorers[0], models[0], per_token, **source), per_token)
+
+
+def _refuse_with_several(nbest: bool, per_token: bool, form: str) -> None:
+    if nbest or per_token or form not in ("table", "json"):
+        raise UsageError("several models are compared as a table or --json: leave the other options out, or --mix them")
+
+
+def _weights(mix: str) -> list[float]:
+    try:
+        return [float(part) for part in mix.split(",")]
+    except ValueError:
+        raise UsageError(f"mix must be numbers with commas between, such as 0.7,0.3, not {mix!r}") from None
 
 
 def _scores(
-    scorer: Model, model: str, texts: tuple[str, ...], path: str | None, lines: bool | None, encoding: str,
-    corpus: str | None, eos: bool | None, per_token: bool,
+    scorer: Model, model: str, per_token: bool, texts: tuple[str, ...], path: str | None, lines: bool | None,
+    shard: str | None, encoding: str, corpus: str | None, eos: bool | None,
 ) -> Iterable[Score]:  # fmt: skip
     """Return the scores that the arguments ask for."""
     from charlm import inputs
 
+    whole = path is not None and (scorer.language.document if lines is None else not lines)
+    if shard is not None and (whole or corpus is not None):
+        raise UsageError("shard needs lines: give - or --file FILE --lines")
     if corpus is not None:
         return [inputs.score_corpus(scorer, Path(model), corpus, encoding)]
+    if path is not None and whole and not per_token:
+        return [inputs.score_file(scorer, path, encoding, scorer.counts_eos(eos))]
+    source = {"texts": texts, "path": path, "lines": lines, "shard": shard, "encoding": encoding}
+    return scorer.scores(_texts(scorer, source), eos, per_token)
+
+
+def _texts(scorer: Model, source: dict[str, Any]) -> Iterable[str]:
+    """Return the texts to be scored, one by one."""
+    from charlm import inputs
+
+    path, encoding = source["path"], source["encoding"]
     if path is None:
-        return scorer.scores(inputs.stdin_lines(scorer, encoding) if texts == ("-",) else texts, eos, per_token)
-    if not scorer.language.document if lines is None else lines:
-        return scorer.scores(inputs.file_lines(scorer, path, encoding), eos, per_token)
-    if per_token:
-        return scorer.scores([inputs.file_text(scorer, path, encoding)], eos, per_token)
-    return [inputs.score_file(scorer, path, encoding, scorer.counts_eos(eos))]
+        stdin = source["texts"] == ("-",)
+        texts: Iterable[str] = inputs.stdin_lines(scorer, encoding) if stdin else source["texts"]
+    elif scorer.language.document if source["lines"] is None else not source["lines"]:
+        texts = [inputs.file_text(scorer, path, encoding)]
+    else:
+        texts = inputs.file_lines(scorer, path, encoding)
+    return texts if source["shard"] is None else _sharded(texts, source["shard"])
 
 
-def _print_json(scores: Iterable[Score], per_token: bool) -> None:
-    total, count = None, 0
-    for score in scores:
-        click.echo(json.dumps(_values(score, per_token), ensure_ascii=False))
-        total, count = score if total is None else total + score, count + 1
-    if total is not None and count > 1:
-        click.echo(_summary(total, count), err=True)
+def _sharded(texts: Iterable[str], shard: str) -> Iterator[str]:
+    first, _, count = shard.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise UsageError(f"shard must be I/N with I from 1 to N, such as 1/4, not {shard!r}")
+    return (text for number, text in enumerate(texts) if number % int(count) == int(first) - 1)
 
 
-def _values(score: Score, per_token: bool) -> dict[str, Any]:
-    names = ("text", "logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
-    values: dict[str, Any] = {name: _finite(getattr(score, name)) for name in names}
-    if score.why_no_bits:
-        values["why_no_bits_per_char"] = score.why_no_bits
-    if score.n_bytes is not None:
-        values["bits_per_byte"] = score.bits_per_byte
-    if per_token:
-        values["per_token"] = [dataclasses.asdict(token) for token in score.per_token]
-    return values
+def _compare(scorers: list[Model], names: tuple[str, ...], source: dict[str, Any], as_json: bool) -> None:
+    """Print every text's log-probability under each model, and in total how the others stand to the first."""
+    from charlm.comparison import compare
 
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: a perplexity beyond float's range is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _print_one(score: Score, per_token: bool) -> None:
-    for token in score.per_token if per_token else ():
-        mark = "  unknown" if token.unknown else ""
-        click.echo(f"{token.logprob:10.4f} nats {-token.logprob / math.log(2):8.3f} bits  {_shown(token.token)}{mark}")
-    click.echo(f"log-probability  {score.logprob:.4f} nats ({score.log10:.4f} in log10)")
-    click.echo(f"tokens           {score.tokens:,}, {score.unknown:,} unknown")
-    known = f" ({_figure(score.perplexity_known)} without unknown tokens)" if score.unknown else ""
-    click.echo(f"perplexity       {_figure(score.perplexity)}{known}")
-    bits = f"- ({score.why_no_bits})" if score.why_no_bits else _figure(score.bits_per_char)
-    click.echo(f"bits per char    {bits}")
-    if score.n_bytes is not None:
-        click.echo(f"bits per byte    {_figure(score.bits_per_byte)}")
-
-
-def _print_table(scores: Iterator[Score], per_token: bool) -> None:
-    """Print one score in full, or several as a table with their total."""
-    first, second = next(scores, None), next(scores, None)
-    if first is None:
+    if source["texts"] == ("-",):  # read once, for all of them
+        texts = list(_texts(scorers[0], source))
+        lists = [list(scorer.scores(texts, source["eos"])) for scorer in scorers]
+    else:
+        lists = [list(_scores(scorer, name, False, **source)) for scorer, name in zip(scorers, names, strict=True)]
+    if not lists[0]:
         return
-    if second is None:
-        _print_one(first, per_token)
-        return
-    click.echo(_ROW.format(*_COLUMNS, "text"))
-    total, count = None, 0
-    for score in itertools.chain([first, second], scores):
-        click.echo(_row(score, _shown(score.text)))
-        for token in score.per_token:
-            click.echo(f"{token.logprob:12.4f}  {_shown(token.token)}{'  unknown' if token.unknown else ''}")
-        total, count = score if total is None else total + score, count + 1
-    if total is not None:
-        click.echo(_row(total, f"total of {count:,} texts"))
+    if not as_json:
+        click.echo("  ".join(f"{name[-14:]:>14}" for name in names) + "  text")
+    for row in zip(*lists, strict=True):
+        values = [score.logprob for score in row]
+        if as_json:
+            best = names[values.index(max(values))]
+            click.echo(json.dumps({"text": row[0].text, "logprob": values, "best": best}, ensure_ascii=False))
+        else:
+            click.echo("  ".join(f"{value:14.4f}" for value in values) + f"  {visible(row[0].text, keep='')}")
+    for name, scores in zip(names[1:], lists[1:], strict=True):
+        found = compare([score.logprob for score in lists[0]], [score.logprob for score in scores])
+        click.echo(
+            f"{names[0]} against {name}: {found.total:+.4f} nats in total, ahead in {found.better:,} of "
+            f"{found.texts:,} texts; a text {found.mean:+.4f} nats "
+            f"(95 % interval {found.low:+.4f} to {found.high:+.4f}, paired bootstrap)", err=as_json,
+        )  # fmt: skip
 
 
-def _row(score: Score, label: str) -> str:
-    figures = (score.perplexity, score.perplexity_known, score.bits_per_char)
-    return _ROW.format(f"{score.logprob:.4f}", score.tokens, score.unknown, *map(_figure, figures), label)
+def _entries(lines: Iterable[str]) -> Iterator[tuple[str, float, str]]:
+    """Yield the entries of n-best lists: which list, the other score, the text."""
+    for number, line in enumerate(lines, start=1):
+        parts = line.split("\t", 2)
+        try:
+            yield parts[0], float(parts[1]), parts[2]
+        except (IndexError, ValueError):
+            raise DataError(f"line {number} is not: list, TAB, score, TAB, text") from None
 
 
-def _summary(total: Score, count: int) -> str:
-    return (
-        f"total of {count:,} texts: {total.logprob:.4f} nats, {total.tokens:,} tokens, {total.unknown:,} unknown, "
-        f"perplexity {_figure(total.perplexity)}, bits per char {_figure(total.bits_per_char)}"
-    )
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4f}"
-
-
-def _shown(text: str) -> str:
-    """Show a text on one line, with nothing in it that drives a terminal."""
-    return visible(text, keep="")
+def _print_nbest(scorer: Model, lines: Iterable[str], weight: float) -> None:
+    """Print lists re-ordered, best first: list, total, other score, log-probability, text."""
+    entries, copies = itertools.tee(_entries(lines))
+    scored = zip(entries, scorer.scores(text for _, _, text in copies), strict=True)
+    for name, group in itertools.groupby(scored, key=lambda pair: pair[0][0]):
+        rows = [(other + weight * s.logprob, other, s.logprob, text) for (_, other, text), s in group]
+        for total, other, logprob, text in sorted(rows, key=lambda row: -row[0]):
+            click.echo(f"{name}\t{total:.6f}\t{other:g}\t{logprob:.6f}\t{text}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +46,20 @@ class Loss:
         return (self.nats - self.unknown_nats) / known if known else None
 
 
+@dataclass(frozen=True)
+class LogProbs:
+    """What a model thought of each target: log p in nats, float64 [T, B].
+
+    Where they were asked for: the target's rank (1: the most probable) [T, B], and the ids and log p of the most
+    probable tokens [T, B, top], best first; else these arrays are empty.
+    """
+
+    target: NDArray[np.float64]
+    rank: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    top: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
 def total_loss(logp: NDArray[np.float64], batch: Batch) -> Loss:
     """Sum log-probabilities [T, B] over the targets that count."""
     nats = -logp * batch.weight
@@ -71,8 +85,11 @@ class Engine(Protocol):
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
         """Return the loss of one batch, without dropout, and the state after."""
 
-    def log_probs(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], State]:
-        """Return log p(target) in nats [T, B] and the state after."""
+    def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
+        """Return log p of the targets, with ranks and the `top` most probable tokens if top > 0; and the state after.
+
+        Tokens are at most all of the vocabulary.
+        """
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after inputs [T, B], and the state after."""

@@ -14,11 +14,10 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.engines import Array, Loss, Snapshot, total_loss
+from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
 from charlm.errors import DataError, DivergedError
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, initialize, shapes
@@ -109,17 +108,22 @@ class NumpyEngine:
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
         logp, state = self.log_probs(batch, state)
-        return total_loss(logp, batch), state
+        return total_loss(logp.target, batch), state
 
-    def log_probs(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], State]:
+    def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         weights = self._weights()
 
-        def forward(worker: _Worker, part: slice, before: State) -> tuple[Array, State]:
+        def forward(worker: _Worker, part: slice, before: State) -> tuple[tuple[Array, ...], State]:
             share = batch.columns(part)
-            return worker.model.log_probs(weights, share.inputs, share.ids, share.reset, before)
+            given = (weights, share.inputs, share.ids, share.reset, before)
+            if top:
+                return worker.model.ranked_log_probs(*given, min(top, self.config.vocab_size))
+            logp, after = worker.model.log_probs(*given)
+            return (logp,), after
 
         results = self._share_out(forward, batch.ids.shape[1], state)
-        return np.concatenate([logp for logp, _ in results], axis=1), _join([after for _, after in results])
+        figures = (np.concatenate(parts, axis=1) for parts in zip(*(figures for figures, _ in results), strict=True))
+        return LogProbs(*figures), _join([after for _, after in results])
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         weights = self._weights()

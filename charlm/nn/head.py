@@ -44,6 +44,24 @@ class SoftmaxHead:
             result[rows] = _softmax(logits, targets[rows])
         return result
 
+    def ranked_log_probs(
+        self, params: Params | Packed, y: Array, targets: Array, top: int
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return log p(target) [N], its rank from 1 [N], and ids and log p of the `top` most probable [N, top]."""
+        logp, best = np.empty(len(y)), np.empty((len(y), top))
+        rank, ids = np.empty(len(y), np.int64), np.empty((len(y), top), np.int64)
+        for rows in self._chunks(len(y)):
+            every = self.logits(params, y[rows]).astype(np.float64)
+            every -= every.max(axis=1, keepdims=True)
+            every -= np.log(np.exp(every).sum(axis=1, keepdims=True))
+            logp[rows] = every[np.arange(len(every)), targets[rows]]
+            rank[rows] = 1 + (every > logp[rows, None]).sum(axis=1)
+            some = np.argpartition(-every, top - 1, axis=1)[:, :top]
+            order = np.argsort(-np.take_along_axis(every, some, axis=1), axis=1, kind="stable")
+            ids[rows] = np.take_along_axis(some, order, axis=1)
+            best[rows] = np.take_along_axis(every, ids[rows], axis=1)
+        return logp, rank, ids, best
+
     def backward(
         self, params: Params, grads: Params, y: Array, targets: Array, weight: Array, scale: float
     ) -> tuple[float, Array]:

@@ -54,6 +54,14 @@ class LanguageModel:
         logp = self._head.log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1))
         return logp.reshape(targets.shape), state
 
+    def ranked_log_probs(
+        self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
+    ) -> tuple[tuple[Array, ...], State]:
+        """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after."""
+        y, state = self._read(params, inputs, state, reset)
+        figures = self._head.ranked_log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top)
+        return tuple(figure.reshape(*targets.shape, *figure.shape[1:]) for figure in figures), state
+
     def logits(self, params: Params | Packed, inputs: Array, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
         y, state = self._read(params, inputs, state)

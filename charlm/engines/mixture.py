@@ -1,0 +1,68 @@
+"""Several models as one: the probabilities of the same vocabulary, mixed with fixed weights.
+
+    p(token | text) = sum_i weight_i p_i(token | text)
+
+Mixing is done at every token, so that a text's probability is again a product of conditional ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.engines import Array, Engine, LogProbs, Loss, Snapshot, State, total_loss
+from charlm.errors import UsageError
+from charlm.text.batches import Batch, Ids
+
+
+class MixtureEngine:
+    """Implements what writing and scoring need of `charlm.engines.Engine`; the state is one for each model."""
+
+    def __init__(self, engines: Sequence[Engine], weights: Sequence[float]) -> None:
+        """Mix; `weights` are positive and add up to 1 (UsageError)."""
+        if len(weights) != len(engines) or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
+            raise UsageError(f"mix needs {len(engines)} positive weights that add up to 1, not {list(weights)}")
+        self._engines, self._log_weights = list(engines), np.log(weights)
+
+    def zero_state(self, batch: int) -> State:
+        return tuple(engine.zero_state(batch) for engine in self._engines)
+
+    def select(self, state: State, columns: list[int]) -> State:
+        return tuple(engine.select(part, columns) for engine, part in zip(self._engines, state, strict=True))
+
+    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+        logp, state = self.log_probs(batch, state)
+        return total_loss(logp.target, batch), state
+
+    def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
+        if top:
+            raise UsageError("a mixture has no ranks: score it without --per-token")
+        results = [engine.log_probs(batch, part) for engine, part in zip(self._engines, state, strict=True)]
+        return LogProbs(self._mixed([logp.target for logp, _ in results])), tuple(after for _, after in results)
+
+    def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
+        results = [engine.logits(inputs, part) for engine, part in zip(self._engines, state, strict=True)]
+        normal = [logits.astype(np.float64) for logits, _ in results]
+        logp = [each - np.logaddexp.reduce(each, axis=1, keepdims=True) for each in normal]
+        return self._mixed(logp), tuple(after for _, after in results)
+
+    def _mixed(self, logp: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        weighted = [weight + each for weight, each in zip(self._log_weights, logp, strict=True)]
+        return np.asarray(np.logaddexp.reduce(weighted, axis=0))
+
+    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
+        raise NotImplementedError("a mixture is not trained")
+
+    def tensors(self) -> dict[str, Array]:
+        raise NotImplementedError("a mixture has no file of its own")
+
+    def load(self, tensors: Mapping[str, Array]) -> None:
+        raise NotImplementedError("a mixture has no file of its own")
+
+    def snapshot(self, state: State) -> Snapshot:
+        raise NotImplementedError("a mixture is not trained")
+
+    def restore(self, snapshot: Snapshot) -> State:
+        raise NotImplementedError("a mixture is not trained")
