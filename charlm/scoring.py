@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -132,15 +132,18 @@ def score_texts(
     nothing is padded; no text's figures depend on the others.
     """
     for window in _windows(texts, tokenizer):
-        columns = evaluation_columns(_Joined([ids for _, ids in window]), context.alone(), running=False, count_eos=eos)
+        joined = _Joined([ids for _, ids in window])
+        columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos)
         figures = token_log_probs(engine, columns, _ALTERNATIVES if per_token else 0)
-        start = 0
-        for text, ids in window:
-            end = start + len(ids) + eos
-            logp = figures.target[start:end]
-            tokens = _token_scores(tokenizer, text, ids, eos, figures, start) if per_token else ()
-            yield _score(tokenizer, text, ids, logp, eos, tokens)
-            start += len(ids) + 1
+        unknown = joined.ids == UNK
+        parts = np.stack([figures.target, unknown, figures.target * unknown])
+        sums = np.add.reduceat(parts, joined.starts, axis=1).T.tolist()  # of each text and its EOS, which may be 0
+        for (text, ids), start, (logprob, count, unknown_logprob) in zip(window, joined.starts, sums, strict=True):
+            yield Score(
+                text, logprob, len(ids) + eos, int(count), unknown_logprob, len(text), int(eos),
+                len(ids) if tokenizer.kind == "byte" else None, tokenizer.lossless,
+                _token_scores(tokenizer, text, ids, eos, figures, start) if per_token else (),
+            )  # fmt: skip
 
 
 def evaluate(
@@ -188,13 +191,14 @@ class _Joined:
 
     def __init__(self, texts: Sequence[Ids]) -> None:
         end = np.array([EOS], np.int32)
-        self._ids = np.concatenate([part for ids in texts for part in (ids, end)])
+        self.ids = np.concatenate([part for ids in texts for part in (ids, end)])
+        self.starts = list(accumulate((len(ids) + 1 for ids in texts[:-1]), initial=0))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def read(self, start: int, count: int) -> Ids:
-        return self._ids[start : start + count]
+        return self.ids[start : start + count]
 
 
 def _windows(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[tuple[str, Ids]]]:
@@ -211,24 +215,6 @@ def _until_full(encoded: Iterator[tuple[str, Ids]]) -> Iterator[tuple[str, Ids]]
         tokens += len(item[1])
         if tokens >= _WINDOW_TOKENS:
             return
-
-
-def _score(
-    tokenizer: Tokenizer, text: str, ids: Ids, logp: NDArray[np.float64], eos: bool, per_token: tuple[TokenScore, ...]
-) -> Score:
-    unknown = ids == UNK
-    return Score(
-        text=text,
-        logprob=float(logp.sum()),
-        tokens=len(logp),
-        unknown=int(np.count_nonzero(unknown)),
-        unknown_logprob=float(logp[: len(ids)][unknown].sum()),
-        characters=len(text),
-        eos=int(eos),
-        n_bytes=len(ids) if tokenizer.kind == "byte" else None,
-        lossless=tokenizer.lossless,
-        per_token=per_token,
-    )
 
 
 def _token_scores(

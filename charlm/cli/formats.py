@@ -164,11 +164,15 @@ def _write(line: str) -> None:
 
 
 def _write_row(*values: Any) -> None:
-    _write("\t".join("NA" if value is None else _escaped(str(value)) for value in values))
+    _write("\t".join([_field(value) for value in values]))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+def _field(value: Any) -> str:
+    if value is None:
+        return "NA"
+    if not isinstance(value, str):
+        return str(value)
+    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _float32(value: float) -> str:
