@@ -5,6 +5,9 @@ import io
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -257,6 +260,22 @@ def test_a_beam_prints_its_texts_best_first(model):
 @pytest.mark.parametrize("options", [["-n", 2], ["--json"], ["--contains", "a"], ["--beam", 2]])
 def test_a_text_without_end_is_written_alone(model, options):
     refused(run("sample", "-m", model, "--length", 0, *options), 2, "without end")
+
+
+@pytest.mark.parametrize("ending", ["pipe", "interrupt"])
+def test_a_stream_without_end_ends_with_its_reader_or_with_ctrl_c(tmp_path, ending):
+    """No word on stderr; 0 where the reader had enough, 130 where somebody pressed Ctrl-C."""
+    endless = tiny_model("ab", sequences="document", spread=0.5)
+    endless.engine.params["head.bias"][0] = -50  # no EOS
+    endless.save(tmp_path / "m.safetensors")
+    command = [sys.executable, "-m", "charlm", "sample", "-m", str(tmp_path / "m.safetensors"), "--length", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert len(process.stdout.read(5000)) == 5000
+        if ending == "interrupt":
+            process.send_signal(signal.SIGINT)
+        process.stdout.close()
+        assert process.stderr.read().strip() == b""  # the terminal gets a newline after its ^C
+        assert process.wait(60) == (130 if ending == "interrupt" else 0)
 
 
 def test_novelty_marks_what_was_copied(model, tmp_path):

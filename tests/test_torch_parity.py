@@ -210,3 +210,22 @@ def test_a_score_is_the_sum_of_log_probs(cell, context, eos, text, tmp_path):
     assert score.logprob == pytest.approx(sum(expected), rel=1e-5)
     assert [token.logprob for token in score.per_token] == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert score.tokens == len(ids)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_thousand_lines_score_as_they_do_in_torch(cell, tmp_path):
+    """Lines of 0 to 80 letters, unknown ones among them, batched here, one by one there."""
+    rng = np.random.default_rng(8)
+    lines = ["".join(rng.choice(list("aeionst \u00e9"), rng.integers(0, 81))) for _ in range(1000)]
+    config = ModelConfig(TOKENIZER.size, layers=2, hidden=7, embedding=4, **CELLS[cell])
+    new_model(config, 2, "sequence").save(tmp_path / "model.safetensors")
+    network = in_torch(config, tmp_path / "model.safetensors")
+    state, expected = to_torch(NumpyEngine(config).zero_state(1)), []
+    with torch.inference_mode():
+        for line in lines:
+            ids = [*TOKENIZER.encode(line).tolist(), EOS]
+            inputs = np.array([NO_TOKEN, *ids[:-1]])[:, None]
+            logp, _ = network(inputs, np.zeros((len(ids), 1), np.bool_), state)
+            expected.append(float(logp[range(len(ids)), 0, ids].double().sum()))
+    found = [score.logprob for score in charlm.load(tmp_path, threads=2).scores(lines)]
+    assert found == pytest.approx(expected, rel=1e-5)
