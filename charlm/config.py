@@ -127,7 +127,6 @@ class ModelConfig(_Settings):
     hidden: int = 256
     embedding: int = 64
     dropout: float = 0.0
-    weight_drop: float = 0.0
     tie: bool = False
 
     def __post_init__(self) -> None:
@@ -138,7 +137,6 @@ class ModelConfig(_Settings):
         _within("hidden", self.hidden, 1, _WIDEST)
         _within("embedding", self.embedding, 0, _WIDEST)
         _share("dropout", self.dropout)
-        _share("weight-drop", self.weight_drop)
         if self.nonlinearity != "tanh" and self.cell != "rnn":
             raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
         if self.tie and self.embedding != self.hidden:
@@ -158,7 +156,6 @@ class TrainConfig(_Settings):
     clip: float = 1.0
     weight_decay: float = 0.0
     momentum: float = 0.9
-    average: float = 0.0
     batch_size: int = 64
     seq_len: int = 64
     epochs: float | None = None
@@ -184,6 +181,5 @@ class TrainConfig(_Settings):
             _within(name.replace("_", "-"), getattr(self, name), 1)
         _within("lr-decay", self.lr_decay, 0, 1)
         _share("momentum", self.momentum)
-        _share("average", self.average)
         if sum(limit is not None for limit in (self.epochs, self.steps, self.minutes)) > 1:
             raise UsageError("give one of epochs, steps and minutes, not several")

@@ -7,7 +7,7 @@ how much dropout. More text and more time ask for a wider network, and reading a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _FLOPS = 110e9  # what two cores of a laptop reach in training; the default time is counted in it, not by a clock
@@ -25,22 +25,26 @@ _PATIENCE = 8  # evaluations, of some 25, where the time asked for would go beyo
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
-def defaults(tokens: int, vocabulary: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return model and training settings for a training part of `tokens` ids over `vocabulary` different ones.
+def defaults(
+    tokens: int, vocabulary: int, given: Mapping[str, Any], speed: Callable[[], float] = lambda: _FLOPS
+) -> tuple[dict[str, Any], str]:
+    """Return model and training settings for a training part of `tokens` ids over `vocabulary` different ones; and why.
 
-    `given` are the settings that the user chose; what follows from them does. With no `minutes` the run is fixed in
-    steps: some 15 seconds for a list of a thousand names, some four minutes from a megabyte on, on two cores.
+    `given` are the settings that the user chose; what follows from them does. With `minutes` it counts how many
+    operations a second this machine reaches, as `speed` says. Without, the run is fixed in steps, the same on every
+    machine: some 15 seconds for a list of a thousand names, some four minutes from a megabyte on, on two cores.
     """
     words, minutes = given.get("tokenizer") == "word", given.get("minutes")
     usual = min(max(_SECONDS * math.sqrt(tokens / _TOKENS), _LEAST_SECONDS), _MOST_SECONDS)
-    seconds = 60 * minutes if minutes else usual
-    hidden = given.get("hidden", _width(tokens, vocabulary, seconds / usual))
+    flops = speed() if minutes else _FLOPS
+    operations = flops * (60 * minutes if minutes else usual)
+    hidden = given.get("hidden", _width(tokens, vocabulary, operations / (_FLOPS * usual)))
     embedding = given.get("embedding", hidden if words else _EMBEDDING)
-    affordable = seconds * _FLOPS / max(1.0, _flops_per_token(hidden, embedding, vocabulary))  # tokens
+    affordable = operations / max(1.0, _flops_per_token(hidden, embedding, vocabulary))  # tokens
     budget = min(affordable, _EPOCHS * tokens)
     batch_size, seq_len = (32, 35) if words else (64, 64) if tokens > _LARGE_CORPUS else (32, 32)
     rows = given.get("batch_size", batch_size) * given.get("seq_len", seq_len)
-    return {
+    settings = {
         "cell": "gru",
         "hidden": hidden,
         "embedding": embedding,
@@ -52,10 +56,13 @@ def defaults(tokens: int, vocabulary: int, given: Mapping[str, Any]) -> dict[str
         "steps": None if minutes else max(_LEAST_STEPS, math.ceil(budget / max(1, rows))),
         "patience": _PATIENCE if minutes and affordable > budget else None,
     }
+    time = f"{minutes:g} minutes at {flops / 1e9:.0f} GFLOP/s" if minutes else "the usual time for so much text"
+    reads = f"about {budget:,.0f} tokens, the text {budget / tokens:.1f} times"
+    return settings, f"plan: {time} will read {reads}; width, dropout and learning rate follow from that"
 
 
 def _width(tokens: int, vocabulary: int, time: float) -> int:
-    """Return the hidden size that served best; `time` is that given over the default."""
+    """Return the hidden size that served best; `time` is what the run may cost over the default."""
     reference = _HIDDEN if vocabulary <= _LARGE_VOCABULARY else _HIDDEN_LARGE_VOCABULARY
     width = reference * min(math.cbrt(tokens / _TOKENS), _MOST_GROWTH) * math.sqrt(math.sqrt(time))
     return max(_MULTIPLE, _MULTIPLE * round(min(width, _WIDEST) / _MULTIPLE))

@@ -19,7 +19,7 @@ from charlm import checkpoint, plan
 from charlm.config import ModelConfig, TextConfig, TrainConfig
 from charlm.directory import RESUME_FILE, Directory
 from charlm.engines import Loss
-from charlm.engines.numpy import NumpyEngine
+from charlm.engines.numpy import NumpyEngine, training_speed
 from charlm.errors import DataError, UsageError
 from charlm.model import MODEL_FILE, Language, Model, available_threads, dump, load, parse
 from charlm.scoring import evaluate
@@ -145,18 +145,25 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     corpus = _prepare(given, text, base.language if base else None)
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
-    planned = plan.defaults(len(corpus.train), size, inherited | dict(given))
+    threads = given.get("threads") or available_threads()
+    planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), lambda: training_speed(threads))
     if any(given.get(name) is not None for name in _LIMITS):
         planned = {name: value for name, value in planned.items() if name not in _LIMITS}
-    settings = Settings.of({"threads": available_threads()} | planned | inherited | dict(given), size)
+    settings = Settings.of({"threads": threads} | planned | inherited | dict(given), size)
     engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
     if base:
         engine.load(base.engine.tensors())
     facts = {"run": uuid.uuid4().hex, "charlm": charlm.__version__, "settings": settings.train.to_dict()}
     language = Language(corpus.tokenizer, corpus.sequences, text.context)
     model = Model(engine, settings.model, language, facts | _corpus_facts(corpus))
-    notes = [*notes, corpus.reason, *_empty_parts(corpus, text)]
+    notes = [*notes, corpus.reason, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
+
+
+def _chosen(given: Mapping[str, Any]) -> bool:
+    """Return whether the user has chosen all that a plan is about."""
+    limited = any(given.get(name) is not None for name in ("epochs", "steps"))
+    return limited or all(given.get(name) is not None for name in ("hidden", "dropout", "lr"))
 
 
 def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> Run:

@@ -132,8 +132,8 @@ def test_blas_has_one_thread_within_and_its_own_number_after(call, chunks, monke
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_restored_snapshot_goes_on_to_the_bit(cell, optimizer, threads, chunks):
     """A run of six steps against one that is broken off after three and taken up by another engine."""
-    config = small(cell, dropout=0.3, weight_drop=0.2)
-    settings = TrainConfig(optimizer=optimizer, weight_decay=0.01, seed=5, average=0.9)
+    config = small(cell, dropout=0.3)
+    settings = TrainConfig(optimizer=optimizer, weight_decay=0.01, seed=5)
     engine = NumpyEngine(config, threads, settings)
     _, _, state = train(engine, chunks[:3])
     arrays, facts = engine.snapshot(state)
@@ -146,34 +146,6 @@ def test_a_restored_snapshot_goes_on_to_the_bit(cell, optimizer, threads, chunks
     assert norms == expected_norms
     np.testing.assert_array_equal(after, expected_state)
     assert_same(fresh.tensors(), engine.tensors())
-
-
-def test_averaged_weights_are_what_the_world_sees(chunks):
-    """Against the average made by hand from a run without one: in tensors, log-probabilities and logits."""
-    plain, averaging = (NumpyEngine(small(), 1, TrainConfig(average=average)) for average in (0, 0.3))
-    expected = {name: value.astype(float) for name, value in plain.tensors().items()}
-    for step, chunk in enumerate(chunks, start=1):
-        decay = min(0.3, (1 + step) / (10 + step))
-        train(plain, [chunk])
-        train(averaging, [chunk])
-        expected = {name: decay * expected[name] + (1 - decay) * value for name, value in plain.tensors().items()}
-    for name, value in averaging.tensors().items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
-    shown, state = NumpyEngine(small()), plain.zero_state(5)
-    shown.load(averaging.tensors())
-    assert averaging.evaluate(chunks[0], state)[0] == shown.evaluate(chunks[0], state)[0]
-    assert averaging.evaluate(chunks[0], state)[0] != plain.evaluate(chunks[0], state)[0]
-    np.testing.assert_array_equal(
-        averaging.logits(chunks[0].inputs, state)[0], shown.logits(chunks[0].inputs, state)[0]
-    )
-
-
-def test_dropped_recurrent_weights_change_training_alone(chunks):
-    """One chunk is learnt otherwise than without them, and scored just the same."""
-    plain, dropping = (NumpyEngine(small(weight_drop=p)) for p in (0, 0.5))
-    state = plain.zero_state(5)
-    assert dropping.evaluate(chunks[0], state)[0] == plain.evaluate(chunks[0], state)[0]
-    assert dropping.update(chunks[0], state, 0.1)[0] != plain.update(chunks[0], state, 0.1)[0]
 
 
 def test_a_snapshot_stays_as_it_was(chunks):

@@ -146,7 +146,7 @@ def test_relu_lets_no_gradient_through_at_zero():
 @all_cells
 @pytest.mark.parametrize("layers", [1, 3], ids=["1 layer", "3 layers"])
 def test_stack(cell, layers, chunk_of, params_of, state_of):
-    config = ModelConfig(5, layers=layers, hidden=3, embedding=2, dropout=0.3, weight_drop=0.4, **CELLS[cell])
+    config = ModelConfig(5, layers=layers, hidden=3, embedding=2, dropout=0.3, **CELLS[cell])
     params, state, chunk = params_of(config), state_of(config, 3), chunk_of(config, 6, 3)
     stack, grads = Stack(config), params.twin()
     (dy,), dlast = drawn(dy=(6, 3, 3)), state_of(config, 3, seed=9)

@@ -12,10 +12,15 @@ MODEL = ("cell", "hidden", "embedding", "tie", "dropout")
 TRAINING = ("lr", "batch_size", "seq_len", "steps", "patience")
 
 
+def settings_for(*arguments):
+    """Return what was planned, without the reason."""
+    return defaults(*arguments)[0]
+
+
 @given(sizes, st.integers(2, 10**6), st.one_of(st.none(), st.floats(0.01, 10**4)), st.sampled_from(["char", "word"]))
 def test_every_plan_is_a_valid_one(tokens, vocabulary, minutes, tokenizer):
     chosen = {"tokenizer": tokenizer} | ({"minutes": minutes} if minutes else {})
-    plan = defaults(tokens, vocabulary, chosen)
+    plan = settings_for(tokens, vocabulary, chosen)
     ModelConfig(vocabulary, **{name: plan[name] for name in MODEL})
     config = TrainConfig(**{name: plan[name] for name in TRAINING}, minutes=minutes)
     assert (config.steps is None) == (minutes is not None)
@@ -24,16 +29,16 @@ def test_every_plan_is_a_valid_one(tokens, vocabulary, minutes, tokenizer):
 @given(sizes, sizes)
 def test_more_text_and_more_time_never_ask_for_less(one, other):
     less, more = sorted((one, other))
-    assert defaults(less, 65, {})["hidden"] <= defaults(more, 65, {})["hidden"]
-    assert defaults(less, 65, {})["dropout"] >= defaults(more, 65, {})["dropout"] - 0.01
+    assert settings_for(less, 65, {})["hidden"] <= settings_for(more, 65, {})["hidden"]
+    assert settings_for(less, 65, {})["dropout"] >= settings_for(more, 65, {})["dropout"] - 0.01
     minutes = [{"minutes": n % 1000 + 0.1} for n in (less, more)]
     first, second = sorted(minutes, key=lambda given: given["minutes"])
-    assert defaults(10**6, 65, first)["hidden"] <= defaults(10**6, 65, second)["hidden"]
+    assert settings_for(10**6, 65, first)["hidden"] <= settings_for(10**6, 65, second)["hidden"]
 
 
 @given(st.integers(2_000, 10**9), st.integers(2, 10_000))
 def test_a_run_without_minutes_takes_a_known_amount_of_work(tokens, vocabulary):
-    plan = defaults(tokens, vocabulary, {})
+    plan = settings_for(tokens, vocabulary, {})
     work = plan["steps"] * plan["batch_size"] * plan["seq_len"]
     work *= _flops_per_token(plan["hidden"], plan["embedding"], vocabulary)
     rows = plan["batch_size"] * plan["seq_len"]
@@ -41,12 +46,29 @@ def test_a_run_without_minutes_takes_a_known_amount_of_work(tokens, vocabulary):
     assert work <= max(least, 240 * _FLOPS * 1.01)
 
 
+@given(st.integers(2_000, 10**8), st.floats(0.1, 1000), st.floats(1e9, 1e12), st.floats(1e9, 1e12))
+def test_with_minutes_a_faster_machine_plans_for_more_and_says_so(tokens, minutes, one, other):
+    slow, fast = sorted((one, other))
+    given_minutes = {"minutes": minutes}
+    less, more = (settings_for(tokens, 65, given_minutes, lambda rate=rate: rate) for rate in (slow, fast))
+    _, reason = defaults(tokens, 65, given_minutes, lambda: fast)
+    assert less["hidden"] <= more["hidden"]
+    assert f"{minutes:g} minutes at {fast / 1e9:.0f} GFLOP/s" in reason
+
+
+def test_without_minutes_no_machine_is_measured():
+    def measure():
+        raise AssertionError
+
+    assert defaults(10**6, 65, {}, measure)[0] == settings_for(10**6, 65, {})
+
+
 def test_a_small_text_is_not_learnt_by_heart():
-    plan = defaults(14_000, 54, {})
+    plan = settings_for(14_000, 54, {})
     assert plan["steps"] * plan["batch_size"] * plan["seq_len"] < 90 * 14_000
     assert plan["dropout"] > 0.4
-    assert defaults(14_000, 54, {"minutes": 5})["patience"] is not None
-    assert defaults(10**6, 65, {"minutes": 5})["patience"] is None
+    assert settings_for(14_000, 54, {"minutes": 5})["patience"] is not None
+    assert settings_for(10**6, 65, {"minutes": 5})["patience"] is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +76,7 @@ def test_a_small_text_is_not_learnt_by_heart():
     [({}, True), ({"hidden": 100}, True), ({"hidden": 100, "embedding": 50}, False), ({"embedding": 48}, False)],
 )
 def test_words_tie_their_weights_where_the_sizes_allow(chosen, tie):
-    plan = defaults(10**6, 10_000, {"tokenizer": "word"} | chosen)
+    plan = settings_for(10**6, 10_000, {"tokenizer": "word"} | chosen)
     assert plan["tie"] == tie
     assert plan["hidden"] == chosen.get("hidden", plan["hidden"])
     assert (plan["embedding"] == plan["hidden"]) == tie

@@ -87,8 +87,6 @@ Examples:
 @_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")
 @_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
 @_model("--dropout", type=float, metavar="P", help="Share dropped between layers. [default: by the corpus]")
-@_model("--weight-drop", type=float, metavar="P",
-        help=f"Share of recurrent weights dropped. {_default(config.ModelConfig, 'weight_drop')}")  # fmt: skip
 @_model("--tie/--no-tie", default=None, help="Embedding and output share their weights.")
 @_train("--optimizer", type=click.Choice(config.OPTIMIZERS), help="[default: adam]")
 @_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")
@@ -103,8 +101,6 @@ Examples:
 @_train("--weight-decay", type=float, metavar="X",
         help=f"Decoupled in adam. {_default(config.TrainConfig, 'weight_decay')}")  # fmt: skip
 @_train("--momentum", type=float, metavar="X", help=f"Of sgd. {_default(config.TrainConfig, 'momentum')}")
-@_train("--average", type=float, metavar="X",
-        help=f"Use averaged weights, of this decay. {_default(config.TrainConfig, 'average')}")  # fmt: skip
 @_train("--batch-size", type=int, metavar="N", help="Parallel columns. [default: by the corpus]")
 @_train("--seq-len", type=int, metavar="N", help="Steps of back-propagation. [default: by the corpus]")
 @_train("--seed", type=int, metavar="N", help=f"Of everything drawn. {_default(config.TrainConfig, 'seed')}")

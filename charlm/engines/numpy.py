@@ -8,6 +8,7 @@ number of threads alone, so a run with a fixed number repeats to the bit.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -29,6 +30,9 @@ from charlm.text.batches import Batch, Ids
 from charlm.text.tokenizers import UNK
 
 Result = TypeVar("Result")
+
+_MEASURING_SECONDS = 0.1
+_SHARE_COMPILED, _SHARE_NUMPY = 0.8, 0.4  # of the rate of large products, which training reaches, by kernel.c or not
 
 _WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
@@ -58,9 +62,6 @@ class NumpyEngine:
             self.params["embed.weight"][UNK] = 0
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
         self._packed: Packed | None = None
-        self._average = Params(shapes(model)) if self._train.average else None
-        if self._average:
-            self._average.flat[:] = self.params.flat
 
     @cached_property
     def _optimizer(self) -> Optimizer:
@@ -88,7 +89,7 @@ class NumpyEngine:
             worker.grads.flat[:] = 0
             return worker.model.backward(
                 self.params, worker.grads, share.inputs, share.ids, share.weight, share.reset, before,
-                1 / max(1, count), worker.rng if self.config.dropout or self.config.weight_drop else None,
+                1 / max(1, count), worker.rng if self.config.dropout else None,
             )  # fmt: skip
 
         results = self._share_out(backward, batch.ids.shape[1], state)
@@ -102,8 +103,6 @@ class NumpyEngine:
             raise DivergedError(self._divergence(gradient))
         self._packed = None
         self._optimizer.step(self.params.flat, gradient.flat, lr)
-        if self._average:
-            self._average_in(self._average.flat, gradient.flat)
         return loss, norm, _join([after for _, after in results])
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
@@ -141,23 +140,11 @@ class NumpyEngine:
         """Return the weights for forward passes, laid out anew where they have changed."""
         if self._packed is None and kernel.serves(self.params.flat):
             with _overflowing():
-                self._packed = Packed(self.config, self._shown)
-        return self._packed or self._shown
-
-    @property
-    def _shown(self) -> Params:
-        """The weights that the world sees: averaged ones, where they are kept."""
-        return self._average or self.params
-
-    def _average_in(self, average: Array, scratch: Array) -> None:
-        """Move the running average [P] towards the present weights, faster in the beginning."""
-        steps = self._optimizer.steps
-        np.subtract(self.params.flat, average, out=scratch)
-        scratch *= 1 - min(self._train.average, (1 + steps) / (10 + steps))
-        average += scratch
+                self._packed = Packed(self.config, self.params)
+        return self._packed or self.params
 
     def tensors(self) -> dict[str, Array]:
-        return {name: value.copy() for name, value in self._shown.items()}
+        return {name: value.copy() for name, value in self.params.items()}
 
     def load(self, tensors: Mapping[str, Array]) -> None:
         if set(tensors) != set(self.params):
@@ -172,13 +159,9 @@ class NumpyEngine:
         self._packed = None
         for name, value in tensors.items():
             self.params[name][...] = value
-        if self._average:
-            self._average.flat[:] = self.params.flat
 
     def snapshot(self, state: State) -> Snapshot:
-        arrays = {name: value.copy() for name, value in self.params.items()}
-        if self._average:
-            arrays["average."] = self._average.flat.copy()
+        arrays = self.tensors()
         arrays |= {f"optimizer.{name}": moment.copy() for name, moment in self._optimizer.moments.items()}
         arrays |= {f"state.{i}": part.copy() for i, part in enumerate(state)}
         facts: dict[str, Any] = {
@@ -189,10 +172,7 @@ class NumpyEngine:
 
     def restore(self, snapshot: Snapshot) -> State:
         arrays, facts = snapshot
-        beside = ("optimizer.", "state.", "average.")
-        self.load({name: value for name, value in arrays.items() if not name.startswith(beside)})
-        if self._average:
-            self._average.flat[:] = arrays["average."]
+        self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
         for name, moment in self._optimizer.moments.items():
             moment[:] = arrays[f"optimizer.{name}"]
         self._optimizer.steps = facts["optimizer_steps"]
@@ -220,6 +200,18 @@ class NumpyEngine:
         bad = [name for name, value in gradient.items() if not np.isfinite(value).all()]
         where = f"the gradient of {bad[0]}" if bad else "the loss"
         return f"{where} is no longer a finite number: lower --lr or --clip"
+
+
+def training_speed(threads: int) -> float:
+    """Return about how many operations a second training reaches here: from products, measured for 0.1 seconds."""
+    a, out = np.ones((512, 512), np.float32), np.empty((512, 512), np.float32)
+    fastest = math.inf
+    with ThreadpoolController().limit(limits=threads):
+        begun = time.perf_counter()
+        while (now := time.perf_counter()) - begun < _MEASURING_SECONDS:
+            np.matmul(a, a, out=out)
+            fastest = min(fastest, time.perf_counter() - now)
+    return (_SHARE_COMPILED if kernel.serves(a) else _SHARE_NUMPY) * 2 * 512**3 / fastest
 
 
 def _overflowing() -> np.errstate:

@@ -17,7 +17,7 @@ import numpy as np
 
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
-from charlm.nn.params import Array, State, Weights, Workspace
+from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import (
     Steps,
     add_recurrent_gradients,
@@ -39,7 +39,7 @@ class GRU:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Steps]] = Tape()
 
-    def forward(self, params: Weights, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, 3H] from state (h,) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
         size, (length, batch, _) = z.shape[2] // 3, z.shape
         steps, weight, bias = Steps(reset, length), params[self.weight], params[self.bias]
@@ -54,7 +54,7 @@ class GRU:
         return h[1:], (h[-1].copy(),)
 
     def backward(
-        self, params: Weights, grads: Weights, dy: Array, dstate: State | None = None
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
     ) -> tuple[Array, State]:
         """Add the gradients of W_hh and b_hh; return dz [T, B, 3H] and the gradient of the first state."""
         gates, h, a, steps = self._tape.take()

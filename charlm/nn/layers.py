@@ -6,14 +6,13 @@ saved, so a second one raises RuntimeError.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn import kernel
-from charlm.nn.params import Array, Params, Weights, Workspace
+from charlm.nn.params import Array, Params, Workspace
 
 # Below this many distinct rows a product with a one-hot matrix beats sorting (measured: break-even near 160).
 _DENSE_SCATTER_ROWS = 160
@@ -119,7 +118,10 @@ class TokenInput:
 
 
 class Dropout:
-    """Zeroes each element with probability p and scales the rest by 1/(1-p) (Srivastava et al. 2014)."""
+    """Zeroes each element with probability p and scales the rest by 1/(1-p) (Srivastava et al. 2014).
+
+    Values in time, [T, B, H], are dropped alike at all steps of a chunk (Gal & Ghahramani 2016).
+    """
 
     def __init__(self, p: float) -> None:
         self.p = p
@@ -131,7 +133,7 @@ class Dropout:
         if rng is None or self.p == 0:
             self._tape.put((None,))
             return x
-        mask = self._space("mask", x.shape, x.dtype)
+        mask = self._space("mask", (1, *x.shape[1:]) if x.ndim == 3 else x.shape, x.dtype)
         rng.random(out=mask, dtype=x.dtype.type)
         np.greater_equal(mask, self.p, out=mask)
         mask *= 1 / (1 - self.p)
@@ -144,29 +146,6 @@ class Dropout:
         if mask is not None:
             dy *= mask
         return dy
-
-
-class WeightDrop:
-    """Dropout on recurrent weights, one mask for all steps of a chunk (Merity et al. 2018, after Wan et al. 2013)."""
-
-    def __init__(self, names: Iterable[str], p: float) -> None:
-        self._dropouts = {name: Dropout(p) for name in names} if p else {}
-        self._tape: Tape[Weights] = Tape()
-
-    def forward(self, params: Weights, rng: np.random.Generator | None) -> Weights:
-        """Return the weights to compute with: `params`, some of them dropped from where `rng` switches that on."""
-        weights = {**params, **{name: drop.forward(params[name], rng) for name, drop in self._dropouts.items()}}
-        self._tape.put(weights)
-        return weights
-
-    def begin_backward(self, grads: Weights) -> tuple[Weights, Weights]:
-        """Return the weights that were computed with, and where to add their gradients."""
-        return self._tape.take(), {**grads, **{name: np.zeros_like(grads[name]) for name in self._dropouts}}
-
-    def end_backward(self, grads: Weights, dweights: Weights) -> None:
-        """Add what came together in `dweights` to the gradients of the parameters themselves."""
-        for name, drop in self._dropouts.items():
-            grads[name][...] += drop.backward(dweights[name])
 
 
 def sum_by_row(values: Array, row_of: Array, rows: int) -> Array:

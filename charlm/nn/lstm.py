@@ -17,7 +17,7 @@ import numpy as np
 
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
-from charlm.nn.params import Array, State, Weights, Workspace
+from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import (
     Steps,
     add_recurrent_gradients,
@@ -39,7 +39,7 @@ class LSTM:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Array, Steps]] = Tape()
 
-    def forward(self, params: Weights, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, 4H] from state (h, c) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
         size, (length, batch, _) = z.shape[2] // 4, z.shape
         steps, weight, bias = Steps(reset, length), params[self.weight], params[self.bias]
@@ -55,7 +55,7 @@ class LSTM:
         return h[1:], (h[-1].copy(), c[-1].copy())
 
     def backward(
-        self, params: Weights, grads: Weights, dy: Array, dstate: State | None = None
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
     ) -> tuple[Array, State]:
         """Add the gradients of W_hh and b_hh; return dz [T, B, 4H] and the gradients of the first state."""
         gates, h, c, tanh_c, steps = self._tape.take()

@@ -11,7 +11,6 @@ from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
-Weights: TypeAlias = Mapping[str, Array]
 State: TypeAlias = tuple[Array, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
-from charlm.nn.params import Array, State, Weights, Workspace
+from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import Steps, add_recurrent_gradients, recurrent_weight, tanh_slope
 
 
@@ -30,7 +30,7 @@ class RNN:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Steps]] = Tape()
 
-    def forward(self, params: Weights, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, H] from state (h,) of [B, H] to y [T, B, H]; where reset [T, B] is true, h starts at zero."""
         steps = Steps(reset, len(z))
         h = self._space("h", (len(z) + 1, *z.shape[1:]), z.dtype)  # [T+1, B, H]
@@ -43,7 +43,7 @@ class RNN:
         return h[1:], (h[-1].copy(),)
 
     def backward(
-        self, params: Weights, grads: Weights, dy: Array, dstate: State | None = None
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
     ) -> tuple[Array, State]:
         """Add the gradients of W_hh and b_hh; return dz [T, B, H] and the gradient of the first state."""
         h, steps = self._tape.take()
@@ -56,7 +56,7 @@ class RNN:
         add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
         return dz, (dh,)
 
-    def _run(self, params: Weights, steps: Steps, z: Array, h: Array) -> None:
+    def _run(self, params: Params, steps: Steps, z: Array, h: Array) -> None:
         """Fill h[1:] from h[0] and z."""
         weight = recurrent_weight(params[self.weight], len(z))
         for t in range(len(z)):
@@ -68,7 +68,7 @@ class RNN:
             else:
                 np.maximum(a, 0, out=a)
 
-    def _run_back(self, params: Weights, steps: Steps, h: Array, dy: Array, dh: Array, dz: Array) -> None:
+    def _run_back(self, params: Params, steps: Steps, h: Array, dy: Array, dh: Array, dz: Array) -> None:
         """Fill dz; dh, the gradient of the last state, becomes that of the first."""
         for t in reversed(range(len(dy))):
             dh += dy[t]

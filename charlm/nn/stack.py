@@ -8,7 +8,7 @@ import numpy as np
 
 from charlm.config import ModelConfig
 from charlm.nn.gru import GRU
-from charlm.nn.layers import Dropout, Linear, TokenInput, WeightDrop
+from charlm.nn.layers import Dropout, Linear, TokenInput
 from charlm.nn.lstm import LSTM
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.rnn import RNN
@@ -22,7 +22,7 @@ class Stack:
     """Token input, then for each layer its cell and dropout, with a linear map in between.
 
     Dropout acts on the non-recurrent connections (Zaremba et al. 2014): on the embedding and on every layer's
-    output; weight drop on W_hh.
+    output.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -30,7 +30,6 @@ class Stack:
         self.inputs = [Linear(f"rnn.weight_ih_l{k}", f"rnn.bias_ih_l{k}") for k in range(1, config.layers)]
         self.cells = [_cell(config, k) for k in range(config.layers)]
         self.dropouts = [Dropout(config.dropout) for _ in range(config.layers)]
-        self.weight_drop = WeightDrop((cell.weight for cell in self.cells), config.weight_drop)
 
     def forward(
         self,
@@ -42,10 +41,9 @@ class Stack:
     ) -> tuple[Array, State]:
         """Run ids [T, B] from `state` to hidden values [T, B, H] and the state after; `rng` switches dropout on."""
         z = self.tokens.forward(params, ids, rng)
-        weights = self.weight_drop.forward(params, rng)
         after: list[State] = []
         for k, cell in enumerate(self.cells):
-            y, last = cell.forward(weights, z, tuple(part[k] for part in state), reset)
+            y, last = cell.forward(params, z, tuple(part[k] for part in state), reset)
             after.append(last)
             y = self.dropouts[k].forward(y, rng)
             if k < len(self.inputs):
@@ -54,15 +52,13 @@ class Stack:
 
     def backward(self, params: Params, grads: Params, dy: Array, dstate: State | None = None) -> State:
         """Add all gradients, given dy [T, B, H]; return the gradient of the first state, [layers, B, H] each."""
-        weights, dweights = self.weight_drop.begin_backward(grads)
         before: list[State] = []
         for k in reversed(range(len(self.cells))):
             dlast = None if dstate is None else tuple(part[k] for part in dstate)
-            dz, dfirst = self.cells[k].backward(weights, dweights, self.dropouts[k].backward(dy), dlast)
+            dz, dfirst = self.cells[k].backward(params, grads, self.dropouts[k].backward(dy), dlast)
             before.insert(0, dfirst)
             if k > 0:
                 dy = self.inputs[k - 1].backward(params, grads, dz)
-        self.weight_drop.end_backward(grads, dweights)
         self.tokens.backward(params, grads, dz)
         return _by_layer(before)
 
