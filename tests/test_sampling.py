@@ -60,7 +60,20 @@ def test_filters_by_hand(config, expected):
 def test_frequencies_pass_a_chi_square_test(config, expected):
     draws = 20_000
     (step,) = generate(FixedEngine(), Context(), NO_PROMPT, config, 7, range(draws))
-    observed, possible = np.bincount(step.ids, minlength=6), expected > 0
+    check_frequencies(np.bincount(step.ids, minlength=6), expected)
+
+
+def test_frequencies_under_a_repetition_penalty_pass_it_too():
+    """After a prompt of the tokens 2 and 5, whose log-probabilities are doubled."""
+    config, draws = SamplingConfig(length=1, unk="keep", repetition_penalty=2.0), 20_000
+    (step,) = generate(FixedEngine(), Context(), np.array([2, 5], np.int32), config, 7, range(draws))
+    weights = np.where(np.isin(np.arange(6), [2, 5]), P**2, P)
+    check_frequencies(np.bincount(step.ids, minlength=6), weights / weights.sum())
+
+
+def check_frequencies(observed, expected):
+    """Compare counts with probabilities by a chi-square test."""
+    draws, possible = observed.sum(), expected > 0
     assert not observed[~possible].any()
     chi2 = float(((observed - draws * expected)[possible] ** 2 / (draws * expected[possible])).sum())
     freedom = int(possible.sum()) - 1

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import writing
+from charlm.engines import numpy as numpy_engine
 from charlm.errors import UsageError
+from charlm.nn import kernel
 from charlm.novelty import Novelty
 from charlm.sampling import SamplingConfig, probabilities
 from charlm.text.tokenizers import EOS, UNK
@@ -152,6 +154,17 @@ def test_a_text_does_not_depend_on_the_batches_that_texts_are_drawn_in(monkeypat
     for batch in (1, 7, 50):
         monkeypatch.setattr(writing, "_BATCH", batch)
         assert [s.text for s in model.samples(50, SamplingConfig(20), seed=9)] == [s.text for s in expected]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_seed_gives_the_same_texts_on_any_number_of_threads(cell, monkeypatch):
+    """To the bit, log-probabilities included, where the compiled loops read; within rounding elsewhere."""
+    monkeypatch.setattr(numpy_engine, "_WORTH_SHARING", 0)
+    one, three = (tiny_model("abc", cell=cell, layers=2, spread=1.0, threads=threads) for threads in (1, 3))
+    alone, shared = (list(model.samples(20, SamplingConfig(30), seed=9)) for model in (one, three))
+    assert [sample.text for sample in alone] == [sample.text for sample in shared]
+    logprobs = [[sample.logprob for sample in samples] for samples in (alone, shared)]
+    assert logprobs[0] == (logprobs[1] if kernel.target != "numpy" else pytest.approx(logprobs[1], rel=1e-5))
 
 
 def test_a_model_goes_to_another_process_as_arrays_and_json():
