@@ -7,6 +7,7 @@ Each class checks its own ranges when made, so a value that exists is a value th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -39,7 +40,7 @@ class _Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from a dictionary, refusing unknown names and wrong types (UsageError)."""
-        hints = typing.get_type_hints(cls)
+        hints = _type_hints(cls.__name__)
         for name, value in values.items():
             if name not in hints:
                 raise UsageError(f"unknown setting {name!r}")
@@ -48,6 +49,12 @@ class _Settings:
             return cls(**values)
         except TypeError as error:
             raise UsageError(f"incomplete settings: {error}") from None
+
+
+@functools.cache
+def _type_hints(settings: str) -> dict[str, Any]:
+    """Return the types of a class's fields: found once, since that compiles annotations, and no file may cause it."""
+    return typing.get_type_hints(globals()[settings])
 
 
 def _check_type(name: str, value: object, hint: Any) -> None:
@@ -156,6 +163,7 @@ class TrainConfig(_Settings):
     clip: float = 1.0
     weight_decay: float = 0.0
     momentum: float = 0.9
+    skip_nan: bool = False
     batch_size: int = 64
     seq_len: int = 64
     epochs: float | None = None

@@ -174,11 +174,10 @@ def token_log_probs(engine: Engine, columns: Columns, top: int = 0) -> LogProbs:
     total = len(columns.source)
     result: tuple[NDArray[Any], ...] = ()
     state = engine.zero_state(len(columns.starts))
-    bounds = columns.chunk_bounds(_STEPS)
     for k, batch in enumerate(columns.batches(_STEPS)):
         found, state = engine.log_probs(batch, state, top)
         counted = batch.weight > 0
-        places = columns.positions(bounds[k], bounds[k + 1])[counted]
+        places = columns.positions(*columns.chunk(k, _STEPS))[counted]
         figures = (found.target, found.rank, found.ids, found.top)[: 4 if top else 1]
         result = result or tuple(np.zeros((total, *figure.shape[2:]), figure.dtype) for figure in figures)
         for whole, figure in zip(result, figures, strict=True):

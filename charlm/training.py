@@ -25,6 +25,7 @@ _EVALUATION_SHARE = 0.05  # at most so much of the time goes to evaluation
 _EVALUATIONS = 25  # and no more often than this in a run
 _SAVE_SECONDS = 60.0
 _REPORTS = 200
+_MOST_SKIPPED = 100  # steps in a row whose gradient is not finite: the weights will not recover
 _ENDING_SECONDS = 0.5  # set aside for the last save
 
 
@@ -43,6 +44,8 @@ class RunState:
     plateaus: int = 0
     pending_nats: float = 0.0  # loss since the last report
     pending_tokens: int = 0
+    skipped: int = 0  # steps left out, their gradients not being finite
+    skipped_in_a_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Progress:
             "valid_nats_known": self.valid.mean_known if self.valid else None,
             "valid_unknown": self.valid.unknown if self.valid else None,
             "lr": self.lr,
-            "grad_norm": self.grad_norm,
+            "grad_norm": self.grad_norm if math.isfinite(self.grad_norm) else None,  # a skipped step's is not
             "tokens_per_second": round(self.tokens_per_second, 1),
         }
 
@@ -121,7 +124,7 @@ def fit(
     begun = time.monotonic() if started is None else started
     run = _Run(engine, task, config, keeper, state or RunState(), begun, stop)
     run.hidden = engine.zero_state(run.batches.batch_size) if hidden is None else hidden
-    while not run.over():
+    while not run.ended():  # no word of `stop` here: it is answered in a step, which saves
         for batch in run.batches.epoch(run.state.epoch, run.state.chunk):
             progress = run.step(batch)
             yield progress
@@ -153,14 +156,11 @@ class _Run:
         """Update on one batch; evaluate, report and save where due."""
         state, begun = self.state, time.monotonic()
         lr = learning_rate(self.config, state.step, self._share(), self._epoch(), state.plateaus)
-        try:
-            loss, norm, self.hidden = self.engine.update(batch, self.hidden, lr)
-        except DivergedError as error:
-            raise DivergedError(f"step {state.step + 1}: {error}; what was saved before is kept") from None
+        loss, norm = self._update(batch, lr)
         self._count(loss, time.monotonic() - begun)
         valid = self._evaluate() if self._evaluation_due() else None
         best = valid is not None and self._judge(valid)
-        ended = self._ended()
+        ended = self.ended()
         last = ended or self.stop()
         state.seconds = time.monotonic() - self._started
         progress = Progress(
@@ -171,11 +171,21 @@ class _Run:
         self._keep(progress)
         return progress
 
-    def over(self) -> bool:
-        """Return whether nothing is left to do, or the caller wants to stop."""
-        return self._ended() or self.stop()
+    def _update(self, batch: Batch, lr: float) -> tuple[Loss, float]:
+        """Let the engine learn; a step whose gradient is not finite leaves all as it was, if it may be skipped."""
+        state = self.state
+        try:
+            loss, norm, self.hidden = self.engine.update(batch, self.hidden, lr)
+        except DivergedError as error:
+            state.skipped += 1
+            state.skipped_in_a_row += 1
+            if self.config.skip_nan and state.skipped_in_a_row < _MOST_SKIPPED:
+                return Loss(), math.nan
+            raise DivergedError(f"step {state.step + 1}: {error}; what was saved before is kept") from None
+        state.skipped_in_a_row = 0
+        return loss, norm
 
-    def _ended(self) -> bool:
+    def ended(self) -> bool:
         """Return whether the run is complete: a stop that somebody asked for leaves no trace in it."""
         return self._share() >= 1 or self._out_of_patience()
 

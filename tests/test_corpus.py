@@ -518,7 +518,7 @@ def test_words_have_limits_of_their_own(tmp_path):
 
 
 def test_limits_that_leave_nothing_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="min-count 2 leaves no token, as none is that frequent"):
+    with pytest.raises(UsageError, match="no token of the corpus is there 2 times: give a lower --min-count"):
         prepare([put(tmp_path, "one two")], TextConfig("word", **ALL))
     with pytest.raises(DataError, match="training part of the corpus holds no token"):
         prepare([put(tmp_path, "... !")], TextConfig("word", punctuation=False, **ALL))

@@ -200,6 +200,19 @@ def test_a_stop_finishes_the_step_and_saves(monkeypatch):
     assert keeper.states[-1].step == 7
 
 
+def test_a_stop_between_two_epochs_is_saved_too():
+    """It comes when the last batch of an epoch is done and reported, and the next step answers it."""
+    config = TrainConfig(batch_size=2, seq_len=4, epochs=50.0)
+    engine, keeper, stopped = NumpyEngine(ModelConfig(4, hidden=4, embedding=2), 1, config), Notes(), []
+    task = task_of(part_of([2, 3] * 8), Part.from_ids([]), 2, 4)
+    for progress in fit(engine, task, config, keeper, stop=lambda: bool(stopped)):
+        if progress.epoch == 3:
+            stopped.append(True)
+    assert progress.last
+    assert keeper.states[-1].step == progress.step
+    assert keeper.models[-1] == progress.step
+
+
 def test_without_validation_the_last_weights_are_the_model():
     config = TrainConfig(steps=5, save_every=2)
     keeper = Notes()

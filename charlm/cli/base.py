@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -24,13 +25,17 @@ class CharlmGroup(click.Group):
         settings = {"auto_envvar_prefix": "CHARLM", "help_option_names": ["-h", "--help"]}
         super().__init__(*args, context_settings=settings, **attributes)
         click.version_option(charlm.__version__, prog_name="charlm")(self)
+        click.option("--traceback", is_flag=True, help="Show where an error comes from, for developers.")(self)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
+        self._wants_traceback = False
         _write_utf8()
         extra["standalone_mode"] = False
         try:
             result = super().main(*args, **extra)
         except CharlmError as error:
+            if self._wants_traceback:
+                traceback.print_exc()
             _fail(str(error), error.exit_code)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
@@ -47,6 +52,7 @@ class CharlmGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader that closed the pipe has had enough, which is no failure."""
+        self._wants_traceback = ctx.params.pop("traceback", False)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -101,6 +101,7 @@ Examples:
 @_train("--weight-decay", type=float, metavar="X",
         help=f"Decoupled in adam. {_default(config.TrainConfig, 'weight_decay')}")  # fmt: skip
 @_train("--momentum", type=float, metavar="X", help=f"Of sgd. {_default(config.TrainConfig, 'momentum')}")
+@_train("--skip-nan/--no-skip-nan", default=None, help="Leave out steps whose gradient is not finite, and count them.")
 @_train("--batch-size", type=int, metavar="N", help="Parallel columns. [default: by the corpus]")
 @_train("--seq-len", type=int, metavar="N", help="Steps of back-propagation. [default: by the corpus]")
 @_train("--seed", type=int, metavar="N", help=f"Of everything drawn. {_default(config.TrainConfig, 'seed')}")
@@ -148,8 +149,9 @@ class _Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Put the handlers back; after a signal ignore others, so that the way out is not cut short by them."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self.number else handler)
 
     def stop(self) -> bool:
         return self.number != 0
@@ -206,6 +208,8 @@ class _Display:
         state, path = self._run.state, self._run.directory.path
         if self._run.test is not None:
             click.echo(f"test {self._loss(self._run.test.mean)} over {self._run.test.count:,} tokens", err=True)
+        if state.skipped:
+            click.echo(f"{state.skipped:,} steps were skipped, their gradients not being finite: lower --lr", err=True)
         if signal_number:
             click.echo(f"interrupted at step {state.step:,}; go on with: charlm train -m {path} --resume", err=True)
         elif self._best:

@@ -85,17 +85,18 @@ class Columns:
     unscored: Sequence[int] = ()
     count_eos: bool = True
 
-    def chunk_bounds(self, steps: int) -> list[int]:
-        """Cut the longest column into nearly equal chunks of at most `steps`: n chunks have n + 1 bounds."""
-        longest = max(self.lengths, default=0)
-        chunks = -(-longest // steps)
-        return [round(i * longest / chunks) for i in range(chunks + 1)] if chunks else [0]
+    def chunks(self, steps: int) -> int:
+        """Return into how many nearly equal chunks of at most `steps` the longest column is cut."""
+        return -(-max(self.lengths, default=0) // steps)
+
+    def chunk(self, number: int, steps: int) -> tuple[int, int]:
+        """Return the first step of a chunk, and that after its last: computed, as a list would grow with the text."""
+        longest, chunks = max(self.lengths, default=0), self.chunks(steps)
+        return round(number * longest / chunks), round((number + 1) * longest / chunks)
 
     def batches(self, steps: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of at most `steps` steps, from chunk number `first` on."""
-        bounds = self.chunk_bounds(steps)
-        for begin, end in zip(bounds[first:-1], bounds[first + 1 :], strict=True):
-            yield self._batch(begin, end)
+        return (self._batch(*self.chunk(number, steps)) for number in range(first, self.chunks(steps)))
 
     def positions(self, begin: int, end: int) -> NDArray[np.int64]:
         """Return the places in the source of the targets of steps begin:end, [T, B]."""
@@ -151,7 +152,7 @@ class TrainingBatches:
 
     def chunks(self, epoch: int) -> int:
         """Return how many batches an epoch has (it may differ by one from epoch to epoch)."""
-        return len(self._columns(epoch).chunk_bounds(self.seq_len)) - 1
+        return self._columns(epoch).chunks(self.seq_len)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from chunk `first` on."""

@@ -338,7 +338,7 @@ def _select(counts: Mapping[str, int], newline: bool, vocab_size: int | None, mi
         raise DataError(_NOTHING_TO_TRAIN_ON)
     frequent = [(rank, token) for rank, token in tokens if -rank >= min_count]
     if not frequent:
-        raise UsageError(f"min-count {min_count} leaves no token, as none is that frequent: give a lower one")
+        raise UsageError(f"no token of the corpus is there {min_count} times: give a lower --min-count")
     return [token for _, token in sorted(frequent)[: vocab_size and vocab_size - len(SPECIALS)]]
 
 

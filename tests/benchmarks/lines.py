@@ -110,13 +110,18 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--torch", help=argparse.SUPPRESS)
+    parser.add_argument("--make", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.make:
+        make(Path(options.make), options.lines)
+        return
     if options.torch:
         torch_score(options.torch, options.threads)
         return
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
-        make(room, options.lines)
+        # In a process of its own: children inherit the peak memory of their parent.
+        subprocess.run([sys.executable, __file__, "--make", name, "--lines", str(options.lines)], check=True)
         model = str(room / "model.safetensors")
         commands = {
             "charlm": [sys.executable, "-m", "charlm", "score", "-m", model, "-", "--tsv"],
