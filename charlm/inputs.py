@@ -52,16 +52,22 @@ def score_file(model: Model, path: str, encoding: str, eos: bool) -> Score:
     return _total(model, path, part, evaluate(model.engine, part, model.language.start, True, count_eos=eos), eos)
 
 
-def score_corpus(model: Model, where: Path, corpus: str, encoding: str) -> Score:
+def score_corpus(model: Model, where: Path, corpus: str, encoding: str, dynamic: float | None = None) -> Score:
     """Score exactly as training validates: a file, or the `valid` or `test` part of the run in directory `where`.
 
-    Raises UsageError where the part was empty, MissingInputError where the directory has no run, DataError where
-    the corpus has changed since.
+    `dynamic` is the rate of dynamic evaluation; the score's name says so.
+
+    Raises UsageError where the part was empty or the rate makes no sense, MissingInputError where the directory has
+    no run, DataError where the corpus has changed since.
     """
     language = model.language
     part = _held_out(where, corpus, model) if corpus in PARTS else _encode(model, corpus, encoding, language.sequences)
-    loss = evaluate(model.engine, part, language.start, language.document)
-    return _total(model, corpus, part, loss, not language.document)
+    if dynamic is None:
+        name, loss = corpus, evaluate(model.engine, part, language.start, language.document)
+    else:
+        name = f"{corpus}, dynamic evaluation at {dynamic:g}"
+        loss = evaluate(model.dynamic(dynamic), part, language.start, language.document, dynamic=True)
+    return _total(model, name, part, loss, not language.document)
 
 
 def _encode(model: Model, path: str, encoding: str, sequences: str) -> Part:

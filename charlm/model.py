@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import checkpoint
-from charlm.config import CONTEXTS, ModelConfig
+from charlm.config import CONTEXTS, ModelConfig, TrainConfig
 from charlm.engines import Engine
+from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import CharlmError, DataError, MissingInputError, UsageError
@@ -157,6 +158,19 @@ class Model:
         """Return the probability of every token that may come after a prompt, the most probable first."""
         p = np.exp(self.begin_state(prompt).logp)
         return {self.tokenizer.token(k): float(p[k]) for k in np.argsort(-p, kind="stable").tolist()}
+
+    def dynamic(self, lr: float) -> DynamicEngine:
+        """Return an engine that goes on learning, at rate `lr`, from what it scores; this model stays as it is.
+
+        Raises UsageError unless 0 < lr <= 1, and for a mixture.
+        """
+        if not 0 < lr <= 1:
+            raise UsageError(f"the rate of dynamic evaluation must be above 0 and at most 1, not {lr}")
+        if isinstance(self.engine, MixtureEngine):
+            raise UsageError("a mixture does not learn: dynamic evaluation takes one model")
+        engine = NumpyEngine(replace(self.config, dropout=0.0), 1, TrainConfig(optimizer="rmsprop"))
+        engine.load(self.engine.tensors())
+        return DynamicEngine(engine, lr)
 
     def _state_after(self, ids: Ids, hidden: Any) -> TextState:
         logits, after = self.engine.logits(ids[:, None], hidden)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Engine, LogProbs, Loss
+from charlm.engines import Engine, Evaluator, LogProbs, Loss
 from charlm.text.batches import Columns, Context, Ids, Source, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 
-_STEPS = 64  # steps of a chunk
+_STEPS = 64  # steps of a chunk,
+_DYNAMIC_STEPS = 32  # and of one that is learnt from when scored
 _ALTERNATIVES = 3  # the most probable tokens shown beside each token
 _WINDOW_TEXTS = 4096  # texts scored together,
 _WINDOW_TOKENS = 1 << 18  # or as many as reach this many tokens
@@ -147,21 +148,23 @@ def score_texts(
 
 
 def evaluate(
-    engine: Engine, source: Source, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
-    count_eos: bool | None = None,
+    engine: Evaluator, source: Source, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
+    count_eos: bool | None = None, dynamic: bool = False,
 ) -> Loss | None:  # fmt: skip
     """Return the loss over a whole part, scored to its last token; None if `stop` interrupted it.
 
     Lines are scored whole, each from the zero state, their EOS counted; a document, or lines in a stream, as
-    running text (a document's EOS not counted, unless `count_eos` says so).
+    running text (a document's EOS not counted, unless `count_eos` says so). A `dynamic` engine learns from what
+    it has scored: for it the text is one column, in its own order.
     """
     total = Loss()
     if not len(source):
         return total
     counted = not document if count_eos is None else count_eos
-    columns = evaluation_columns(source, context, running=document or context.carry, count_eos=counted)
+    running, most, steps = document or context.carry, 1 if dynamic else None, _DYNAMIC_STEPS if dynamic else _STEPS
+    columns = evaluation_columns(source, context, running, counted, most)
     state = engine.zero_state(len(columns.starts))
-    for batch in columns.batches(_STEPS):
+    for batch in columns.batches(steps):
         if stop():
             return None
         loss, state = engine.evaluate(batch, state)

@@ -67,11 +67,18 @@ def total_loss(logp: NDArray[np.float64], batch: Batch) -> Loss:
     return Loss(float(nats.sum()), int(batch.weight.sum()), float(nats[unknown].sum()), int(unknown.sum()))
 
 
-class Engine(Protocol):
-    """Computes with one language model. NumPy arrays in and out; the state is opaque to callers."""
+class Evaluator(Protocol):
+    """Says how probable texts are, and no more."""
 
     def zero_state(self, batch: int) -> State:
         """Return the state of `batch` columns before anything was read."""
+
+    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+        """Return the loss of one batch, without dropout, and the state after."""
+
+
+class Engine(Evaluator, Protocol):
+    """Computes with one language model. NumPy arrays in and out; the state is opaque to callers."""
 
     def select(self, state: State, columns: list[int]) -> State:
         """Return the state of some columns, in the order given; a column may be named several times."""
@@ -81,9 +88,6 @@ class Engine(Protocol):
 
         Raises DivergedError, the weights still those before, where the loss or a gradient is not finite.
         """
-
-    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
-        """Return the loss of one batch, without dropout, and the state after."""
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         """Return log p of the targets, with ranks and the `top` most probable tokens if top > 0; and the state after.

@@ -174,21 +174,24 @@ class TrainingBatches:
         return Columns(self._source, [starts[k] for k in order], [longest] * self.batch_size, self._context)
 
 
-def evaluation_columns(source: Source, context: Context, running: bool, count_eos: bool = True) -> Columns:
-    """Lay out a whole part so that every target is scored once.
+def evaluation_columns(
+    source: Source, context: Context, running: bool, count_eos: bool = True, most: int | None = None
+) -> Columns:
+    """Lay out a whole part so that every target is scored once, in at most `most` columns.
 
     Sequences stay whole. A running text (a document, or sequences with carried state) is cut into at most 32
     columns, each but the first fed the 256 tokens before it unscored.
     """
     total = len(source)
     if running:
-        count = max(1, min(_RUNNING_COLUMNS, total // _RUNNING_COLUMN_LENGTH))
+        count = max(1, min(most or _RUNNING_COLUMNS, total // _RUNNING_COLUMN_LENGTH))
         cuts = [k * total // count for k in range(count + 1)]
         warm = [min(WARM_UP, cut) for cut in cuts[:-1]]
         lengths = [end - cut + extra for cut, end, extra in zip(cuts[:-1], cuts[1:], warm, strict=True)]
         starts = [cut - extra for cut, extra in zip(cuts[:-1], warm, strict=True)]
         return Columns(source, starts, lengths, context, warm, count_eos)
-    cuts = [k * total // _SEQUENCE_COLUMNS for k in range(_SEQUENCE_COLUMNS)]
+    count = most or _SEQUENCE_COLUMNS
+    cuts = [k * total // count for k in range(count)]
     starts = sorted({min(total, _next_start(source, cut, (EOS,), total)) for cut in cuts} - {total})
     return Columns(source, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
 
