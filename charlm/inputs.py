@@ -11,7 +11,7 @@ import numpy as np
 from charlm import checkpoint
 from charlm.config import TextConfig
 from charlm.directory import RESUME_FILE
-from charlm.engines import Loss
+from charlm.engines import Evaluator, Loss
 from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model, parse
 from charlm.runs import Settings, digests_of
@@ -52,22 +52,30 @@ def score_file(model: Model, path: str, encoding: str, eos: bool) -> Score:
     return _total(model, path, part, evaluate(model.engine, part, model.language.start, True, count_eos=eos), eos)
 
 
-def score_corpus(model: Model, where: Path, corpus: str, encoding: str, dynamic: float | None = None) -> Score:
+def score_corpus(
+    model: Model, where: Path, corpus: str, encoding: str, dynamic: float | None = None, cache: int | None = None
+) -> Score:
     """Score exactly as training validates: a file, or the `valid` or `test` part of the run in directory `where`.
 
-    `dynamic` is the rate of dynamic evaluation; the score's name says so.
+    `dynamic` is the rate of dynamic evaluation, `cache` the tokens of a continuous cache; the score's name says so.
 
-    Raises UsageError where the part was empty or the rate makes no sense, MissingInputError where the directory has
+    Raises UsageError where the part was empty or a setting makes no sense, MissingInputError where the directory has
     no run, DataError where the corpus has changed since.
     """
     language = model.language
     part = _held_out(where, corpus, model) if corpus in PARTS else _encode(model, corpus, encoding, language.sequences)
-    if dynamic is None:
-        name, loss = corpus, evaluate(model.engine, part, language.start, language.document)
-    else:
-        name = f"{corpus}, dynamic evaluation at {dynamic:g}"
-        loss = evaluate(model.dynamic(dynamic), part, language.start, language.document, dynamic=True)
+    engine, name = _adapting(model, corpus, dynamic, cache)
+    loss = evaluate(engine, part, language.start, language.document, adapts=engine is not model.engine)
     return _total(model, name, part, loss, not language.document)
+
+
+def _adapting(model: Model, name: str, dynamic: float | None, cache: int | None) -> tuple[Evaluator, str]:
+    """Return what scores, and the score's name, which tells how."""
+    if dynamic is not None:
+        name += f", dynamic evaluation at {dynamic:g}"
+    if cache is not None:
+        return model.cached(cache, dynamic), f"{name}, cache of {cache:,} tokens"
+    return model.engine if dynamic is None else model.dynamic(dynamic), name
 
 
 def _encode(model: Model, path: str, encoding: str, sequences: str) -> Part:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from charlm import checkpoint
 from charlm.config import CONTEXTS, ModelConfig, TrainConfig
 from charlm.engines import Engine
+from charlm.engines.cache import CacheEngine
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
@@ -166,11 +167,22 @@ class Model:
         """
         if not 0 < lr <= 1:
             raise UsageError(f"the rate of dynamic evaluation must be above 0 and at most 1, not {lr}")
+        return DynamicEngine(self._engine_apart(), lr)
+
+    def cached(self, window: int, lr: float | None = None) -> CacheEngine:
+        """Return an engine that looks up its last `window` tokens; with `lr` it goes on learning too, as `dynamic`.
+
+        Raises UsageError unless 1 <= window <= 100,000, for a mixture, and as `dynamic`.
+        """
+        return CacheEngine(self._engine_apart() if lr is None else self.dynamic(lr), window)
+
+    def _engine_apart(self) -> NumpyEngine:
+        """Return an engine with a copy of the weights, which may change."""
         if isinstance(self.engine, MixtureEngine):
-            raise UsageError("a mixture does not learn: dynamic evaluation takes one model")
+            raise UsageError("a mixture does not adapt: dynamic evaluation and the cache take one model")
         engine = NumpyEngine(replace(self.config, dropout=0.0), 1, TrainConfig(optimizer="rmsprop"))
         engine.load(self.engine.tensors())
-        return DynamicEngine(engine, lr)
+        return engine
 
     def _state_after(self, ids: Ids, hidden: Any) -> TextState:
         logits, after = self.engine.logits(ids[:, None], hidden)

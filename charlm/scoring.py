@@ -19,7 +19,7 @@ from charlm.text.batches import Columns, Context, Ids, Source, evaluation_column
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 
 _STEPS = 64  # steps of a chunk,
-_DYNAMIC_STEPS = 32  # and of one that is learnt from when scored
+_ADAPTING_STEPS = 32  # and of one that is learnt from when scored
 _ALTERNATIVES = 3  # the most probable tokens shown beside each token
 _WINDOW_TEXTS = 4096  # texts scored together,
 _WINDOW_TOKENS = 1 << 18  # or as many as reach this many tokens
@@ -149,19 +149,19 @@ def score_texts(
 
 def evaluate(
     engine: Evaluator, source: Source, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
-    count_eos: bool | None = None, dynamic: bool = False,
+    count_eos: bool | None = None, adapts: bool = False,
 ) -> Loss | None:  # fmt: skip
     """Return the loss over a whole part, scored to its last token; None if `stop` interrupted it.
 
     Lines are scored whole, each from the zero state, their EOS counted; a document, or lines in a stream, as
-    running text (a document's EOS not counted, unless `count_eos` says so). A `dynamic` engine learns from what
-    it has scored: for it the text is one column, in its own order.
+    running text (a document's EOS not counted, unless `count_eos` says so). An engine that `adapts` to
+    what it has scored reads the text as one column, in its own order.
     """
     total = Loss()
     if not len(source):
         return total
     counted = not document if count_eos is None else count_eos
-    running, most, steps = document or context.carry, 1 if dynamic else None, _DYNAMIC_STEPS if dynamic else _STEPS
+    running, most, steps = document or context.carry, 1 if adapts else None, _ADAPTING_STEPS if adapts else _STEPS
     columns = evaluation_columns(source, context, running, counted, most)
     state = engine.zero_state(len(columns.starts))
     for batch in columns.batches(steps):

@@ -23,6 +23,7 @@ _figures = option("Figures")
 _output = option("Output")
 
 _DYNAMIC_RATE = 1e-4
+_CACHE_TOKENS = 2000
 
 _FORMATS = ("table", "json", "tsv", "kenlm")
 
@@ -46,6 +47,9 @@ Examples:
 @_input("--dynamic", type=float, is_flag=False, flag_value=_DYNAMIC_RATE, metavar="[RATE]",
         help="With --corpus: go on learning from the text once it is scored (dynamic evaluation), "
         f"at {_DYNAMIC_RATE:g} or RATE.")  # fmt: skip
+@_input("--cache", type=int, is_flag=False, flag_value=_CACHE_TOKENS, metavar="[N]",
+        help="With --corpus: look up what came in places like this one among the last "
+        f"{_CACHE_TOKENS} or N tokens (continuous cache).")  # fmt: skip
 @_input("--nbest", is_flag=True, help="Lines are lists to be re-ordered: list, other score and text, by tabs.")
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
@@ -61,8 +65,8 @@ def score(
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file."""
     if sum((bool(source["texts"]), source["path"] is not None, source["corpus"] is not None)) != 1:
         raise UsageError('give texts to score ("a sentence"), - for stdin, --file FILE or --corpus FILE')
-    if source["dynamic"] is not None and source["corpus"] is None:
-        raise UsageError("dynamic evaluation needs one long text: give --corpus FILE, valid or test")
+    if source["corpus"] is None and (source["dynamic"] is not None or source["cache"] is not None):
+        raise UsageError("dynamic evaluation and the cache need one long text: give --corpus FILE, valid or test")
     form = form or ("json" if as_json else "tsv" if as_tsv else "table")
     import charlm.model
 
@@ -95,7 +99,8 @@ def _weights(mix: str) -> list[float]:
 
 def _scores(
     scorer: Model, model: str, per_token: bool, texts: tuple[str, ...], path: str | None, lines: bool | None,
-    shard: str | None, encoding: str, corpus: str | None, dynamic: float | None, eos: bool | None,
+    shard: str | None, encoding: str, corpus: str | None, dynamic: float | None, cache: int | None,
+    eos: bool | None,
 ) -> Iterable[Score]:  # fmt: skip
     """Return the scores that the arguments ask for."""
     from charlm import inputs
@@ -104,7 +109,7 @@ def _scores(
     if shard is not None and (whole or corpus is not None):
         raise UsageError("shard needs lines: give - or --file FILE --lines")
     if corpus is not None:
-        return [inputs.score_corpus(scorer, Path(model), corpus, encoding, dynamic)]
+        return [inputs.score_corpus(scorer, Path(model), corpus, encoding, dynamic, cache)]
     if path is not None and whole and not per_token:
         return [inputs.score_file(scorer, path, encoding, scorer.counts_eos(eos))]
     source = {"texts": texts, "path": path, "lines": lines, "shard": shard, "encoding": encoding}

@@ -77,6 +77,16 @@ class Evaluator(Protocol):
         """Return the loss of one batch, without dropout, and the state after."""
 
 
+class Reader(Evaluator, Protocol):
+    """Also shows what stands under the softmax."""
+
+    def read(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], Array, State]:
+        """Return log p of the targets [T, B] in nats, the last layer's values [T, B, H], and the state after.
+
+        Both arrays are copies.
+        """
+
+
 class Engine(Evaluator, Protocol):
     """Computes with one language model. NumPy arrays in and out; the state is opaque to callers."""
 

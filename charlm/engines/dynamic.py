@@ -10,16 +10,20 @@ where rms is RMSprop's running root mean square of each gradient.
 
 from __future__ import annotations
 
-from charlm.engines import Array, Engine, Loss, State
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.engines import Array, Loss, State, total_loss
+from charlm.engines.numpy import NumpyEngine
 from charlm.text.batches import Batch
 
 _DECAY = 0.002  # of the distance to the trained weights
 
 
 class DynamicEngine:
-    """Implements `charlm.engines.Evaluator`, for one column: batches come in the order of the text."""
+    """Implements `charlm.engines.Reader`, for one column: batches come in the order of the text."""
 
-    def __init__(self, engine: Engine, lr: float) -> None:
+    def __init__(self, engine: NumpyEngine, lr: float) -> None:
         """Wrap an engine of its own, which trains without dropout; its weights are those to begin with."""
         self._engine, self._lr = engine, lr
         self._trained: dict[str, Array] = engine.tensors()
@@ -29,9 +33,14 @@ class DynamicEngine:
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
         """Return the loss of one batch before learning from it, and the state after."""
-        loss, after = self._engine.evaluate(batch, state)
-        if loss.count:
+        logp, _, after = self.read(batch, state)
+        return total_loss(logp, batch), after
+
+    def read(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], Array, State]:
+        """Return what the engine says of one batch before learning from it: log p, hidden values, state after."""
+        found = self._engine.read(batch, state)
+        if batch.weight.any():
             self._engine.update(batch, state, self._lr)
             learnt = self._engine.tensors()
             self._engine.load({name: w + _DECAY * (self._trained[name] - w) for name, w in learnt.items()})
-        return loss, after
+        return found

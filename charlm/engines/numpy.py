@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from charlm.config import ModelConfig, TrainConfig
@@ -123,6 +124,16 @@ class NumpyEngine:
         results = self._share_out(forward, batch.ids.shape[1], state)
         figures = (np.concatenate(parts, axis=1) for parts in zip(*(figures for figures, _ in results), strict=True))
         return LogProbs(*figures), _join([after for _, after in results])
+
+    def read(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], Array, State]:
+        weights = self._weights()
+
+        def forward(worker: _Worker, part: slice, before: State) -> tuple[Array, Array, State]:
+            share = batch.columns(part)
+            return worker.model.read(weights, share.inputs, share.ids, share.reset, before)
+
+        logp, y, after = zip(*self._share_out(forward, batch.ids.shape[1], state), strict=True)
+        return np.concatenate(logp, axis=1), np.concatenate(y, axis=1), _join(list(after))
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         weights = self._weights()

@@ -50,24 +50,34 @@ class LanguageModel:
         self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State
     ) -> tuple[Array, State]:
         """Return log p(target) in nats, float64 [T, B], and the state after."""
-        y, state = self._read(params, inputs, state, reset)
+        logp, _, state = self.read(params, inputs, targets, reset, state)
+        return logp, state
+
+    def read(
+        self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State
+    ) -> tuple[Array, Array, State]:
+        """Return log p(target) [T, B], the last layer's values [T, B, H], and the state after.
+
+        The values are valid until the next call.
+        """
+        y, state = self._hidden(params, inputs, state, reset)
         logp = self._head.log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1))
-        return logp.reshape(targets.shape), state
+        return logp.reshape(targets.shape), y, state
 
     def ranked_log_probs(
         self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
     ) -> tuple[tuple[Array, ...], State]:
         """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after."""
-        y, state = self._read(params, inputs, state, reset)
+        y, state = self._hidden(params, inputs, state, reset)
         figures = self._head.ranked_log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top)
         return tuple(figure.reshape(*targets.shape, *figure.shape[1:]) for figure in figures), state
 
     def logits(self, params: Params | Packed, inputs: Array, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
-        y, state = self._read(params, inputs, state)
+        y, state = self._hidden(params, inputs, state)
         return self._head.logits(params, y[-1]).copy(), state
 
-    def _read(
+    def _hidden(
         self, params: Params | Packed, inputs: Array, state: State, reset: Array | None = None
     ) -> tuple[Array, State]:
         if isinstance(params, Params):
