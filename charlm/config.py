@@ -24,7 +24,8 @@ CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
-ENGINES = ("numpy",)
+ENGINES = ("numpy", "torch")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 _MOST_LAYERS, _WIDEST = 100, 1 << 16  # beyond any use; a hostile file cannot ask for more
 
@@ -173,6 +174,8 @@ class TrainConfig(_Settings):
     seed: int = 0
     threads: int | None = None
     engine: str = "numpy"
+    device: str = "auto"
+    precision: str = "float32"
     eval_every: int | None = None
     save_every: int | None = None
     log_every: int | None = None
@@ -181,6 +184,11 @@ class TrainConfig(_Settings):
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("engine", self.engine, ENGINES)
+        _one_of("precision", self.precision, PRECISIONS)
+        if self.engine == "numpy" and self.device not in ("auto", "cpu"):
+            raise UsageError(f"device {self.device} needs --engine torch: NumPy computes on the processor")
+        if self.engine == "numpy" and self.precision != "float32":
+            raise UsageError(f"precision {self.precision} needs --engine torch: NumPy computes in float32")
         for name in ("lr", "clip", "epochs", "minutes"):
             _positive(name, getattr(self, name))
         for name in ("warmup", "weight_decay", "lr_decay_after", "seed"):

@@ -17,10 +17,11 @@ from charlm import checkpoint
 from charlm.config import CONTEXTS, ModelConfig, TrainConfig
 from charlm.engines import Engine
 from charlm.engines.cache import CacheEngine
+from charlm.engines.choice import make_engine
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
-from charlm.errors import CharlmError, DataError, MissingInputError, UsageError
+from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.sampling import SamplingConfig, log_softmax
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
@@ -229,27 +230,35 @@ def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
     return Model(engine, first.config, first.language, {})
 
 
-def load(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
-    """Open a model from its directory or its `.safetensors` file.
+def load(
+    path: str | os.PathLike[str] = "charlm-model", threads: int | None = None, engine: str = "numpy",
+    device: str = "auto",
+) -> Model:  # fmt: skip
+    """Open a model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
 
-    Raises MissingInputError where there is none, and DataError where it is damaged or not a charlm model.
+    Raises MissingInputError where there is none, DataError where it is damaged or not a charlm model, and UsageError
+    where PyTorch or the device is missing.
     """
+    train = TrainConfig(engine=engine, device=device, threads=threads or available_threads())
     file = model_file(path)
     tensors, metadata = checkpoint.load(file)
     try:
-        return rebuilt(tensors, metadata, available_threads() if threads is None else threads)
-    except CharlmError as error:
+        return rebuilt(tensors, metadata, train)
+    except DataError as error:
         raise DataError(f"{file}: {error}") from None
 
 
-def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], threads: int = 1) -> Model:
+def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None = None) -> Model:
     """Return the model that a file's tensors and metadata describe; raises DataError where they do not fit."""
-    config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
-    language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
+    try:
+        config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
+        language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
+    except UsageError as error:  # in a file it is no setting of the user's
+        raise DataError(str(error)) from None
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
     check_tensors(tensors, config)
-    engine = NumpyEngine(config, threads)
+    engine = make_engine(config, train or TrainConfig())
     engine.load(tensors)
     return Model(engine, config, language, parse(metadata, "charlm.training"))
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import charlm
@@ -19,7 +20,8 @@ from charlm import checkpoint, plan
 from charlm.config import ModelConfig, TextConfig, TrainConfig
 from charlm.directory import RESUME_FILE, Directory
 from charlm.engines import Loss
-from charlm.engines.numpy import NumpyEngine, training_speed
+from charlm.engines.choice import training_engine, training_speed
+from charlm.engines.parallel import rank_count
 from charlm.errors import DataError, UsageError
 from charlm.model import MODEL_FILE, Language, Model, available_threads, dump, load, parse
 from charlm.scoring import evaluate
@@ -28,7 +30,8 @@ from charlm.text.corpus import Corpus, prepare
 from charlm.training import Progress, RunState, Task, fit, never
 
 _LIMITS = ("epochs", "steps", "minutes")
-_MAY_CHANGE = frozenset({*_LIMITS, "patience", "threads", "engine"})  # on resume
+_MAY_CHANGE = frozenset({*_LIMITS, "patience", "threads", "engine", "device"})  # on resume
+_COMPUTING = frozenset({"engine", "device", "precision"})
 _FILES = frozenset({"corpus", "valid_file", "test_file"})  # on resume their content is compared, not their names
 
 TEXT_SETTINGS = frozenset(field.name for field in dataclasses.fields(TextConfig))
@@ -115,7 +118,8 @@ class Run:
         self.directory.log(json.dumps(progress.log_entry()))
 
     def _score_test(self, stop: Callable[[], bool]) -> None:
-        best = load(self.directory.path, self.settings.train.threads)
+        train = self.settings.train
+        best = load(self.directory.path, train.threads, train.engine, train.device)
         self.test = evaluate(best.engine, self.corpus.test, best.language.start, best.language.document, stop)
         if self.test is not None:
             best.facts |= _loss_facts("test", self.test)
@@ -146,11 +150,12 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
     threads = given.get("threads") or available_threads()
-    planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), lambda: training_speed(threads))
+    speed = partial(training_speed, TrainConfig(**_only(given, _COMPUTING) | {"threads": threads}))
+    planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), speed)
     if any(given.get(name) is not None for name in _LIMITS):
         planned = {name: value for name, value in planned.items() if name not in _LIMITS}
     settings = Settings.of({"threads": threads} | planned | inherited | dict(given), size)
-    engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
+    engine = training_engine(settings.model, settings.train)
     if base:
         engine.load(base.engine.tensors())
     facts = {"run": uuid.uuid4().hex, "charlm": charlm.__version__, "settings": settings.train.to_dict()}
@@ -187,11 +192,17 @@ def _restored(
     corpus = _prepare(flat, settings.text, language)
     if digests_of(corpus) != facts["digests"]:
         raise UsageError("the corpus is not the one this run was trained on: give that one, or begin anew with --force")
-    engine = NumpyEngine(settings.model, settings.train.threads or 1, settings.train)
+    engine = training_engine(settings.model, settings.train)
     hidden = engine.restore((dict(arrays), resume["engine"]))
     state = RunState(**resume["state"])
     directory.go_on(settings.flat(), state.step)
     notes = [f"going on from step {state.step:,} in {directory.path}", *_warnings(resume["settings"], flat)]
+    ranks = resume["engine"].get("ranks", 1)
+    if ranks != rank_count():
+        notes.append(
+            f"warning: {ranks} -> {rank_count()} ranks: the same columns, shared out anew; sums are rounded, and "
+            "dropout is drawn, in another way"
+        )
     model = Model(engine, settings.model, language, facts)
     return Run(directory, settings, corpus, model, state, hidden, notes, started)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charlm import config
 from charlm.cli.base import DEFAULT_MODEL, GroupedCommand, option, visible
 from charlm.errors import DataError, UsageError
 
@@ -39,6 +40,9 @@ Examples:
         show_default=True, envvar="CHARLM_MODEL", show_envvar=True,
         help="Model directory or .safetensors file; several are compared.")  # fmt: skip
 @_model("--mix", metavar="W,W...", help="Mix the models, of one vocabulary, with these weights.")
+@_model("--engine", type=click.Choice(config.ENGINES), default="numpy", show_default=True,
+        help="What computes; torch: on a GPU.")  # fmt: skip
+@_model("--device", metavar="NAME", default="auto", help="Of engine torch: cpu, cuda, cuda:1, mps.")
 @_input("--file", "path", metavar="FILE", help="Score a file: its lines, or the whole for a model of documents.")
 @_input("--lines/--whole", "lines", default=None, help="Take --file by lines, or as one text.")
 @_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
@@ -60,17 +64,19 @@ Examples:
 @_output("--tsv", "as_tsv", is_flag=True, help="Short for --format tsv.")
 def score(
     models: tuple[str, ...], mix: str | None, nbest: bool, weight: float, per_token: bool, form: str | None,
-    as_json: bool, as_tsv: bool, **source: Any,
+    as_json: bool, as_tsv: bool, engine: str, device: str, **source: Any,
 ) -> None:  # fmt: skip
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file."""
     if sum((bool(source["texts"]), source["path"] is not None, source["corpus"] is not None)) != 1:
         raise UsageError('give texts to score ("a sentence"), - for stdin, --file FILE or --corpus FILE')
     if source["corpus"] is None and (source["dynamic"] is not None or source["cache"] is not None):
         raise UsageError("dynamic evaluation and the cache need one long text: give --corpus FILE, valid or test")
+    if engine != "numpy" and (source["dynamic"] is not None or source["cache"] is not None):
+        raise UsageError(f"engine {engine} has no dynamic evaluation and no cache: leave --engine out")
     form = form or ("json" if as_json else "tsv" if as_tsv else "table")
     import charlm.model
 
-    scorers = [charlm.model.load(path) for path in models]
+    scorers = [charlm.model.load(path, engine=engine, device=device) for path in models]
     if mix is not None:
         scorers = [charlm.model.mix(scorers, _weights(mix))]
     if len(scorers) > 1:

@@ -106,7 +106,10 @@ Examples:
 @_train("--seq-len", type=int, metavar="N", help="Steps of back-propagation. [default: by the corpus]")
 @_train("--seed", type=int, metavar="N", help=f"Of everything drawn. {_default(config.TrainConfig, 'seed')}")
 @_train("--threads", type=int, metavar="N", help="[default: all processors]")
-@_train("--engine", type=click.Choice(config.ENGINES), help="[default: numpy]")
+@_train("--engine", type=click.Choice(config.ENGINES), help="torch: on a GPU or several machines. [default: numpy]")
+@_train("--device", metavar="NAME", help="Of engine torch: cpu, cuda, cuda:1, mps. [default: a GPU if there is one]")
+@_train("--precision", type=click.Choice(config.PRECISIONS),
+        help="Of engine torch's training steps. [default: float32]")  # fmt: skip
 @_stop("--epochs", type=float, metavar="N", help="Stop after so many passes. [default: by the corpus]")
 @_stop("--steps", type=int, metavar="N", help="Stop after so many updates.")
 @_stop("--minutes", type=float, metavar="X", help="Stop after so much time; the schedule ends with it.")
@@ -124,8 +127,13 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
         raise UsageError("give --resume or --force, not both")
     given = {name: value for name, value in options.items() if value is not None and value != ()}
     from charlm.directory import Directory
+    from charlm.engines import parallel
     from charlm.runs import open_run
 
+    if parallel.rank_count() > 1:
+        parallel.ranks()  # before the corpus is read, which may take longer than the others would wait
+    if parallel.rank() > 0:
+        parallel.follow()
     with Directory(model, force) as directory:
         run = open_run(directory, given, resume, started)
         show = _Display(run, quiet)
@@ -237,8 +245,6 @@ class _Display:
 
 
 def _facts(run: Run) -> list[str]:
-    from charlm.nn import kernel
-
     model, train, corpus = run.settings.model, run.settings.train, run.corpus
     parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts if len(part))
@@ -248,7 +254,7 @@ def _facts(run: Run) -> list[str]:
         f"model: {model.cell} {model.layers}x{model.hidden}, embedding {model.embedding}, dropout {model.dropout:g}, "
         f"{weights:,} parameters",
         f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {run.batch_shape}, "
-        f"{_limit(train)}, {train.threads} threads ({kernel.target})",
+        f"{_limit(train)}, {run.model.engine.description}",
     ]
 
 

@@ -90,6 +90,10 @@ class Reader(Evaluator, Protocol):
 class Engine(Evaluator, Protocol):
     """Computes with one language model. NumPy arrays in and out; the state is opaque to callers."""
 
+    @property
+    def description(self) -> str:
+        """What computes, in words: threads or device."""
+
     def select(self, state: State, columns: list[int]) -> State:
         """Return the state of some columns, in the order given; a column may be named several times."""
 

@@ -26,6 +26,10 @@ class MixtureEngine:
             raise UsageError(f"mix needs {len(engines)} positive weights that add up to 1, not {list(weights)}")
         self._engines, self._log_weights = list(engines), np.log(weights)
 
+    @property
+    def description(self) -> str:
+        return " and ".join(engine.description for engine in self._engines)
+
     def zero_state(self, batch: int) -> State:
         return tuple(engine.zero_state(batch) for engine in self._engines)
 

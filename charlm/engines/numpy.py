@@ -20,15 +20,14 @@ from threadpoolctl import ThreadpoolController
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
-from charlm.errors import DataError, DivergedError
+from charlm.engines.weights import check_fit, divergence, first_weights
 from charlm.nn import kernel
-from charlm.nn.model import LanguageModel, initialize, shapes
+from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
 from charlm.nn.packed import Packed
 from charlm.nn.params import Params, State
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
-from charlm.text.tokenizers import UNK
 
 Result = TypeVar("Result")
 
@@ -58,11 +57,13 @@ class NumpyEngine:
         """Draw first weights with the training settings' seed."""
         self.config, self._train = model, train or TrainConfig()
         seed = self._train.seed
-        self.params = initialize(model, np.random.default_rng([seed, 0]))
-        if model.embedding:  # what no training text shows should tell nothing
-            self.params["embed.weight"][UNK] = 0
+        self.params = first_weights(model, seed)
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
         self._packed: Packed | None = None
+
+    @property
+    def description(self) -> str:
+        return f"{len(self._workers)} threads ({kernel.target})"
 
     @cached_property
     def _optimizer(self) -> Optimizer:
@@ -101,7 +102,7 @@ class NumpyEngine:
                 gradient.flat += worker.grads.flat
             norm = clip_by_norm(gradient.flat, self._train.clip)
         if not math.isfinite(norm) or not math.isfinite(loss.nats):
-            raise DivergedError(self._divergence(gradient))
+            raise divergence({name: bool(np.isfinite(value).all()) for name, value in gradient.items()})
         self._packed = None
         self._optimizer.step(self.params.flat, gradient.flat, lr)
         return loss, norm, _join([after for _, after in results])
@@ -158,15 +159,7 @@ class NumpyEngine:
         return {name: value.copy() for name, value in self.params.items()}
 
     def load(self, tensors: Mapping[str, Array]) -> None:
-        if set(tensors) != set(self.params):
-            odd = ", ".join(sorted(set(tensors) ^ set(self.params)))
-            raise DataError(f"the model's tensors do not fit its configuration: missing or unknown {odd}")
-        for name, value in tensors.items():
-            if value.shape != self.params[name].shape or value.dtype != np.float32:
-                raise DataError(
-                    f"tensor {name} is {value.dtype}{list(value.shape)}, but the configuration says "
-                    f"float32{list(self.params[name].shape)}"
-                )
+        check_fit(tensors, self.params.shapes)
         self._packed = None
         for name, value in tensors.items():
             self.params[name][...] = value
@@ -206,11 +199,6 @@ class NumpyEngine:
         with self._blas.limit(limits=1):
             others = [self._pool.submit(run, k) for k in range(1, shares)]
             return [run(0), *(other.result() for other in others)]
-
-    def _divergence(self, gradient: Params) -> str:
-        bad = [name for name, value in gradient.items() if not np.isfinite(value).all()]
-        where = f"the gradient of {bad[0]}" if bad else "the loss"
-        return f"{where} is no longer a finite number: lower --lr or --clip"
 
 
 def training_speed(threads: int) -> float:

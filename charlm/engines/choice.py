@@ -1,0 +1,54 @@
+"""Which engine computes: as the settings say, and on all ranks where torchrun has started several."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+
+from charlm.config import ModelConfig, TrainConfig
+from charlm.engines import Engine, numpy, parallel
+from charlm.errors import UsageError
+from charlm.nn.model import shapes
+from charlm.text.batches import Batch
+
+_MIDDLING = ModelConfig(64, hidden=512)  # whose steps are timed
+_MEASURING_SECONDS = 0.5
+
+
+def make_engine(model: ModelConfig, train: TrainConfig) -> Engine:
+    """Return an engine of this process alone; raises UsageError where PyTorch or the device is missing."""
+    if train.engine == "torch":
+        with parallel.needing_torch():
+            from charlm.engines.torch import TorchEngine
+        return TorchEngine(model, train)
+    return numpy.NumpyEngine(model, train.threads or 1, train)
+
+
+def training_engine(model: ModelConfig, train: TrainConfig) -> Engine:
+    """Return the engine of a training run, which has all ranks to compute with (errors as `make_engine`)."""
+    if parallel.rank_count() == 1:
+        return make_engine(model, train)
+    if train.engine != "torch":
+        raise UsageError(f"{parallel.rank_count()} ranks need --engine torch: {train.engine} computes on one")
+    return parallel.ParallelEngine(model, train)
+
+
+def training_speed(train: TrainConfig) -> float:
+    """Return about how many operations a second training with these settings reaches here, measured in a moment."""
+    if train.engine == "torch":
+        return _measured(make_engine(_MIDDLING, train)) * parallel.rank_count()
+    return numpy.training_speed(train.threads or 1)
+
+
+def _measured(engine: Engine) -> float:
+    """Return the operations a second of training steps of a middling model."""
+    steps, columns, fastest, begun = 64, 64, math.inf, time.perf_counter()
+    ids = np.resize(np.arange(_MIDDLING.vocab_size, dtype=np.int32), (steps, columns))
+    batch = Batch(ids, ids, np.zeros(ids.shape, np.bool_), np.ones(ids.shape, np.float32))
+    while (now := time.perf_counter()) - begun < _MEASURING_SECONDS or fastest == math.inf:
+        engine.update(batch, engine.zero_state(columns), 0.0)
+        fastest = min(fastest, time.perf_counter() - now)
+    weights = sum(math.prod(shape) for name, shape in shapes(_MIDDLING).items() if name != "embed.weight")
+    return 6.0 * weights * steps * columns / fastest

@@ -1,0 +1,406 @@
+"""The engine for GPUs and for several machines: PyTorch's modules, optimizers and collectives.
+
+It computes what the NumPy engine computes, from the same first weights, under the same names, so that a run may go on
+with either. Whole sequences go to PyTorch's fused kernels: a chunk with resets inside is cut there (`pieces`). Only
+training steps use the reduced precision that was asked for; figures are always computed in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
+from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
+from charlm.engines.pieces import Pieces, cut
+from charlm.engines.weights import check_fit, divergence, first_weights
+from charlm.errors import CharlmError, UsageError
+from charlm.nn.model import shapes
+from charlm.text.batches import Batch, Ids
+
+State = tuple[torch.Tensor, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
+
+_CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+_MOMENTS = {  # of each optimizer: our names, and PyTorch's
+    "adam": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "sgd": {"m": "momentum_buffer"},
+    "rmsprop": {"v": "square_avg"},
+}
+_MOST_LOGITS = 1 << 26  # at a time when scoring: a quarter of a gigabyte
+_PATIENCE = datetime.timedelta(minutes=10)  # with a rank that does not answer in the middle of a step
+_READING = datetime.timedelta(days=7)  # with rank 0, which may read a corpus or evaluate between two steps
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The steps of a chunk as rows [R], on the device and in the order in which they are computed.
+
+    inputs: ids, 0 for the zero vector. known: 0 where it is the zero vector; None where it never is. slots: which of
+    the chunk's `distinct` tokens a row reads, for dropout alone. columns: which of the `width` columns a row is of.
+    sizes: None for whole columns, else as in `Pieces`.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    weight: torch.Tensor
+    known: torch.Tensor | None
+    slots: torch.Tensor | None
+    distinct: int
+    columns: torch.Tensor
+    width: int
+    sizes: torch.Tensor | None
+
+
+class _Network(nn.Module):
+    """Embedding, recurrent layers and output: the network of `charlm.nn`, of PyTorch's modules.
+
+    Without dropout all layers are one module; dropout acts between them, so with it each is its own.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.embedding) if config.embedding else None
+        deep = 1 if config.dropout else config.layers  # layers of a module
+        extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
+        widths = [config.embedding or config.vocab_size] + [config.hidden] * (config.layers // deep - 1)
+        self.rnns = nn.ModuleList(_CELLS[config.cell](width, config.hidden, deep, **extra) for width in widths)
+        self.head = nn.Linear(config.hidden, config.vocab_size)
+        if config.tie and self.embed is not None:
+            self.head.weight = self.embed.weight
+
+    def by_name(self) -> dict[str, nn.Parameter]:
+        """Return the parameters under the names of a model file, in their order there."""
+        found = {"head.weight": self.head.weight, "head.bias": self.head.bias}
+        if self.embed is not None:
+            found["embed.weight"] = self.embed.weight
+        for k, rnn in enumerate(self.rnns):
+            for name, value in rnn.named_parameters():
+                kind, _, layer = name.rpartition("_l")
+                found[f"rnn.{kind}_l{k + int(layer)}"] = value
+        return {name: found[name] for name in shapes(self.config)}
+
+    def forward(self, rows: _Rows, state: State, generator: torch.Generator) -> tuple[torch.Tensor, State]:
+        """Return nats = -sum(weight * log p), with dropout, and the state after; it is [layers, N, H] of N pieces."""
+        y, state = self.hidden(rows, state, generator)
+        lost = functional.cross_entropy(self.head(y).float(), rows.targets, reduction="none")
+        return lost @ rows.weight, state
+
+    def hidden(self, rows: _Rows, state: State, generator: torch.Generator | None = None) -> tuple[torch.Tensor, State]:
+        """Return the last layer's values [R, H] and the state after; `generator` switches dropout on."""
+        x, after, first = self._embedded(rows, generator), [], 0
+        for rnn in self.rnns:
+            part = tuple(value[first : first + rnn.num_layers] for value in state)
+            x, last = _run(rnn, x, part, rows)
+            if generator is not None and self.config.dropout:
+                x = x * self._mask((rows.width, x.shape[1]), generator, x)[rows.columns]
+            after.append(last)
+            first += rnn.num_layers
+        return x, tuple(torch.cat(parts) for parts in zip(*after, strict=True))
+
+    def _embedded(self, rows: _Rows, generator: torch.Generator | None) -> torch.Tensor:
+        if self.embed is None:
+            x = functional.one_hot(rows.inputs, self.config.vocab_size).to(self.head.bias.dtype)
+        else:
+            x = self.embed(rows.inputs)
+            if generator is not None and rows.slots is not None:
+                x = x * self._mask((rows.distinct, x.shape[1]), generator, x)[rows.slots]
+        return x if rows.known is None else x * rows.known[:, None]
+
+    def _mask(self, shape: tuple[int, int], generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
+        kept = torch.rand(shape, generator=generator, device=like.device) >= self.config.dropout
+        return kept.to(like.dtype) / (1 - self.config.dropout)
+
+
+def _run(rnn: Any, x: torch.Tensor, state: State, rows: _Rows) -> tuple[torch.Tensor, State]:
+    """Run a module over rows [R, D] to [R, H], from the state of each piece to the state after."""
+    before: Any = state if len(state) == 2 else state[0]
+    if rows.sizes is None:
+        y, after = rnn(x.view(-1, rows.width, x.shape[1]), before)
+        y = y.reshape(len(x), -1)
+    else:
+        y, after = rnn(PackedSequence(x, rows.sizes), before)
+        y = y.data
+    return y, tuple(part.float() for part in (after if len(state) == 2 else (after,)))
+
+
+class TorchEngine:
+    """Implements `charlm.engines.Engine` with PyTorch; the state is a tuple of tensors [layers, B, H]."""
+
+    def __init__(self, model: ModelConfig, train: TrainConfig | None = None, ranks: Ranks | None = None) -> None:
+        """Draw first weights with the training settings' seed; with `ranks` the steps are taken together.
+
+        Raises UsageError where the device is not there, or cannot compute with the precision.
+        """
+        self.config, self._train, self._ranks = model, train or TrainConfig(engine="torch"), ranks
+        self.device = _device(self._train.device, ranks)
+        if self._train.precision == "tf32" and self.device.type != "cuda":
+            raise UsageError(f"precision tf32 needs a CUDA device, not {self.device}: leave it out, or take bfloat16")
+        if self.device.type == "cpu":
+            torch.set_num_threads(self._train.threads or 1)
+        self._network = _Network(model).to(self.device)
+        self._parameters = self._network.by_name()
+        self._optimizer = _optimizer(self._train, list(self._parameters.values()), self.device)
+        self._generator = torch.Generator(self.device)
+        self._steps = 0
+        self.load(first_weights(model, self._train.seed))
+
+    @property
+    def description(self) -> str:
+        where = f"{self._train.threads or 1} threads" if self.device.type == "cpu" else str(self.device)
+        ranks = f", {self._ranks.count} ranks" if self._ranks else ""
+        precision = "" if self._train.precision == "float32" else f", {self._train.precision}"
+        return f"{where} (PyTorch {torch.__version__}{precision}){ranks}"
+
+    @cached_property
+    def _learner(self) -> Any:
+        """What a training step calls: the network, or what adds up its gradients over all ranks."""
+        if self._ranks is None:
+            return self._network
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(
+            self._network, devices, gradient_as_bucket_view=True
+        )
+
+    def zero_state(self, batch: int) -> State:
+        shape = (self.config.layers, batch, self.config.hidden)
+        return tuple(torch.zeros(shape, device=self.device) for _ in range(2 if self.config.cell == "lstm" else 1))
+
+    def select(self, state: State, columns: list[int]) -> State:
+        return tuple(part[:, columns] for part in state)
+
+    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
+        return self.learn(batch, state, lr, int(batch.weight.sum()))
+
+    def learn(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Loss, float, State]:
+        """Do what `update` does; `count` targets are in the batches of all ranks, and so is the loss over them."""
+        with _one_line_errors():
+            return self._step(batch, state, lr, count)
+
+    def _step(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Loss, float, State]:
+        pieces, ranks = cut(batch.reset), self._ranks
+        rows = self._rows(batch, pieces, training=True)
+        place = np.random.SeedSequence([self._train.seed, self._steps, ranks.rank if ranks else 0])
+        self._generator.manual_seed(int(place.generate_state(1, np.uint32)[0]))
+        self._optimizer.zero_grad()
+        with _precision(self._train.precision, self.device):
+            nats, after = self._learner(rows, self._begin(pieces, state), self._generator)
+            # DistributedDataParallel takes the mean over ranks, and the gradient is that of the sum over the count.
+            (nats * ((ranks.count if ranks else 1) / max(1, count))).backward()
+        nats, gradients = nats.detach(), [value.grad for value in self._parameters.values()]
+        if ranks is not None:
+            distributed.all_reduce(nats)
+        norm = nn.utils.get_total_norm(gradients)
+        total, size = torch.stack([nats, norm]).tolist()
+        if not math.isfinite(size) or not math.isfinite(total):
+            raise divergence({name: bool(p.grad.isfinite().all()) for name, p in self._parameters.items()})
+        nn.utils.clip_grads_with_norm_(self._parameters.values(), self._train.clip, norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+        self._steps += 1
+        return Loss(total, count), size, self._end(pieces, tuple(part.detach() for part in after))
+
+    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+        logp, state = self.log_probs(batch, state)
+        return total_loss(logp.target, batch), state
+
+    def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
+        pieces = cut(batch.reset)
+        rows = self._rows(batch, pieces)
+        with torch.no_grad(), _precision("float32", self.device):
+            y, after = self._network.hidden(rows, self._begin(pieces, state))
+            some = max(1, _MOST_LOGITS // self.config.vocab_size)
+            parts = [self._judged(*part, top) for part in zip(y.split(some), rows.targets.split(some), strict=True)]
+        found = (torch.cat(figures).cpu().numpy() for figures in zip(*parts, strict=True))
+        figures = [pieces.in_place(figure, batch.ids.shape) for figure in found]
+        for k in (0, 3)[: len(figures)]:
+            figures[k] = figures[k].astype(np.float64)
+        return LogProbs(*figures), self._end(pieces, after)
+
+    def _judged(self, y: torch.Tensor, targets: torch.Tensor, top: int) -> tuple[torch.Tensor, ...]:
+        """Return log p of the targets [R], and where asked for their ranks [R] and the best tokens [R, top]."""
+        logp = self._network.head(y).log_softmax(dim=1)
+        target = logp.gather(1, targets[:, None])
+        if not top:
+            return (target[:, 0],)
+        best = logp.topk(min(top, self.config.vocab_size), dim=1)
+        return target[:, 0], 1 + (logp > target).sum(dim=1), best.indices, best.values
+
+    def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
+        never = np.zeros(inputs.shape, np.bool_)
+        batch = Batch(inputs, np.zeros_like(inputs), never, never.astype(np.float32))
+        with torch.no_grad(), _precision("float32", self.device):
+            y, after = self._network.hidden(self._rows(batch, cut(never)), state)
+            return self._network.head(y[-inputs.shape[1] :]).cpu().numpy(), after
+
+    def tensors(self) -> dict[str, Array]:
+        return {name: value.detach().cpu().numpy().copy() for name, value in self._parameters.items()}
+
+    def load(self, tensors: Mapping[str, Array]) -> None:
+        check_fit(tensors, shapes(self.config))
+        with torch.no_grad():
+            for name, value in self._parameters.items():
+                value.copy_(torch.from_numpy(np.array(tensors[name])))
+
+    def snapshot(self, state: State) -> Snapshot:
+        arrays = self.tensors()
+        for ours, theirs in _MOMENTS[self._train.optimizer].items():
+            held = [(self._optimizer.state.get(value, {}).get(theirs), value) for value in self._parameters.values()]
+            flat = [torch.zeros_like(value) if moment is None else moment for moment, value in held]
+            arrays[f"optimizer.{ours}"] = torch.cat([part.detach().reshape(-1) for part in flat]).cpu().numpy()
+        arrays |= {f"state.{i}": part for i, part in enumerate(self.shown(state))}
+        ranks = self._ranks.count if self._ranks else 1
+        return arrays, {"optimizer_steps": self._steps, "dropout_generators": [], "ranks": ranks}
+
+    def restore(self, snapshot: Snapshot) -> State:
+        arrays, facts = snapshot
+        self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
+        self._steps = facts["optimizer_steps"]
+        sizes = [value.numel() for value in self._parameters.values()]
+        held = [{"step": torch.tensor(float(self._steps))} for _ in sizes]
+        for ours, theirs in _MOMENTS[self._train.optimizer].items():
+            flat = torch.from_numpy(np.array(arrays[f"optimizer.{ours}"]))
+            for entry, part, value in zip(held, flat.split(sizes), self._parameters.values(), strict=True):
+                entry[theirs] = part.reshape(value.shape).clone()
+        if self._steps:
+            self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": dict(enumerate(held))})
+        return self.taken([arrays[f"state.{i}"] for i in range(len(self.zero_state(1)))])
+
+    def shown(self, state: State) -> list[Array]:
+        """Return a state as arrays."""
+        return [part.cpu().numpy().copy() for part in state]
+
+    def taken(self, arrays: list[Array]) -> State:
+        """Return the state that `shown` gave as arrays."""
+        return tuple(torch.from_numpy(np.array(part)).to(self.device) for part in arrays)
+
+    def _rows(self, batch: Batch, pieces: Pieces, training: bool = False) -> _Rows:
+        steps, columns = batch.ids.shape
+        inputs = pieces.in_order(batch.inputs).astype(np.int64)
+        zero = inputs == NO_TOKEN
+        distinct, slots = 0, None
+        if training and self.config.dropout and self.config.embedding:
+            tokens, slots = np.unique(inputs, return_inverse=True)
+            distinct = len(tokens)
+        return _Rows(
+            inputs=self._sent(np.maximum(inputs, 0)),
+            targets=self._sent(pieces.in_order(batch.ids).astype(np.int64)),
+            weight=self._sent(pieces.in_order(batch.weight)),
+            known=self._sent(~zero).float() if zero.any() else None,
+            slots=None if slots is None else self._sent(slots),
+            distinct=distinct,
+            columns=self._sent(pieces.in_order(np.broadcast_to(np.arange(columns), (steps, columns)))),
+            width=columns,
+            sizes=None if pieces.order is None else torch.from_numpy(pieces.sizes),  # PyTorch wants it on the CPU
+        )
+
+    def _begin(self, pieces: Pieces, state: State) -> State:
+        """Return the state [layers, N, H] that each piece starts from."""
+        carried = self._sent(pieces.carried)[:, None]
+        if pieces.order is not None:
+            columns = self._sent(pieces.columns)
+            state = tuple(part[:, columns] for part in state)
+        return tuple(torch.where(carried, part, 0.0) for part in state)
+
+    def _end(self, pieces: Pieces, state: State) -> State:
+        """Return the state [layers, B, H] of the columns from that of the pieces."""
+        if pieces.order is None:
+            return state
+        last = self._sent(pieces.last)
+        return tuple(part[:, last] for part in state)
+
+    def _sent(self, values: Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+
+
+def _device(name: str, ranks: Ranks | None) -> torch.device:
+    """Return the device that a setting names, this rank's own where it names none of several."""
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps and ranks is None else "cpu"
+    if name == "cuda" and cuda:
+        return torch.device("cuda", ranks.local % cuda if ranks else 0)
+    there = {"cpu", *(f"cuda:{k}" for k in range(cuda)), *(["mps"] if mps else [])}
+    if name not in there:
+        found = ", ".join(sorted(there))
+        raise UsageError(f"device {name} is not there: PyTorch {torch.__version__} finds {found} on this machine")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def _precision(name: str, device: torch.device) -> Iterator[None]:
+    """Compute in a precision for a while: `tf32` for products on CUDA, or `bfloat16` where PyTorch deems it safe."""
+    exact = name != "tf32"
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        torch.backends.cudnn.allow_tf32 = not exact
+    with torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16"):
+        yield
+
+
+def _optimizer(train: TrainConfig, parameters: list[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    if train.optimizer == "adam":
+        fused = {"fused": True} if device.type == "cuda" else {}
+        return torch.optim.AdamW(parameters, train.lr, weight_decay=train.weight_decay, **fused)
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(parameters, train.lr, train.momentum, weight_decay=train.weight_decay)
+    return torch.optim.RMSprop(parameters, train.lr, alpha=0.95, weight_decay=train.weight_decay)
+
+
+class Ranks:
+    """The processes that torchrun started, of which this is one; messages go through rank 0."""
+
+    def __init__(self) -> None:
+        """Meet the others: NCCL adds up gradients on GPUs, gloo on CPUs and carries the messages."""
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=_PATIENCE)
+        self._control = distributed.new_group(backend="gloo", timeout=_READING)
+        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
+        self.local = int(os.environ.get("LOCAL_RANK", "0"))
+
+    def scatter(self, parts: list[Any] | None = None) -> Any:
+        """Send each rank its part, from rank 0, which alone gives them; return one's own."""
+        mine: list[Any] = [None]
+        with _one_line_errors():
+            distributed.scatter_object_list(mine, parts, src=0, group=self._control)
+        return mine[0]
+
+    def gather(self, part: Any) -> list[Any]:
+        """Return all ranks' parts, in order, on rank 0; an empty list elsewhere."""
+        parts: list[Any] = [None] * self.count if self.rank == 0 else []
+        with _one_line_errors():
+            distributed.gather_object(part, parts or None, dst=0, group=self._control)
+        return parts
+
+    def leave(self) -> None:
+        """Part from the others, once all are ready to."""
+        with _one_line_errors():
+            distributed.barrier(self._control)
+            distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Say what PyTorch's errors mean: too little memory, or a collective that another rank did not take part in."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise MemoryError from None
+    except RuntimeError as error:
+        if not distributed.is_initialized():
+            raise
+        raise CharlmError("another rank was lost; the state saved last is kept: go on with --resume") from error
