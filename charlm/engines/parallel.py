@@ -145,7 +145,8 @@ class ParallelEngine:
         return loss, norm, _Share(after)
 
     def snapshot(self, state: State) -> Snapshot:
-        return self._own.snapshot(self._whole(state))
+        arrays, facts = self._own.snapshot(self._whole(state))
+        return arrays, facts | {"ranks": self._ranks.count}
 
     def restore(self, snapshot: Snapshot) -> State:
         return self._own.restore(snapshot)

@@ -161,8 +161,7 @@ class TorchEngine:
     def description(self) -> str:
         where = f"{self._train.threads or 1} threads" if self.device.type == "cpu" else str(self.device)
         ranks = f", {self._ranks.count} ranks" if self._ranks else ""
-        precision = "" if self._train.precision == "float32" else f", {self._train.precision}"
-        return f"{where} (PyTorch {torch.__version__}{precision}){ranks}"
+        return f"{where} (PyTorch {torch.__version__}, {self._train.precision}){ranks}"
 
     @cached_property
     def _learner(self) -> Any:
@@ -175,8 +174,8 @@ class TorchEngine:
         )
 
     def zero_state(self, batch: int) -> State:
-        shape = (self.config.layers, batch, self.config.hidden)
-        return tuple(torch.zeros(shape, device=self.device) for _ in range(2 if self.config.cell == "lstm" else 1))
+        empty = torch.zeros(self.config.layers, batch, self.config.hidden, device=self.device)
+        return (empty, empty) if self.config.cell == "lstm" else (empty,)
 
     def select(self, state: State, columns: list[int]) -> State:
         return tuple(part[:, columns] for part in state)
@@ -186,23 +185,19 @@ class TorchEngine:
 
     def learn(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Loss, float, State]:
         """Do what `update` does; `count` targets are in the batches of all ranks, and so is the loss over them."""
-        with _one_line_errors():
-            return self._step(batch, state, lr, count)
-
-    def _step(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Loss, float, State]:
-        pieces, ranks = cut(batch.reset), self._ranks
+        pieces, (rank, ranks) = cut(batch.reset), (self._ranks.rank, self._ranks.count) if self._ranks else (0, 1)
         rows = self._rows(batch, pieces, training=True)
-        place = np.random.SeedSequence([self._train.seed, self._steps, ranks.rank if ranks else 0])
+        place = np.random.SeedSequence([self._train.seed, self._steps, rank])
         self._generator.manual_seed(int(place.generate_state(1, np.uint32)[0]))
         self._optimizer.zero_grad()
-        with _precision(self._train.precision, self.device):
+        with _one_line_errors(self._ranks is None), _precision(self._train.precision, self.device):
             nats, after = self._learner(rows, self._begin(pieces, state), self._generator)
             # DistributedDataParallel takes the mean over ranks, and the gradient is that of the sum over the count.
-            (nats * ((ranks.count if ranks else 1) / max(1, count))).backward()
-        nats, gradients = nats.detach(), [value.grad for value in self._parameters.values()]
-        if ranks is not None:
-            distributed.all_reduce(nats)
-        norm = nn.utils.get_total_norm(gradients)
+            (nats * (ranks / max(1, count))).backward()
+            nats = nats.detach()
+            if ranks > 1:
+                distributed.all_reduce(nats)
+        norm = nn.utils.get_total_norm([value.grad for value in self._parameters.values()])
         total, size = torch.stack([nats, norm]).tolist()
         if not math.isfinite(size) or not math.isfinite(total):
             raise divergence({name: bool(p.grad.isfinite().all()) for name, p in self._parameters.items()})
@@ -226,8 +221,7 @@ class TorchEngine:
             parts = [self._judged(*part, top) for part in zip(y.split(some), rows.targets.split(some), strict=True)]
         found = (torch.cat(figures).cpu().numpy() for figures in zip(*parts, strict=True))
         figures = [pieces.in_place(figure, batch.ids.shape) for figure in found]
-        for k in (0, 3)[: len(figures)]:
-            figures[k] = figures[k].astype(np.float64)
+        figures = [figure.astype(np.float64) if figure.dtype == np.float32 else figure for figure in figures]
         return LogProbs(*figures), self._end(pieces, after)
 
     def _judged(self, y: torch.Tensor, targets: torch.Tensor, top: int) -> tuple[torch.Tensor, ...]:
@@ -262,25 +256,23 @@ class TorchEngine:
             flat = [torch.zeros_like(value) if moment is None else moment for moment, value in held]
             arrays[f"optimizer.{ours}"] = torch.cat([part.detach().reshape(-1) for part in flat]).cpu().numpy()
         arrays |= {f"state.{i}": part for i, part in enumerate(self.shown(state))}
-        ranks = self._ranks.count if self._ranks else 1
-        return arrays, {"optimizer_steps": self._steps, "dropout_generators": [], "ranks": ranks}
+        return arrays, {"optimizer_steps": self._steps, "dropout_generators": []}
 
     def restore(self, snapshot: Snapshot) -> State:
         arrays, facts = snapshot
         self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
         self._steps = facts["optimizer_steps"]
-        sizes = [value.numel() for value in self._parameters.values()]
-        held = [{"step": torch.tensor(float(self._steps))} for _ in sizes]
+        held = [{"step": torch.tensor(float(self._steps))} for _ in self._parameters]
         for ours, theirs in _MOMENTS[self._train.optimizer].items():
             flat = torch.from_numpy(np.array(arrays[f"optimizer.{ours}"]))
-            for entry, part, value in zip(held, flat.split(sizes), self._parameters.values(), strict=True):
+            parts = flat.split([value.numel() for value in self._parameters.values()])
+            for entry, part, value in zip(held, parts, self._parameters.values(), strict=True):
                 entry[theirs] = part.reshape(value.shape).clone()
         if self._steps:
             self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": dict(enumerate(held))})
         return self.taken([arrays[f"state.{i}"] for i in range(len(self.zero_state(1)))])
 
     def shown(self, state: State) -> list[Array]:
-        """Return a state as arrays."""
         return [part.cpu().numpy().copy() for part in state]
 
     def taken(self, arrays: list[Array]) -> State:
@@ -328,16 +320,14 @@ class TorchEngine:
 
 def _device(name: str, ranks: Ranks | None) -> torch.device:
     """Return the device that a setting names, this rank's own where it names none of several."""
-    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    mps = torch.backends.mps.is_available()
+    found = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    if name == "cuda" or (name == "auto" and found):
+        name = f"cuda:{ranks.local % max(1, len(found)) if ranks else 0}"
+    found += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if name == "auto":
-        name = "cuda" if cuda else "mps" if mps and ranks is None else "cpu"
-    if name == "cuda" and cuda:
-        return torch.device("cuda", ranks.local % cuda if ranks else 0)
-    there = {"cpu", *(f"cuda:{k}" for k in range(cuda)), *(["mps"] if mps else [])}
-    if name not in there:
-        found = ", ".join(sorted(there))
-        raise UsageError(f"device {name} is not there: PyTorch {torch.__version__} finds {found} on this machine")
+        name = "cpu" if ranks else found[0]
+    if name not in found:
+        raise UsageError(f"device {name} is not there: PyTorch {torch.__version__} finds {', '.join(found)} here")
     return torch.device(name)
 
 
@@ -367,9 +357,12 @@ class Ranks:
     def __init__(self) -> None:
         """Meet the others: NCCL adds up gradients on GPUs, gloo on CPUs and carries the messages."""
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
-        self._control = distributed.new_group(backend="gloo", timeout=_READING)
-        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
+        with _one_line_errors():
+            store, self.rank, self.count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+            # A store may outlive the ranks of before a restart: their addresses are not to be taken for the new ones.
+            store = distributed.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            distributed.init_process_group(backend, None, _PATIENCE, self.count, self.rank, store)
+            self._control = distributed.new_group(backend="gloo", timeout=_READING)
         self.local = int(os.environ.get("LOCAL_RANK", "0"))
 
     def scatter(self, parts: list[Any] | None = None) -> Any:
@@ -394,13 +387,13 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Say what PyTorch's errors mean: too little memory, or a collective that another rank did not take part in."""
+def _one_line_errors(alone: bool = False) -> Iterator[None]:
+    """Say what PyTorch's errors mean: too little memory, or a rank that did not do its part."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise MemoryError from None
     except RuntimeError as error:
-        if not distributed.is_initialized():
+        if alone:
             raise
         raise CharlmError("another rank was lost; the state saved last is kept: go on with --resume") from error
