@@ -21,7 +21,7 @@ from charlm.config import ModelConfig, TextConfig, TrainConfig
 from charlm.directory import RESUME_FILE, Directory
 from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
-from charlm.engines.parallel import rank_count
+from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, UsageError
 from charlm.model import MODEL_FILE, Language, Model, available_threads, dump, load, parse
 from charlm.scoring import evaluate
@@ -149,7 +149,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     corpus = _prepare(given, text, base.language if base else None)
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
-    threads = given.get("threads") or available_threads()
+    threads = given.get("threads") or max(1, available_threads() // ranks_here())
     speed = partial(training_speed, TrainConfig(**_only(given, _COMPUTING) | {"threads": threads}))
     planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), speed)
     if any(given.get(name) is not None for name in _LIMITS):

@@ -108,6 +108,16 @@ def test_numpy_computes_without_torch():
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
+def test_engine_torch_says_how_to_get_pytorch(tmp_path):
+    """Where it is not installed: one line, and nothing is left behind."""
+    (tmp_path / "corpus.txt").write_text("some text\n" * 50)
+    arguments = ["train", f"{tmp_path}/corpus.txt", "-m", f"{tmp_path}/model", "--engine", "torch", "--steps", "1"]
+    done = in_python(f"import sys\nsys.modules['torch'] = None\nfrom charlm.cli import main\nmain({arguments})")
+    assert done.returncode == 2
+    assert done.stderr == "charlm: engine torch needs PyTorch, which is not installed: pip install torch\n"
+    assert not (tmp_path / "model").exists()
+
+
 def in_python(code):
     """Run code in a fresh interpreter in which warnings are errors."""
     command = [sys.executable, "-W", "error", "-c", code]

@@ -76,7 +76,8 @@ def one_rank(tmp_path_factory):
 def test_two_ranks_take_the_steps_of_one(one_rank, tmp_path):
     """Losses and norms to 1e-6, clipped by the norm of the whole gradient; then one rank goes on from there."""
     assert train(tmp_path, *SHAPE, "--steps", "5", ranks=2).returncode == 0, told(tmp_path)
-    assert "2 ranks" in told(tmp_path)
+    assert "threads (PyTorch" in told(tmp_path)
+    assert "), 2 ranks" in told(tmp_path)
     assert figures(tmp_path) == pytest.approx(one_rank[:10], rel=1e-6)
     assert max(one_rank[1::2]) > 0.3
     assert train(tmp_path, "--resume", "--steps", "10").returncode == 0, told(tmp_path)

@@ -58,6 +58,11 @@ def rank_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "MASTER_ADDR" in os.environ else 1
 
 
+def ranks_here() -> int:
+    """Return how many of them share this machine's processors."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if rank_count() > 1 else 1
+
+
 @functools.cache
 def ranks() -> Ranks:
     """Meet the other ranks, once; raises UsageError without PyTorch."""
@@ -74,7 +79,7 @@ def needing_torch() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "torch":
             raise
-        raise UsageError("engine torch needs PyTorch, which is not installed: pip install 'charlm[torch]'") from None
+        raise UsageError("engine torch needs PyTorch, which is not installed: pip install torch") from None
 
 
 def follow() -> NoReturn:

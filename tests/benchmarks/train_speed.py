@@ -96,18 +96,18 @@ def charlm_step(shape: Shape, threads: int) -> Callable[[], object]:
     return step
 
 
-def torch_step(shape: Shape, threads: int) -> Callable[[], object]:
+def torch_step(shape: Shape, threads: int, device: str = "cpu") -> Callable[[], object]:
     import torch
     from torch import nn
 
     torch.set_num_threads(threads)
     kind: Any = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[shape.cell]
-    embed = nn.Embedding(shape.vocabulary, shape.embedding)
-    rnn = kind(shape.embedding, shape.hidden, shape.layers)
-    head = nn.Linear(shape.hidden, shape.vocabulary)
+    embed = nn.Embedding(shape.vocabulary, shape.embedding).to(device)
+    rnn = kind(shape.embedding, shape.hidden, shape.layers).to(device)
+    head = nn.Linear(shape.hidden, shape.vocabulary).to(device)
     parameters = [*embed.parameters(), *rnn.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=0.002)
-    ids = torch.from_numpy(tokens(shape).astype(np.int64))
+    ids = torch.from_numpy(tokens(shape).astype(np.int64)).to(device)
     state = None
 
     def step() -> None:
@@ -119,6 +119,7 @@ def torch_step(shape: Shape, threads: int) -> Callable[[], object]:
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         state = tuple(part.detach() for part in after) if isinstance(after, tuple) else after.detach()
+        loss.item()  # as any loop that reports its loss, and so that a GPU's work is waited for
 
     return step
 
