@@ -65,7 +65,7 @@ def score_corpus(
     language = model.language
     part = _held_out(where, corpus, model) if corpus in PARTS else _encode(model, corpus, encoding, language.sequences)
     engine, name = _adapting(model, corpus, dynamic, cache)
-    loss = evaluate(engine, part, language.start, language.document, adapts=engine is not model.engine)
+    loss = evaluate(engine, part, language.start, language.document)
     return _total(model, name, part, loss, not language.document)
 
 

@@ -134,7 +134,7 @@ def score_texts(
     """
     for window in _windows(texts, tokenizer):
         joined = _Joined([ids for _, ids in window])
-        columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos)
+        columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos, most=engine.columns)
         figures = token_log_probs(engine, columns, _ALTERNATIVES if per_token else 0)
         unknown = joined.ids == UNK
         parts = np.stack([figures.target, unknown, figures.target * unknown])
@@ -149,20 +149,20 @@ def score_texts(
 
 def evaluate(
     engine: Evaluator, source: Source, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
-    count_eos: bool | None = None, adapts: bool = False,
+    count_eos: bool | None = None,
 ) -> Loss | None:  # fmt: skip
     """Return the loss over a whole part, scored to its last token; None if `stop` interrupted it.
 
     Lines are scored whole, each from the zero state, their EOS counted; a document, or lines in a stream, as
-    running text (a document's EOS not counted, unless `count_eos` says so). An engine that `adapts` to
-    what it has scored reads the text as one column, in its own order.
+    running text (a document's EOS not counted, unless `count_eos` says so). An engine of one
+    column reads the text in its own order.
     """
     total = Loss()
     if not len(source):
         return total
     counted = not document if count_eos is None else count_eos
-    running, most, steps = document or context.carry, 1 if adapts else None, _ADAPTING_STEPS if adapts else _STEPS
-    columns = evaluation_columns(source, context, running, counted, most)
+    columns = evaluation_columns(source, context, document or context.carry, counted, engine.columns)
+    steps = _ADAPTING_STEPS if engine.columns == 1 else _STEPS
     state = engine.zero_state(len(columns.starts))
     for batch in columns.batches(steps):
         if stop():

@@ -27,7 +27,7 @@ def ids_of(length, tokens=5, seed=0):
     return np.random.default_rng(seed).integers(0, tokens, length).astype(np.int32)
 
 
-def columns_of(ids, document=False, context=None, most=None, count_eos=True):
+def columns_of(ids, document=False, context=None, most=64, count_eos=True):
     return evaluation_columns(Part.from_ids(ids), context or Context(), document, count_eos, most)
 
 
@@ -109,7 +109,7 @@ def test_the_probabilities_of_all_texts_add_up_to_one(cell, monkeypatch):
         total = 0.0
         for ids in itertools.product(range(model.tokenizer.size), repeat=3):
             engine = model.cached(2, adapting)
-            loss = evaluate(engine, Part.from_ids(ids), model.language.start, False, adapts=True)
+            loss = evaluate(engine, Part.from_ids(ids), model.language.start, False)
             assert loss.count == 3
             total += math.exp(-loss.nats)
         assert total == pytest.approx(1, rel=1e-5)
@@ -148,7 +148,7 @@ def test_what_is_repeated_becomes_probable_within_the_window_alone():
     model = tiny_model("abcdefgh", sequences="document", spread=1.0)
     part = Part.from_ids([*np.tile(ids_of(50, 8) + 2, 20), EOS])
     static, short, long = (
-        evaluate(engine, part, model.language.start, True, adapts=True).mean
+        evaluate(engine, part, model.language.start, True).mean
         for engine in (model.engine, model.cached(25), model.cached(2000))
     )
     assert long < 0.85 * static
@@ -161,7 +161,7 @@ def test_learning_and_looking_up_add_up():
     part = Part.from_ids([*np.tile(ids_of(70, 6) + 2, 10), EOS])
 
     def mean(engine):
-        return evaluate(engine, part, model.language.start, True, adapts=True).mean
+        return evaluate(engine, part, model.language.start, True).mean
 
     before = model.engine.tensors()
     assert mean(model.cached(500, 1e-12)) == pytest.approx(mean(model.cached(500)), rel=1e-5)

@@ -22,7 +22,7 @@ RATE = 0.01
 
 def log_p(model, ids, rate=RATE):
     """Return log p of a document under dynamic evaluation."""
-    loss = evaluate(model.dynamic(rate), Part.from_ids([*ids, EOS]), model.language.start, True, adapts=True)
+    loss = evaluate(model.dynamic(rate), Part.from_ids([*ids, EOS]), model.language.start, True)
     assert loss.count == len(ids)
     return -loss.nats
 
@@ -35,7 +35,7 @@ def test_what_is_scored_was_not_yet_learnt(monkeypatch, cell):
         monkeypatch.setattr(scoring, "_ADAPTING_STEPS", steps)
         total = 0.0
         for ids in itertools.product(range(model.tokenizer.size), repeat=3):
-            loss = evaluate(model.dynamic(RATE), Part.from_ids(ids), model.language.start, False, adapts=True)
+            loss = evaluate(model.dynamic(RATE), Part.from_ids(ids), model.language.start, False)
             assert loss.count == 3
             total += math.exp(-loss.nats)
         assert total == pytest.approx(1, rel=1e-5)
@@ -45,7 +45,7 @@ def test_a_step_is_that_of_rmsprop_drawn_back(monkeypatch):
     """From no history, rms is sqrt(0.05) |g|: each weight with a gradient moves by lr / sqrt(0.05), less the decay."""
     model = tiny_model("abc", sequences="document")
     before, engine = model.engine.tensors(), model.dynamic(RATE)
-    evaluate(engine, Part.from_ids([2, 3, 4, 2, EOS]), model.language.start, True, adapts=True)
+    evaluate(engine, Part.from_ids([2, 3, 4, 2, EOS]), model.language.start, True)
     moves = np.concatenate([np.abs(w - before[name]).ravel() for name, w in engine._engine.tensors().items()])
     expected = RATE / math.sqrt(0.05) * (1 - 0.002)
     moved = moves[moves > 0]
@@ -75,7 +75,7 @@ def test_lines_begin_anew_and_count_their_ends():
     model = tiny_model("abc")
     lines = ["abc", "", "cab", "b" * 70]
     ids = [token for line in lines for token in (*model.tokenizer.encode(line).tolist(), EOS)]
-    loss = evaluate(model.dynamic(1e-12), Part.from_ids(ids), model.language.start, False, adapts=True)
+    loss = evaluate(model.dynamic(1e-12), Part.from_ids(ids), model.language.start, False)
     assert loss.count == len(ids)
     assert -loss.nats == pytest.approx(sum(model.score(line).logprob for line in lines), rel=1e-6)
 

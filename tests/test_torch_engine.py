@@ -221,7 +221,7 @@ def test_dropout_is_one_mask_for_all_steps(chunk_of):
     engine.load(tensors)
     chunk = chunk_of(config, 6, 3)
     pieces = cut(chunk.reset)
-    rows = engine._rows(chunk, pieces, training=True)
+    rows = engine._rows(chunk, pieces)
     generator = torch.Generator().manual_seed(1)
     y, _ = engine._network.hidden(rows, engine._begin(pieces, engine.zero_state(3)), generator)
     values = pieces.in_place(y.detach().numpy(), (6, 3))

@@ -68,7 +68,13 @@ def total_loss(logp: NDArray[np.float64], batch: Batch) -> Loss:
 
 
 class Evaluator(Protocol):
-    """Says how probable texts are, and no more."""
+    """Says how probable texts are, and no more.
+
+    `columns` is in how many columns it likes to read them; 1 where what is read later must know what came before.
+    """
+
+    @property
+    def columns(self) -> int: ...
 
     def zero_state(self, batch: int) -> State:
         """Return the state of `batch` columns before anything was read."""

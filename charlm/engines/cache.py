@@ -29,6 +29,8 @@ class CacheEngine:
     The cache goes on over the ends of sequences, and tokens that do not count enter it too.
     """
 
+    columns = 1
+
     def __init__(self, reader: Reader, window: int, theta: float = _THETA, share: float = _SHARE) -> None:
         """Keep the last `window` tokens; raises UsageError unless they are 1 to 100,000."""
         if not 1 <= window <= _LARGEST_WINDOW:

@@ -23,6 +23,8 @@ _DECAY = 0.002  # of the distance to the trained weights
 class DynamicEngine:
     """Implements `charlm.engines.Reader`, for one column: batches come in the order of the text."""
 
+    columns = 1
+
     def __init__(self, engine: NumpyEngine, lr: float) -> None:
         """Wrap an engine of its own, which trains without dropout; its weights are those to begin with."""
         self._engine, self._lr = engine, lr

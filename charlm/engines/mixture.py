@@ -27,6 +27,10 @@ class MixtureEngine:
         self._engines, self._log_weights = list(engines), np.log(weights)
 
     @property
+    def columns(self) -> int:
+        return min(engine.columns for engine in self._engines)
+
+    @property
     def description(self) -> str:
         return " and ".join(engine.description for engine in self._engines)
 

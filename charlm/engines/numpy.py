@@ -53,6 +53,8 @@ class _Worker:
 class NumpyEngine:
     """Implements `charlm.engines.Engine` on NumPy arrays; the state is a tuple of [layers, B, H]."""
 
+    columns = 64
+
     def __init__(self, model: ModelConfig, threads: int = 1, train: TrainConfig | None = None) -> None:
         """Draw first weights with the training settings' seed."""
         self.config, self._train = model, train or TrainConfig()

@@ -128,6 +128,10 @@ class ParallelEngine:
         atexit.register(self._end)
 
     @property
+    def columns(self) -> int:
+        return self._own.columns
+
+    @property
     def description(self) -> str:
         return self._own.description
 

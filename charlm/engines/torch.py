@@ -38,6 +38,7 @@ _MOMENTS = {  # of each optimizer: our names, and PyTorch's
     "sgd": {"m": "momentum_buffer"},
     "rmsprop": {"v": "square_avg"},
 }
+_COLUMNS = 1024  # of lines to be scored: fewer leave a GPU idle
 _MOST_LOGITS = 1 << 26  # at a time when scoring: a quarter of a gigabyte
 _PATIENCE = datetime.timedelta(minutes=10)  # with a rank that does not answer in the middle of a step
 _READING = datetime.timedelta(days=7)  # with rank 0, which may read a corpus or evaluate between two steps
@@ -47,17 +48,14 @@ _READING = datetime.timedelta(days=7)  # with rank 0, which may read a corpus or
 class _Rows:
     """The steps of a chunk as rows [R], on the device and in the order in which they are computed.
 
-    inputs: ids, 0 for the zero vector. known: 0 where it is the zero vector; None where it never is. slots: which of
-    the chunk's `distinct` tokens a row reads, for dropout alone. columns: which of the `width` columns a row is of.
-    sizes: None for whole columns, else as in `Pieces`.
+    inputs: ids, 0 for the zero vector. known: 0 where it is the zero vector; None where it never is. columns: which of
+    the `width` columns a row is of. sizes: None for whole columns, else as in `Pieces`.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     weight: torch.Tensor
     known: torch.Tensor | None
-    slots: torch.Tensor | None
-    distinct: int
     columns: torch.Tensor
     width: int
     sizes: torch.Tensor | None
@@ -115,8 +113,9 @@ class _Network(nn.Module):
             x = functional.one_hot(rows.inputs, self.config.vocab_size).to(self.head.bias.dtype)
         else:
             x = self.embed(rows.inputs)
-            if generator is not None and rows.slots is not None:
-                x = x * self._mask((rows.distinct, x.shape[1]), generator, x)[rows.slots]
+            if generator is not None and self.config.dropout:
+                tokens, slots = rows.inputs.unique(return_inverse=True)
+                x = x * self._mask((len(tokens), x.shape[1]), generator, x)[slots]
         return x if rows.known is None else x * rows.known[:, None]
 
     def _mask(self, shape: tuple[int, int], generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
@@ -150,6 +149,7 @@ class TorchEngine:
             raise UsageError(f"precision tf32 needs a CUDA device, not {self.device}: leave it out, or take bfloat16")
         if self.device.type == "cpu":
             torch.set_num_threads(self._train.threads or 1)
+        self.columns = 64 if self.device.type == "cpu" else _COLUMNS
         self._network = _Network(model).to(self.device)
         self._parameters = self._network.by_name()
         self._optimizer = _optimizer(self._train, list(self._parameters.values()), self.device)
@@ -186,7 +186,7 @@ class TorchEngine:
     def learn(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Loss, float, State]:
         """Do what `update` does; `count` targets are in the batches of all ranks, and so is the loss over them."""
         pieces, (rank, ranks) = cut(batch.reset), (self._ranks.rank, self._ranks.count) if self._ranks else (0, 1)
-        rows = self._rows(batch, pieces, training=True)
+        rows = self._rows(batch, pieces)
         place = np.random.SeedSequence([self._train.seed, self._steps, rank])
         self._generator.manual_seed(int(place.generate_state(1, np.uint32)[0]))
         self._optimizer.zero_grad()
@@ -279,21 +279,15 @@ class TorchEngine:
         """Return the state that `shown` gave as arrays."""
         return tuple(torch.from_numpy(np.array(part)).to(self.device) for part in arrays)
 
-    def _rows(self, batch: Batch, pieces: Pieces, training: bool = False) -> _Rows:
+    def _rows(self, batch: Batch, pieces: Pieces) -> _Rows:
         steps, columns = batch.ids.shape
         inputs = pieces.in_order(batch.inputs).astype(np.int64)
         zero = inputs == NO_TOKEN
-        distinct, slots = 0, None
-        if training and self.config.dropout and self.config.embedding:
-            tokens, slots = np.unique(inputs, return_inverse=True)
-            distinct = len(tokens)
         return _Rows(
             inputs=self._sent(np.maximum(inputs, 0)),
             targets=self._sent(pieces.in_order(batch.ids).astype(np.int64)),
             weight=self._sent(pieces.in_order(batch.weight)),
             known=self._sent(~zero).float() if zero.any() else None,
-            slots=None if slots is None else self._sent(slots),
-            distinct=distinct,
             columns=self._sent(pieces.in_order(np.broadcast_to(np.arange(columns), (steps, columns)))),
             width=columns,
             sizes=None if pieces.order is None else torch.from_numpy(pieces.sizes),  # PyTorch wants it on the CPU

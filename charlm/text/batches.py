@@ -175,7 +175,7 @@ class TrainingBatches:
 
 
 def evaluation_columns(
-    source: Source, context: Context, running: bool, count_eos: bool = True, most: int | None = None
+    source: Source, context: Context, running: bool, count_eos: bool = True, most: int = _SEQUENCE_COLUMNS
 ) -> Columns:
     """Lay out a whole part so that every target is scored once, in at most `most` columns.
 
@@ -184,14 +184,13 @@ def evaluation_columns(
     """
     total = len(source)
     if running:
-        count = max(1, min(most or _RUNNING_COLUMNS, total // _RUNNING_COLUMN_LENGTH))
+        count = max(1, min(most, _RUNNING_COLUMNS, total // _RUNNING_COLUMN_LENGTH))
         cuts = [k * total // count for k in range(count + 1)]
         warm = [min(WARM_UP, cut) for cut in cuts[:-1]]
         lengths = [end - cut + extra for cut, end, extra in zip(cuts[:-1], cuts[1:], warm, strict=True)]
         starts = [cut - extra for cut, extra in zip(cuts[:-1], warm, strict=True)]
         return Columns(source, starts, lengths, context, warm, count_eos)
-    count = most or _SEQUENCE_COLUMNS
-    cuts = [k * total // count for k in range(count)]
+    cuts = [k * total // most for k in range(most)]
     starts = sorted({min(total, _next_start(source, cut, (EOS,), total)) for cut in cuts} - {total})
     return Columns(source, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
 
