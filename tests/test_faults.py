@@ -68,14 +68,21 @@ def test_a_saver_killed_at_any_moment_leaves_a_whole_file(tmp_path, kills):
     path, rng, found = tmp_path / "m", random.Random(0), set()
     checkpoint.save(path, saved(0), {"kind": "0"})
     for _ in range(kills):
+        told, tells = os.pipe()
         child = os.fork()
         if child == 0:  # only saves, then is killed
             for turn in range(100_000):
                 checkpoint.save(path, saved(turn % 2), {"kind": str(turn % 2)})
+                os.write(tells, b".")
             os._exit(0)
-        time.sleep(rng.uniform(0, 0.02))
+        os.read(told, 1)  # it has begun, however busy the machine is; so it has both kinds behind it now and then
+        if rng.random() < 0.5:
+            os.read(told, 1)
+        time.sleep(rng.uniform(0, 0.01))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(told)
+        os.close(tells)
         tensors, metadata = checkpoint.load(path)
         kind = int(metadata["kind"])
         assert all((value == kind).all() for value in tensors.values())
