@@ -169,9 +169,7 @@ class TorchEngine:
         if self._ranks is None:
             return self._network
         devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(
-            self._network, devices, gradient_as_bucket_view=True
-        )
+        return nn.parallel.DistributedDataParallel(self._network, devices, gradient_as_bucket_view=True)
 
     def zero_state(self, batch: int) -> State:
         empty = torch.zeros(self.config.layers, batch, self.config.hidden, device=self.device)
