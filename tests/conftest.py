@@ -1,6 +1,7 @@
 """What several test files share: hypothesis without a clock, and random chunks, weights and states."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from charlm.text.batches import Batch
 
 settings.register_profile("charlm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("charlm")
+
+# A shell starts background jobs with SIGINT ignored, and processes inherit that: the tests send it, so they need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
