@@ -364,12 +364,22 @@ def test_the_readmes_first_command_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
 def test_every_recipe_trains(tmp_path, corpus, path):
+    """With two steps for its own limit: a flag goes before the file."""
     values = tomllib.loads(path.read_text())
-    limits = ["--epochs", "0.1"] if "epochs" in values else ["--steps", "2"]
-    result = charlm("train", corpus, "--config", path, "-m", tmp_path / "m", *limits, "--min-count", 1)
+    kept = ["--min-count", 1] if values.get("tokenizer") == "word" else []
+    result = charlm("train", corpus, "--config", path, "-m", tmp_path / "m", "--steps", 2, *kept)
     assert result.exit_code == 0, result.stderr
     resolved = tomllib.loads((tmp_path / "m" / "config.toml").read_text())
-    assert all(resolved[name] == value for name, value in values.items() if name not in ("steps", "epochs"))
+    limits = {name: resolved.pop(name, None) for name in ("steps", "epochs", "minutes")}
+    assert limits == {"steps": 2, "epochs": None, "minutes": None}
+    assert all(resolved[name] == value for name, value in values.items() if name not in limits)
+
+
+def test_two_limits_of_one_place_are_refused(tmp_path, corpus):
+    (tmp_path / "both.toml").write_text("steps = 3\nminutes = 1.0\n")
+    for more in (["--steps", 3, "--minutes", 1], ["--config", tmp_path / "both.toml"]):
+        result = charlm("train", corpus, "-m", tmp_path / "m", *more)
+        assert (result.exit_code, result.stderr) == (2, "charlm: give one of epochs, steps and minutes, not several\n")
 
 
 # --- small parts ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from charlm import config
 from charlm.cli.base import GroupedCommand, model_option, option, visible
@@ -126,6 +127,8 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
     if resume and force:
         raise UsageError("give --resume or --force, not both")
     given = {name: value for name, value in options.items() if value is not None and value != ()}
+    for name in _outdone(click.get_current_context(), given):
+        del given[name]
     from charlm.directory import Directory
     from charlm.engines import parallel
     from charlm.runs import open_run
@@ -142,6 +145,13 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
                 show.progress(progress)
         show.end(signals.number)
     return 128 + signals.number if signals.number else 0
+
+
+def _outdone(ctx: click.Context, given: dict[str, Any]) -> list[str]:
+    """Return the limits of a TOML file where a flag or the environment sets another: a run has one."""
+    limits = [name for name in given if name in ("epochs", "steps", "minutes")]
+    from_file = [name for name in limits if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
+    return from_file if len(from_file) < len(limits) else []
 
 
 class _Signals:
