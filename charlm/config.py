@@ -25,6 +25,7 @@ NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
 ENGINES = ("numpy", "torch")
+LIMITS = ("epochs", "steps", "minutes")  # of a run, which has one at most
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 _MOST_LAYERS, _WIDEST = 100, 1 << 16  # beyond any use; a hostile file cannot ask for more
@@ -197,5 +198,5 @@ class TrainConfig(_Settings):
             _within(name.replace("_", "-"), getattr(self, name), 1)
         _within("lr-decay", self.lr_decay, 0, 1)
         _share("momentum", self.momentum)
-        if sum(limit is not None for limit in (self.epochs, self.steps, self.minutes)) > 1:
+        if sum(getattr(self, name) is not None for name in LIMITS) > 1:
             raise UsageError("give one of epochs, steps and minutes, not several")

@@ -17,7 +17,7 @@ from typing import Any
 
 import charlm
 from charlm import checkpoint, plan
-from charlm.config import ModelConfig, TextConfig, TrainConfig
+from charlm.config import LIMITS, ModelConfig, TextConfig, TrainConfig
 from charlm.directory import RESUME_FILE, Directory
 from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
@@ -29,8 +29,7 @@ from charlm.text.batches import TrainingBatches
 from charlm.text.corpus import Corpus, prepare
 from charlm.training import Progress, RunState, Task, fit, never
 
-_LIMITS = ("epochs", "steps", "minutes")
-_MAY_CHANGE = frozenset({*_LIMITS, "patience", "threads", "engine", "device"})  # on resume
+_MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 _COMPUTING = frozenset({"engine", "device", "precision"})
 _FILES = frozenset({"corpus", "valid_file", "test_file"})  # on resume their content is compared, not their names
 
@@ -150,10 +149,10 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
     threads = given.get("threads") or max(1, available_threads() // ranks_here())
-    speed = partial(training_speed, TrainConfig(**_only(given, _COMPUTING) | {"threads": threads}))
+    speed = partial(training_speed, TrainConfig.from_dict(_only(given, _COMPUTING) | {"threads": threads}))
     planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), speed)
-    if any(given.get(name) is not None for name in _LIMITS):
-        planned = {name: value for name, value in planned.items() if name not in _LIMITS}
+    if any(given.get(name) is not None for name in LIMITS):
+        planned = {name: value for name, value in planned.items() if name not in LIMITS}
     settings = Settings.of({"threads": threads} | planned | inherited | dict(given), size)
     engine = training_engine(settings.model, settings.train)
     if base:
@@ -235,8 +234,8 @@ def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
         listed = ", ".join(f"{name.replace('_', '-')} {stored.get(name)} -> {changes[name]}" for name in refused)
         raise UsageError(f"a resumed run keeps its settings, so leave these out or begin anew with --force: {listed}")
     kept = dict(stored)
-    if any(name in changes for name in _LIMITS):
-        kept |= dict.fromkeys(_LIMITS)
+    if any(name in changes for name in LIMITS):
+        kept |= dict.fromkeys(LIMITS)
     return kept | changes
 
 

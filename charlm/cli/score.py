@@ -69,9 +69,10 @@ def score(
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file."""
     if sum((bool(source["texts"]), source["path"] is not None, source["corpus"] is not None)) != 1:
         raise UsageError('give texts to score ("a sentence"), - for stdin, --file FILE or --corpus FILE')
-    if source["corpus"] is None and (source["dynamic"] is not None or source["cache"] is not None):
+    adapts = source["dynamic"] is not None or source["cache"] is not None
+    if adapts and source["corpus"] is None:
         raise UsageError("dynamic evaluation and the cache need one long text: give --corpus FILE, valid or test")
-    if engine != "numpy" and (source["dynamic"] is not None or source["cache"] is not None):
+    if adapts and engine != "numpy":
         raise UsageError(f"engine {engine} has no dynamic evaluation and no cache: leave --engine out")
     form = form or ("json" if as_json else "tsv" if as_tsv else "table")
     import charlm.model

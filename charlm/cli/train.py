@@ -149,7 +149,7 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
 
 def _outdone(ctx: click.Context, given: dict[str, Any]) -> list[str]:
     """Return the limits of a TOML file where a flag or the environment sets another: a run has one."""
-    limits = [name for name in given if name in ("epochs", "steps", "minutes")]
+    limits = [name for name in given if name in config.LIMITS]
     from_file = [name for name in limits if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
     return from_file if len(from_file) < len(limits) else []
 
@@ -269,7 +269,7 @@ def _facts(run: Run) -> list[str]:
 
 
 def _limit(train: config.TrainConfig) -> str:
-    for name in ("minutes", "steps", "epochs"):
+    for name in config.LIMITS:
         value = getattr(train, name)
         if value is not None:
             return f"{value:,} {name}" if name == "steps" else f"{value:g} {name}"

@@ -49,14 +49,14 @@ class _Rows:
     """The steps of a chunk as rows [R], on the device and in the order in which they are computed.
 
     inputs: ids, 0 for the zero vector. known: 0 where it is the zero vector; None where it never is. columns: which of
-    the `width` columns a row is of. sizes: None for whole columns, else as in `Pieces`.
+    the `width` columns a row is of, for dropout alone. sizes: None for whole columns, else as in `Pieces`.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     weight: torch.Tensor
     known: torch.Tensor | None
-    columns: torch.Tensor
+    columns: torch.Tensor | None
     width: int
     sizes: torch.Tensor | None
 
@@ -102,7 +102,7 @@ class _Network(nn.Module):
         for rnn in self.rnns:
             part = tuple(value[first : first + rnn.num_layers] for value in state)
             x, last = _run(rnn, x, part, rows)
-            if generator is not None and self.config.dropout:
+            if generator is not None and rows.columns is not None:
                 x = x * self._mask((rows.width, x.shape[1]), generator, x)[rows.columns]
             after.append(last)
             first += rnn.num_layers
@@ -281,12 +281,13 @@ class TorchEngine:
         steps, columns = batch.ids.shape
         inputs = pieces.in_order(batch.inputs).astype(np.int64)
         zero = inputs == NO_TOKEN
+        column = np.broadcast_to(np.arange(columns), (steps, columns))
         return _Rows(
             inputs=self._sent(np.maximum(inputs, 0)),
             targets=self._sent(pieces.in_order(batch.ids).astype(np.int64)),
             weight=self._sent(pieces.in_order(batch.weight)),
             known=self._sent(~zero).float() if zero.any() else None,
-            columns=self._sent(pieces.in_order(np.broadcast_to(np.arange(columns), (steps, columns)))),
+            columns=self._sent(pieces.in_order(column)) if self.config.dropout else None,
             width=columns,
             sizes=None if pieces.order is None else torch.from_numpy(pieces.sizes),  # PyTorch wants it on the CPU
         )
