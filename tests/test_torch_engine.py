@@ -5,26 +5,20 @@ import json
 import numpy as np
 import pytest
 
-import charlm
-from charlm.cli import main
+from charlm import model
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.engines.pieces import cut
 from charlm.errors import DataError, DivergedError, UsageError
 from charlm.text.batches import Batch
+from tests.test_commands import charlm, refused
+from tests.tiny import CELLS, INPUTS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from charlm.engines.torch import TorchEngine  # noqa: E402
 
 torch.set_num_threads(1)
 
-CELLS = {
-    "rnn": {"cell": "rnn"},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-}
-INPUTS = {"embedding": {"embedding": 4}, "one-hot": {"embedding": 0}, "tied": {"embedding": 7, "tie": True}}
 TOKENS = 9
 cells = pytest.mark.parametrize("cell", CELLS)
 
@@ -302,12 +296,10 @@ def test_bfloat16_rounds_the_steps_and_not_the_figures(chunk_of):
 TEXT = "the cat sat on the mat and the dog ate the hat\n" * 60
 
 
-def run(arguments, capsys):
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert end.value.code == 0, captured.err
-    return captured
+def run(*arguments):
+    result = charlm(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result
 
 
 def small(path, *more):
@@ -320,35 +312,34 @@ def losses_of(path):
     return [json.loads(line)["train_nats"] for line in (path / "model" / "log.jsonl").read_text().splitlines()]
 
 
-def test_the_commands_give_the_same_figures(tmp_path, capsys):
+def test_the_commands_give_the_same_figures(tmp_path):
     """Train, resume on the other engine, score on both: as on one engine."""
     (tmp_path / "corpus.txt").write_text(TEXT)
-    run(small(tmp_path, "--steps", 20), capsys)
+    run(*small(tmp_path, "--steps", 20))
     expected = losses_of(tmp_path)
-    run(small(tmp_path, "--steps", 10, "--engine", "torch", "--force"), capsys)
-    resumed = run(["train", "-m", tmp_path / "model", "--resume", "--steps", 20, "--engine", "numpy"], capsys)
-    assert "warning: engine torch -> numpy" in resumed.err
+    run(*small(tmp_path, "--steps", 10, "--engine", "torch", "--force"))
+    resumed = run("train", "-m", tmp_path / "model", "--resume", "--steps", 20, "--engine", "numpy")
+    assert "warning: engine torch -> numpy" in resumed.stderr
     assert losses_of(tmp_path) == pytest.approx(expected, rel=1e-5)
+    scored = ["score", "-m", tmp_path / "model", "--json"]
     scores = [
-        json.loads(run(["score", "-m", tmp_path / "model", "--json", *more, "the cat"], capsys).out)["logprob"]
+        json.loads(run(*scored, *more, "the cat").stdout)["logprob"]
         for more in ([], ["--engine", "torch"], ["--engine", "torch", "--device", "cpu"])
     ]
     assert scores[1:] == pytest.approx([scores[0]] * 2, rel=1e-4)
-    assert "PyTorch" in charlm.load(tmp_path / "model", engine="torch").engine.description
-    valid = ["score", "-m", tmp_path / "model", "--json", "--corpus", "valid"]
-    ours, theirs = (json.loads(run([*valid, "--engine", name], capsys).out) for name in ("numpy", "torch"))
+    assert "PyTorch" in model.load(tmp_path / "model", engine="torch").engine.description
+    valid = [*scored, "--corpus", "valid", "--engine"]
+    ours, theirs = (json.loads(run(*valid, name).stdout) for name in ("numpy", "torch"))
     assert theirs["logprob"] == pytest.approx(ours["logprob"], rel=1e-5)
     assert theirs["tokens"] == ours["tokens"] > 100
+    refused(charlm(*valid, "torch", "--cache"), 2, "engine torch has no dynamic evaluation and no cache")
 
 
-def test_settings_of_the_other_engine_end_in_one_line(tmp_path, capsys):
+def test_settings_of_the_other_engine_end_in_one_line(tmp_path):
     (tmp_path / "corpus.txt").write_text(TEXT)
     for more, message in [
         (["--device", "cuda"], "charlm: device cuda needs --engine torch: NumPy computes on the processor\n"),
         (["--engine", "torch", "--device", "tpu"], "charlm: device tpu is not there"),
     ]:
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in small(tmp_path, "--steps", 1, *more)])
-        assert end.value.code == 2
-        assert message in capsys.readouterr().err
+        refused(charlm(*small(tmp_path, "--steps", 1, *more)), 2, message)
     assert not (tmp_path / "model").exists()

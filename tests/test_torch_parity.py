@@ -11,19 +11,13 @@ from charlm.model import Language, Model
 from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.params import Params
 from charlm.text.tokenizers import EOS, CharTokenizer
+from tests.tiny import CELLS, INPUTS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 load_file = pytest.importorskip("safetensors.torch", reason="safetensors is not installed").load_file
 torch.set_num_threads(1)
 
 TOKENIZER = CharTokenizer(list("etaoin"))
-CELLS = {
-    "rnn": {"cell": "rnn"},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-}
-INPUTS = {"embedding": {"embedding": 4}, "one-hot": {"embedding": 0}, "tied": {"embedding": 7, "tie": True}}
 CONFIGS = [
     pytest.param(
         ModelConfig(TOKENIZER.size, layers=layers, hidden=7, **CELLS[cell], **INPUTS[inputs]),

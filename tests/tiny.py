@@ -7,6 +7,15 @@ from charlm.engines.numpy import NumpyEngine
 from charlm.model import Language, Model
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
 
+# Of a network with hidden size 7, for tests of every kind there is.
+CELLS = {
+    "rnn": {"cell": "rnn"},
+    "relu": {"cell": "rnn", "nonlinearity": "relu"},
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm"},
+}
+INPUTS = {"embedding": {"embedding": 4}, "one-hot": {"embedding": 0}, "tied": {"embedding": 7, "tie": True}}
+
 
 def tiny_model(
     tokens="ab", sequences="line", context="sequence", cell="gru", layers=1, threads=1, spread=3.0, seed=0, words=False,

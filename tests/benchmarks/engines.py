@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 if __package__:
     from tests.benchmarks.paired import announce, measure
-    from tests.benchmarks.train_speed import Shape, rate, tokens, torch_step
+    from tests.benchmarks.train_speed import Shape, charlm_step, rate, torch_step
 else:
     from paired import announce, measure
-    from train_speed import Shape, rate, tokens, torch_step
+    from train_speed import Shape, charlm_step, rate, torch_step
 
 SHAPES = [
     Shape(cell, layers, hidden, batch, 64, vocabulary)
@@ -47,34 +48,12 @@ LINE = 20  # tokens between resets
 CONTENDERS = ("numpy", "torch", "bare", "numpy-lines", "torch-lines")
 
 
-def engine_step(shape: Shape, threads: int, engine: str, device: str, lines: bool) -> Callable[[], object]:
-    from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
-    from charlm.engines.choice import make_engine
-    from charlm.text.batches import Batch
-
-    config = ModelConfig(
-        shape.vocabulary, cell=shape.cell, layers=shape.layers, hidden=shape.hidden, embedding=shape.embedding
-    )
-    contender = make_engine(config, TrainConfig(engine=engine, threads=threads, device=device))
-    ids = tokens(shape).astype(np.int32)
-    reset = np.random.default_rng(1).random(ids[1:].shape) < (1 / LINE if lines else 0)
-    inputs = np.where(reset, np.int32(NO_TOKEN), ids[:-1])
-    batch = Batch(inputs, ids[1:], reset, np.ones(reset.shape, np.float32))
-    state = contender.zero_state(shape.batch)
-
-    def step() -> None:
-        nonlocal state
-        _, _, state = contender.update(batch, state, 0.002)
-
-    return step
-
-
 def one(contender: str, shape: Shape, threads: int, device: str) -> float:
     engine, _, lines = contender.partition("-")
     if engine == "bare":
         step = torch_step(shape, threads, device)
     else:
-        step = engine_step(shape, threads, engine, "auto" if engine == "numpy" else device, bool(lines))
+        step = charlm_step(shape, threads, engine, "auto" if engine == "numpy" else device, LINE if lines else math.inf)
     return rate(step, shape.batch * shape.steps)
 
 

@@ -75,23 +75,26 @@ def tokens(shape: Shape) -> np.ndarray:
     return rng.integers(2, shape.vocabulary, (shape.steps + 1, shape.batch))
 
 
-def charlm_step(shape: Shape, threads: int) -> Callable[[], object]:
-    from charlm.config import ModelConfig, TrainConfig
-    from charlm.engines.numpy import NumpyEngine
+def charlm_step(
+    shape: Shape, threads: int, engine: str = "numpy", device: str = "auto", line: float = math.inf
+) -> Callable[[], object]:
+    """Return a training step of an engine, with a reset after `line` tokens on average."""
+    from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
+    from charlm.engines.choice import make_engine
     from charlm.text.batches import Batch
 
     config = ModelConfig(
         shape.vocabulary, cell=shape.cell, layers=shape.layers, hidden=shape.hidden, embedding=shape.embedding
     )
-    engine = NumpyEngine(config, threads, TrainConfig())
+    trained = make_engine(config, TrainConfig(engine=engine, threads=threads, device=device))
     ids = tokens(shape).astype(np.int32)
-    grid = ids[1:].shape
-    batch = Batch(ids[:-1], ids[1:], np.zeros(grid, np.bool_), np.ones(grid, np.float32))
-    state = engine.zero_state(shape.batch)
+    reset = np.random.default_rng(1).random(ids[1:].shape) < 1 / line
+    batch = Batch(np.where(reset, np.int32(NO_TOKEN), ids[:-1]), ids[1:], reset, np.ones(reset.shape, np.float32))
+    state = trained.zero_state(shape.batch)
 
     def step() -> None:
         nonlocal state
-        _, _, state = engine.update(batch, state, 0.002)
+        _, _, state = trained.update(batch, state, 0.002)
 
     return step
 
