@@ -71,12 +71,21 @@ class TextState:
 class Model:
     """A language model with its vocabulary. `facts` tells where it comes from (`charlm.training` in the file)."""
 
-    def __init__(self, engine: Engine, config: ModelConfig, language: Language, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, engine: Engine | MixtureEngine, config: ModelConfig, language: Language, facts: Mapping[str, Any]
+    ) -> None:
         self.engine, self.config, self.language, self.facts = engine, config, language, dict(facts)
 
     @property
     def tokenizer(self) -> Tokenizer:
         return self.language.tokenizer
+
+    @property
+    def trained(self) -> Engine:
+        """The engine, where it has weights of its own; raises UsageError for a mixture."""
+        if isinstance(self.engine, MixtureEngine):
+            raise UsageError("a mixture has no weights of its own to train or to save: take one of its models")
+        return self.engine
 
     def writer(self, prompt: str = "") -> Writer:
         """Return what writes after a prompt."""
@@ -203,14 +212,14 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file that sampling and scoring need, atomically (errors as `charlm.checkpoint.save`)."""
-        checkpoint.save(path, self.engine.tensors(), self.metadata())
+        checkpoint.save(path, self.trained.tensors(), self.metadata())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what a file holds, arrays and JSON: Dask, Ray and Spark rebuild it there.
 
         The copy computes on one thread, since such workers share out the processors themselves.
         """
-        return rebuilt, (self.engine.tensors(), self.metadata())
+        return rebuilt, (self.trained.tensors(), self.metadata())
 
     def metadata(self) -> dict[str, str]:
         """Return what the file says beside the tensors: configuration, vocabulary, origin."""

@@ -88,7 +88,7 @@ class Run:
         if not self.state.step:
             self.directory.begin(self.settings.flat())
         yield from fit(
-            self.model.engine, self._task, self.settings.train, self, self.state, self._hidden, self._started, stop
+            self.model.trained, self._task, self.settings.train, self, self.state, self._hidden, self._started, stop
         )
         if len(self.corpus.test) and not stop():
             self._score_test(stop)
@@ -106,7 +106,7 @@ class Run:
         self.model.save(self.directory.path / MODEL_FILE)
 
     def save_state(self, state: RunState, hidden: Any) -> None:
-        arrays, facts = self.model.engine.snapshot(hidden)
+        arrays, facts = self.model.trained.snapshot(hidden)
         resume = {"settings": self.settings.flat(), "state": dataclasses.asdict(state), "engine": facts}
         self.directory.before_save()
         checkpoint.save(
@@ -156,7 +156,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     settings = Settings.of({"threads": threads} | planned | inherited | dict(given), size)
     engine = training_engine(settings.model, settings.train)
     if base:
-        engine.load(base.engine.tensors())
+        engine.load(base.trained.tensors())
     facts = {"run": uuid.uuid4().hex, "charlm": charlm.__version__, "settings": settings.train.to_dict()}
     language = Language(corpus.tokenizer, corpus.sequences, text.context)
     model = Model(engine, settings.model, language, facts | _corpus_facts(corpus))

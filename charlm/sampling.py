@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Array, Engine
+from charlm.engines import Array, Predictor
 from charlm.errors import UsageError
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK
@@ -72,7 +72,7 @@ def _only_eos(_: int, token: int) -> bool:
 
 
 def generate(
-    engine: Engine, context: Context, prompt: Ids, config: SamplingConfig, seed: int, texts: Sequence[int] = (0,),
+    engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, seed: int, texts: Sequence[int] = (0,),
     ended: Callable[[int, int], bool] = _only_eos, first: NDArray[np.bool_] | None = None,
 ) -> Iterator[Step]:  # fmt: skip
     """Draw texts, given by their numbers, that go on from `prompt` [n ids], in one batch; yield tokens as they come.
@@ -192,7 +192,7 @@ def probabilities(
 
 
 def beam_search(
-    engine: Engine, context: Context, prompt: Ids, config: SamplingConfig, width: int
+    engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, width: int
 ) -> list[tuple[list[int], float]]:
     """Return the `width` most probable ways on from `prompt` that a beam so wide finds: ids and log p, best first.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Engine, Evaluator, LogProbs, Loss
+from charlm.engines import Evaluator, LogProbs, Loss, Predictor
 from charlm.text.batches import Columns, Context, Ids, Source, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 
@@ -125,7 +125,7 @@ class Score:
 
 
 def score_texts(
-    engine: Engine, tokenizer: Tokenizer, context: Context, texts: Iterable[str], eos: bool, per_token: bool = False
+    engine: Predictor, tokenizer: Tokenizer, context: Context, texts: Iterable[str], eos: bool, per_token: bool = False
 ) -> Iterator[Score]:
     """Score each text by itself, in order, from the zero state; `eos` scores its end too.
 
@@ -172,7 +172,7 @@ def evaluate(
     return total
 
 
-def token_log_probs(engine: Engine, columns: Columns, top: int = 0) -> LogProbs:
+def token_log_probs(engine: Predictor, columns: Columns, top: int = 0) -> LogProbs:
     """Return what the model thought of every token of the columns' source [N]; zeros where a token does not count."""
     total = len(columns.source)
     result: tuple[NDArray[Any], ...] = ()

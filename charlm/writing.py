@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Engine
+from charlm.engines import Predictor
 from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig, beam_search, generate
 from charlm.text.batches import Context, Ids
@@ -43,7 +43,7 @@ class Sample:
 class Writer:
     """Writes with one model after one prompt, whose tokens are `ids` [n]; `context` says what a text begins with."""
 
-    engine: Engine
+    engine: Predictor
     tokenizer: Tokenizer
     context: Context
     prompt: str

@@ -41,7 +41,7 @@ def _facts(model: Model) -> dict[str, Any]:
         "embedding": config.embedding,
         "dropout": config.dropout,
         "tied": config.tie,
-        "parameters": sum(value.size for value in model.engine.tensors().values()),
+        "parameters": sum(value.size for value in model.trained.tensors().values()),
         "tokenizer": language.tokenizer.kind,
         "vocabulary": config.vocab_size,
         "sequences": language.sequences,

@@ -93,21 +93,11 @@ class Reader(Evaluator, Protocol):
         """
 
 
-class Engine(Evaluator, Protocol):
-    """Computes with one language model. NumPy arrays in and out; the state is opaque to callers."""
-
-    @property
-    def description(self) -> str:
-        """What computes, in words: threads or device."""
+class Predictor(Evaluator, Protocol):
+    """Says what comes next: all that writing and scoring need. NumPy arrays in and out; the state is opaque."""
 
     def select(self, state: State, columns: list[int]) -> State:
         """Return the state of some columns, in the order given; a column may be named several times."""
-
-    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
-        """Train on one batch; return its loss, the gradient's norm before clipping, and the state after.
-
-        Raises DivergedError, the weights still those before, where the loss or a gradient is not finite.
-        """
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         """Return log p of the targets, with ranks and the `top` most probable tokens if top > 0; and the state after.
@@ -117,6 +107,20 @@ class Engine(Evaluator, Protocol):
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after inputs [T, B], and the state after."""
+
+
+class Engine(Predictor, Protocol):
+    """Computes with one language model, and trains it."""
+
+    @property
+    def description(self) -> str:
+        """What computes, in words: threads or device."""
+
+    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
+        """Train on one batch; return its loss, the gradient's norm before clipping, and the state after.
+
+        Raises DivergedError, the weights still those before, where the loss or a gradient is not finite.
+        """
 
     def tensors(self) -> dict[str, Array]:
         """Return copies of the weights, under PyTorch's names."""

@@ -7,20 +7,20 @@ Mixing is done at every token, so that a text's probability is again a product o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Array, Engine, LogProbs, Loss, Snapshot, State, total_loss
+from charlm.engines import Array, LogProbs, Loss, Predictor, State, total_loss
 from charlm.errors import UsageError
 from charlm.text.batches import Batch, Ids
 
 
 class MixtureEngine:
-    """Implements what writing and scoring need of `charlm.engines.Engine`; the state is one for each model."""
+    """Implements `charlm.engines.Predictor`; the state is one for each model."""
 
-    def __init__(self, engines: Sequence[Engine], weights: Sequence[float]) -> None:
+    def __init__(self, engines: Sequence[Predictor], weights: Sequence[float]) -> None:
         """Mix; `weights` are positive and add up to 1 (UsageError)."""
         if len(weights) != len(engines) or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
             raise UsageError(f"mix needs {len(engines)} positive weights that add up to 1, not {list(weights)}")
@@ -29,10 +29,6 @@ class MixtureEngine:
     @property
     def columns(self) -> int:
         return min(engine.columns for engine in self._engines)
-
-    @property
-    def description(self) -> str:
-        return " and ".join(engine.description for engine in self._engines)
 
     def zero_state(self, batch: int) -> State:
         return tuple(engine.zero_state(batch) for engine in self._engines)
@@ -59,18 +55,3 @@ class MixtureEngine:
     def _mixed(self, logp: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         weighted = [weight + each for weight, each in zip(self._log_weights, logp, strict=True)]
         return np.asarray(np.logaddexp.reduce(weighted, axis=0))
-
-    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
-        raise NotImplementedError("a mixture is not trained")
-
-    def tensors(self) -> dict[str, Array]:
-        raise NotImplementedError("a mixture has no file of its own")
-
-    def load(self, tensors: Mapping[str, Array]) -> None:
-        raise NotImplementedError("a mixture has no file of its own")
-
-    def snapshot(self, state: State) -> Snapshot:
-        raise NotImplementedError("a mixture is not trained")
-
-    def restore(self, snapshot: Snapshot) -> State:
-        raise NotImplementedError("a mixture is not trained")
