@@ -22,7 +22,7 @@ CELLS = {
     "gru": {"cell": "gru"},
     "lstm": {"cell": "lstm"},
 }
-OPTIMIZERS = ["adam", "sgd", "rmsprop"]
+OPTIMIZERS = ["adam", "muon", "sgd", "rmsprop"]
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
 

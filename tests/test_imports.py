@@ -31,7 +31,7 @@ TIER = {part: level for level, parts in enumerate(TIERS) for part in parts}
 HIDDEN = {  # which files may import a library that is not in every one of them
     "click": "cli/",
     "tqdm": "cli/",
-    "torch": "engines/torch.py",
+    "torch": "engines/torch",
     "threadpoolctl": "engines/numpy.py",
 }
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}

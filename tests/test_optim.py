@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from charlm.config import TrainConfig
-from charlm.nn.optim import SGD, Adam, RMSprop, clip_by_norm, learning_rate, make_optimizer
+from charlm.nn.optim import SGD, Adam, Muon, RMSprop, clip_by_norm, learning_rate, make_optimizer, orthogonal
 
 RATES = [0.1, 0.1, 0.05, 0.02, 0.02, 0.3]  # a schedule: the rate changes from step to step
 
@@ -42,7 +42,7 @@ def naive_rmsprop(w, g, slots, t, lr, decay):
 def test_steps_are_those_of_the_formulas(settings, naive, decay):
     """Element by element in float64: no gradient, a tiny one, and common ones of both signs."""
     first = [0.5, -1.5, 2.0, 0.0, 1.0]
-    optimizer = make_optimizer(TrainConfig(weight_decay=decay, **settings), len(first))
+    optimizer = make_optimizer(TrainConfig(weight_decay=decay, **settings), {"weight": (len(first),)})
     weights, expected = np.array(first, np.float32), list(first)
     slots = [{} for _ in first]
     for t, lr in enumerate(RATES, 1):
@@ -71,6 +71,51 @@ def test_the_vector_is_worked_through_to_its_end(make):
     for place, weight in alone.items():
         np.testing.assert_allclose(whole[place : place + 1], weight, rtol=1e-6)
     assert np.count_nonzero(whole == weights[0]) < 10  # two steps may cancel out by chance
+
+
+def of_singular_values(x):
+    """Return U f(S) V^T of each x = U S V^T / |x|, f being five rounds of the quintic, by way of LAPACK."""
+    u, s, vt = np.linalg.svd(x / np.linalg.norm(x, axis=(-2, -1), keepdims=True), full_matrices=False)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return (u * s[..., None, :]) @ vt
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5), (3, 8, 5), (2, 1, 7)])
+def test_orthogonal_moves_singular_values_and_nothing_else(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    np.testing.assert_allclose(orthogonal(x), of_singular_values(x), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(orthogonal(1e-3 * x), orthogonal(x), rtol=1e-9, atol=1e-12)
+
+
+def test_orthogonal_evens_out_the_singular_values():
+    rng = np.random.default_rng(1)
+    u, v = (np.linalg.qr(rng.standard_normal((9, 9)))[0] for _ in range(2))
+    found = np.linalg.svd(orthogonal((u * np.geomspace(1, 0.02, 9)) @ v.T))[1]
+    assert found.min() > 0.65
+    assert found.max() < 1.25
+    assert not orthogonal(np.zeros((3, 4))).any()
+
+
+def test_muon_turns_gate_by_gate_and_leaves_the_rest_to_adam():
+    """Two gates of two units on three inputs, after an embedding, with a bias behind them."""
+    shapes = {"embed.weight": (5, 3), "rnn.weight_ih_l0": (4, 3), "rnn.weight_hh_l0": (4, 2), "rnn.bias_ih_l0": (4,)}
+    rng = np.random.default_rng(2)
+    weights, momentum = rng.standard_normal(39).astype(np.float32), np.zeros(39)
+    expected, adam, other = weights.astype(float), Adam(39, 0.1), weights.copy()
+    muon = Muon(shapes, 0.1)
+    for lr in RATES:
+        gradient = rng.standard_normal(39).astype(np.float32)
+        momentum = 0.95 * momentum + 0.05 * gradient
+        muon.step(weights, gradient.copy(), lr)
+        adam.step(other, gradient.copy(), lr)
+        for start, stop, columns in [(15, 21, 3), (21, 27, 3), (27, 31, 2), (31, 35, 2)]:
+            u = (0.95 * momentum + 0.05 * gradient)[start:stop].reshape(2, columns)
+            expected[start:stop] *= 1 - lr * 0.1
+            expected[start:stop] -= lr * 0.2 * math.sqrt(max(2, columns)) * of_singular_values(u).reshape(-1)
+    np.testing.assert_allclose(weights[15:35], expected[15:35], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(weights[:15], other[:15])
+    np.testing.assert_array_equal(weights[35:], other[35:])
 
 
 def test_adam_goes_one_rate_at_first_whatever_the_gradient():

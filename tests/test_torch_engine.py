@@ -86,7 +86,7 @@ def test_first_weights_are_the_same():
         np.testing.assert_array_equal(torch_engine.tensors()[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "sgd", "rmsprop"])
 @pytest.mark.parametrize("inputs", INPUTS)
 @cells
 def test_ten_steps_with_resets_inside_the_chunks(cell, inputs, optimizer, chunk_of):
@@ -157,7 +157,7 @@ def test_log_probs_ranks_and_logits(cell, chunk_of):
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "sgd", "rmsprop"])
 @pytest.mark.parametrize("first", [0, 1], ids=["numpy first", "torch first"])
 def test_a_run_changes_engine_half_way(first, optimizer, chunk_of):
     """Five steps here, a snapshot, five there: the figures of ten steps on one engine."""

@@ -69,7 +69,7 @@ class NumpyEngine:
 
     @cached_property
     def _optimizer(self) -> Optimizer:
-        return make_optimizer(self._train, self.params.flat.size)
+        return make_optimizer(self._train, self.params.shapes)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -106,7 +106,8 @@ class NumpyEngine:
         if not math.isfinite(norm) or not math.isfinite(loss.nats):
             raise divergence({name: bool(np.isfinite(value).all()) for name, value in gradient.items()})
         self._packed = None
-        self._optimizer.step(self.params.flat, gradient.flat, lr)
+        with self._blas.limit(limits=len(self._workers)):
+            self._optimizer.step(self.params.flat, gradient.flat, lr)
         return loss, norm, _join([after for _, after in results])
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:

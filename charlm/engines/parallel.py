@@ -24,7 +24,8 @@ from charlm.errors import CharlmError, DivergedError, UsageError
 from charlm.text.batches import Batch, Ids
 
 if TYPE_CHECKING:
-    from charlm.engines.torch import Ranks, TorchEngine
+    from charlm.engines.torch import TorchEngine
+    from charlm.engines.torch_ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def ranks_here() -> int:
 def ranks() -> Ranks:
     """Meet the other ranks, once; raises UsageError without PyTorch."""
     with needing_torch():
-        from charlm.engines.torch import Ranks
+        from charlm.engines.torch_ranks import Ranks
     return Ranks()
 
 

@@ -8,9 +8,7 @@ training steps use the reduced precision that was asked for; figures are always 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +23,11 @@ from torch.nn.utils.rnn import PackedSequence
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
 from charlm.engines.pieces import Pieces, cut
+from charlm.engines.torch_ranks import Ranks, one_line_errors
 from charlm.engines.weights import check_fit, divergence, first_weights
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import UsageError
 from charlm.nn.model import shapes
+from charlm.nn.optim import gate_shapes, move_gates
 from charlm.text.batches import Batch, Ids
 
 State = tuple[torch.Tensor, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
@@ -35,13 +35,12 @@ State = tuple[torch.Tensor, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (
 _CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 _MOMENTS = {  # of each optimizer: our names, and PyTorch's
     "adam": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "muon": {"m": "exp_avg", "v": "exp_avg_sq"},
     "sgd": {"m": "momentum_buffer"},
     "rmsprop": {"v": "square_avg"},
 }
 _COLUMNS = 1024  # of lines to be scored: fewer leave a GPU idle
 _MOST_LOGITS = 1 << 26  # at a time when scoring: a quarter of a gigabyte
-_PATIENCE = datetime.timedelta(minutes=10)  # with a rank that does not answer in the middle of a step
-_READING = datetime.timedelta(days=7)  # with rank 0, which may read a corpus or evaluate between two steps
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class TorchEngine:
         self.columns = 64 if self.device.type == "cpu" else _COLUMNS
         self._network = _Network(model).to(self.device)
         self._parameters = self._network.by_name()
-        self._optimizer = _optimizer(self._train, list(self._parameters.values()), self.device)
+        self._optimizer = _optimizer(self._train, self._parameters, self.device)
         self._generator = torch.Generator(self.device)
         self._steps = 0
         self.load(first_weights(model, self._train.seed))
@@ -188,7 +187,7 @@ class TorchEngine:
         place = np.random.SeedSequence([self._train.seed, self._steps, rank])
         self._generator.manual_seed(int(place.generate_state(1, np.uint32)[0]))
         self._optimizer.zero_grad()
-        with _one_line_errors(self._ranks is None), _precision(self._train.precision, self.device):
+        with one_line_errors(self._ranks is None), _precision(self._train.precision, self.device):
             nats, after = self._learner(rows, self._begin(pieces, state), self._generator)
             # DistributedDataParallel takes the mean over ranks, and the gradient is that of the sum over the count.
             (nats * (ranks / max(1, count))).backward()
@@ -335,58 +334,38 @@ def _precision(name: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _optimizer(train: TrainConfig, parameters: list[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+class _Muon(torch.optim.AdamW):
+    """What `charlm.nn.optim.Muon` does: AdamW, but for the weights of the recurrent layers."""
+
+    def __init__(self, named: Mapping[str, nn.Parameter], decay: float) -> None:
+        super().__init__(named.values(), weight_decay=decay)
+        gates = gate_shapes({name: tuple(value.shape) for name, value in named.items()})
+        self._gates = [(named[name], shape) for name, shape in gates.items()]
+
+    def step(self, closure: None = None) -> None:
+        """Move the gates, then leave the rest to AdamW, which passes over what has no gradient."""
+        (group,) = self.param_groups
+        for weight, shape in self._gates:
+            if weight not in self.state:
+                zeros = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+                self.state[weight] = {"step": torch.tensor(0.0)} | zeros
+            momentum = self.state[weight]["exp_avg"]
+            with torch.no_grad():
+                w, g, m = (value.view(shape) for value in (weight, weight.grad, momentum))
+                move_gates(w, g, m, group["lr"], group["weight_decay"])
+            weight.grad = None
+        super().step(closure)
+
+
+def _optimizer(
+    train: TrainConfig, named: Mapping[str, nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    parameters = list(named.values())
+    if train.optimizer == "muon":
+        return _Muon(named, train.weight_decay)
     if train.optimizer == "adam":
         fused = {"fused": True} if device.type == "cuda" else {}
         return torch.optim.AdamW(parameters, train.lr, weight_decay=train.weight_decay, **fused)
     if train.optimizer == "sgd":
         return torch.optim.SGD(parameters, train.lr, train.momentum, weight_decay=train.weight_decay)
     return torch.optim.RMSprop(parameters, train.lr, alpha=0.95, weight_decay=train.weight_decay)
-
-
-class Ranks:
-    """The processes that torchrun started, of which this is one; messages go through rank 0."""
-
-    def __init__(self) -> None:
-        """Meet the others: NCCL adds up gradients on GPUs, gloo on CPUs and carries the messages."""
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        with _one_line_errors():
-            store, self.rank, self.count = next(distributed.rendezvous("env://", timeout=_PATIENCE))
-            # A store may outlive the ranks of before a restart: their addresses are not to be taken for the new ones.
-            store = distributed.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-            distributed.init_process_group(backend, None, _PATIENCE, self.count, self.rank, store)
-            self._control = distributed.new_group(backend="gloo", timeout=_READING)
-        self.local = int(os.environ.get("LOCAL_RANK", "0"))
-
-    def scatter(self, parts: list[Any] | None = None) -> Any:
-        """Send each rank its part, from rank 0, which alone gives them; return one's own."""
-        mine: list[Any] = [None]
-        with _one_line_errors():
-            distributed.scatter_object_list(mine, parts, src=0, group=self._control)
-        return mine[0]
-
-    def gather(self, part: Any) -> list[Any]:
-        """Return all ranks' parts, in order, on rank 0; an empty list elsewhere."""
-        parts: list[Any] = [None] * self.count if self.rank == 0 else []
-        with _one_line_errors():
-            distributed.gather_object(part, parts or None, dst=0, group=self._control)
-        return parts
-
-    def leave(self) -> None:
-        """Part from the others, once all are ready to."""
-        with _one_line_errors():
-            distributed.barrier(self._control)
-            distributed.destroy_process_group()
-
-
-@contextlib.contextmanager
-def _one_line_errors(alone: bool = False) -> Iterator[None]:
-    """Say what PyTorch's errors mean: too little memory, or a rank that did not do its part."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise MemoryError from None
-    except RuntimeError as error:
-        if alone:
-            raise
-        raise CharlmError("another rank was lost; the state saved last is kept: go on with --resume") from error

@@ -7,16 +7,18 @@ All steps are in place, in blocks that stay in the processor's cache.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from charlm.config import TrainConfig
 from charlm.nn import kernel
-from charlm.nn.params import Array
+from charlm.nn.params import Array, Shape
 
 _BLOCK = 1 << 14
+_FACTOR = 0.2  # about the root mean square of Adam's steps, in learning rates
+_QUINTIC, _ROUNDS = (3.4445, -4.7750, 2.0315), 5  # bring singular values of 0.005 to 1 to between 0.7 and 1.2
 
 
 class Adam:
@@ -34,15 +36,19 @@ class Adam:
     def step(self, weights: Array, gradient: Array, lr: float) -> None:
         """Move `weights` [P] by one step along `gradient` [P], which is used up."""
         self.steps += 1
+        self.move(weights, gradient, lr, self.steps)
+
+    def move(self, weights: Array, gradient: Array, lr: float, steps: int, part: slice = slice(None)) -> None:
+        """Move the weights of `part` in their step number `steps`."""
+        vectors = [vector[part] for vector in (weights, gradient, self.moments["m"], self.moments["v"])]
         b1, b2 = self.betas
-        rate = lr / (1 - b1**self.steps)
-        root = 1 / math.sqrt(1 - b2**self.steps)
+        rate = lr / (1 - b1**steps)
+        root = 1 / math.sqrt(1 - b2**steps)
         kept = 1 - lr * self.decay
         if kernel.serves(weights):
-            vectors = (weights, gradient, self.moments["m"], self.moments["v"])
-            kernel.call("adam", len(weights), *vectors, kept, 1 - b1, 1 - b2, rate, root, self.eps)
+            kernel.call("adam", len(vectors[0]), *vectors, kept, 1 - b1, 1 - b2, rate, root, self.eps)
             return
-        for w, g, m, v in _blocks(weights, gradient, self.moments["m"], self.moments["v"]):
+        for w, g, m, v in _blocks(*vectors):
             w *= kept
             m += (1 - b1) * (g - m)
             g *= g
@@ -53,6 +59,69 @@ class Adam:
             np.divide(m, g, out=g)
             g *= rate
             w -= g
+
+
+class Muon:
+    """Muon (Jordan et al. 2024) for the weights of the recurrent layers, Adam for all else.
+
+    m = b m + (1 - b) g        u = b m + (1 - b) g = U S V^T          (Nesterov's momentum, and its singular values)
+    w -= lr * decay * w        w -= lr * 0.2 sqrt(max(rows, columns)) * U V^T
+
+    A step of Adam moves a matrix mostly along the few directions in which its gradients are large; here all directions
+    of its momentum count alike. With the factor of Liu et al. (2025) an element moves about as far as in Adam, so that
+    one learning rate serves both. Each gate's rows are a matrix of their own: gates share an input and nothing else.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape], decay: float = 0.0, momentum: float = 0.95) -> None:
+        """Prepare for parameters of these names and shapes, in the order of the flat vector."""
+        self.decay, self.momentum = decay, momentum
+        self._adam = Adam(sum(map(math.prod, shapes.values())), decay)
+        self.moments = self._adam.moments  # where there is a matrix, m is its momentum and v is not used
+        self.steps = 0
+        gates, start = gate_shapes(shapes), 0
+        self._matrices: list[tuple[slice, Shape]] = []
+        self._rest: list[slice] = []
+        for name, shape in shapes.items():
+            part = slice(start, start := start + math.prod(shape))
+            if name in gates:
+                self._matrices.append((part, gates[name]))
+            else:
+                self._rest.append(part)
+
+    def step(self, weights: Array, gradient: Array, lr: float) -> None:
+        """Move `weights` [P] by one step along `gradient` [P], which is used up."""
+        self.steps += 1
+        for part in self._rest:
+            self._adam.move(weights, gradient, lr, self.steps, part)
+        for part, shape in self._matrices:
+            w, g, m = (vector[part].reshape(shape) for vector in (weights, gradient, self.moments["m"]))
+            move_gates(w, g, m, lr, self.decay, self.momentum)
+
+
+def gate_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return, for each weight of the recurrent layers, its shape as a stack of gates [G, H, inputs]."""
+    hidden = {name: shapes[name.replace("_ih_", "_hh_")][1] for name in shapes if name.startswith("rnn.weight_")}
+    return {name: (shapes[name][0] // size, size, shapes[name][1]) for name, size in hidden.items()}
+
+
+def move_gates(w: Any, g: Any, m: Any, lr: float, decay: float, momentum: float = 0.95) -> None:
+    """Do a step of Muon in place on weights, gradient (used up) and momentum [G, H, inputs], of NumPy or PyTorch."""
+    m += (1 - momentum) * (g - m)
+    g += momentum * (m - g)
+    w *= 1 - lr * decay
+    w -= lr * _FACTOR * math.sqrt(max(w.shape[1:])) * orthogonal(g)
+
+
+def orthogonal(x: Any) -> Any:
+    """Return, nearly, U V^T of each x = U S V^T [..., rows, columns], by the iteration of Newton and Schulz."""
+    if x.shape[-2] > x.shape[-1]:
+        return orthogonal(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+    a, b, c = _QUINTIC
+    x = x / ((x * x).sum((-2, -1))[..., None, None] ** 0.5 + 1e-30)
+    for _ in range(_ROUNDS):
+        square = x @ x.swapaxes(-1, -2)
+        x = a * x + (b * square + c * (square @ square)) @ x
+    return x
 
 
 class SGD:
@@ -95,11 +164,14 @@ class RMSprop:
             w -= lr * g
 
 
-Optimizer: TypeAlias = Adam | SGD | RMSprop
+Optimizer: TypeAlias = Adam | Muon | SGD | RMSprop
 
 
-def make_optimizer(config: TrainConfig, size: int) -> Optimizer:
-    """Return the optimizer that the settings name, for `size` parameters."""
+def make_optimizer(config: TrainConfig, shapes: Mapping[str, Shape]) -> Optimizer:
+    """Return the optimizer that the settings name, for parameters of these names and shapes."""
+    size = sum(math.prod(shape) for shape in shapes.values())
+    if config.optimizer == "muon":
+        return Muon(shapes, config.weight_decay)
     if config.optimizer == "adam":
         return Adam(size, config.weight_decay)
     if config.optimizer == "sgd":
