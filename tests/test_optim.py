@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from charlm.config import TrainConfig
-from charlm.nn.optim import SGD, Adam, Muon, RMSprop, clip_by_norm, learning_rate, make_optimizer, orthogonal
+from charlm.nn.optim import (
+    SGD,
+    Adam,
+    Muon,
+    RMSprop,
+    block_shapes,
+    clip_by_norm,
+    learning_rate,
+    make_optimizer,
+    orthogonal,
+)
 
 RATES = [0.1, 0.1, 0.05, 0.02, 0.02, 0.3]  # a schedule: the rate changes from step to step
 
@@ -116,6 +126,15 @@ def test_muon_turns_gate_by_gate_and_leaves_the_rest_to_adam():
     np.testing.assert_allclose(weights[15:35], expected[15:35], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(weights[:15], other[:15])
     np.testing.assert_array_equal(weights[35:], other[35:])
+
+
+@pytest.mark.parametrize(
+    ("hidden", "rows"), [(7, 7), (128, 128), (131, 131), (200, 100), (320, 80), (384, 128), (512, 128)]
+)
+def test_blocks_divide_gates_evenly(hidden, rows):
+    shapes = {"rnn.weight_ih_l0": (3 * hidden, 5), "rnn.weight_hh_l0": (3 * hidden, hidden), "head.weight": (9, hidden)}
+    count = 3 * hidden // rows
+    assert block_shapes(shapes) == {"rnn.weight_ih_l0": (count, rows, 5), "rnn.weight_hh_l0": (count, rows, hidden)}
 
 
 def test_adam_goes_one_rate_at_first_whatever_the_gradient():

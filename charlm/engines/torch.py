@@ -27,7 +27,7 @@ from charlm.engines.torch_ranks import Ranks, one_line_errors
 from charlm.engines.weights import check_fit, divergence, first_weights
 from charlm.errors import UsageError
 from charlm.nn.model import shapes
-from charlm.nn.optim import gate_shapes, move_gates
+from charlm.nn.optim import block_shapes, move_blocks
 from charlm.text.batches import Batch, Ids
 
 State = tuple[torch.Tensor, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
@@ -339,20 +339,20 @@ class _Muon(torch.optim.AdamW):
 
     def __init__(self, named: Mapping[str, nn.Parameter], decay: float) -> None:
         super().__init__(named.values(), weight_decay=decay)
-        gates = gate_shapes({name: tuple(value.shape) for name, value in named.items()})
-        self._gates = [(named[name], shape) for name, shape in gates.items()]
+        blocks = block_shapes({name: tuple(value.shape) for name, value in named.items()})
+        self._blocks = [(named[name], shape) for name, shape in blocks.items()]
 
     def step(self, closure: None = None) -> None:
-        """Move the gates, then leave the rest to AdamW, which passes over what has no gradient."""
+        """Move the blocks, then leave the rest to AdamW, which passes over what has no gradient."""
         (group,) = self.param_groups
-        for weight, shape in self._gates:
+        for weight, shape in self._blocks:
             if weight not in self.state:
                 zeros = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
                 self.state[weight] = {"step": torch.tensor(0.0)} | zeros
             momentum = self.state[weight]["exp_avg"]
             with torch.no_grad():
                 w, g, m = (value.view(shape) for value in (weight, weight.grad, momentum))
-                move_gates(w, g, m, group["lr"], group["weight_decay"])
+                move_blocks(w, g, m, group["lr"], group["weight_decay"])
             weight.grad = None
         super().step(closure)
 

@@ -18,6 +18,7 @@ from charlm.nn.params import Array, Shape
 
 _BLOCK = 1 << 14
 _FACTOR = 0.2  # about the root mean square of Adam's steps, in learning rates
+_MOST_ROWS, _LEAST_ROWS = 128, 48
 _QUINTIC, _ROUNDS = (3.4445, -4.7750, 2.0315), 5  # bring singular values of 0.005 to 1 to between 0.7 and 1.2
 
 
@@ -69,7 +70,8 @@ class Muon:
 
     A step of Adam moves a matrix mostly along the few directions in which its gradients are large; here all directions
     of its momentum count alike. With the factor of Liu et al. (2025) an element moves about as far as in Adam, so that
-    one learning rate serves both. Each gate's rows are a matrix of their own: gates share an input and nothing else.
+    one learning rate serves both. Each block of a gate's rows is a matrix of its own: gates share an input and nothing
+    else, and blocks of some hundred rows learn more than whole gates of 320, at a quarter of the cost.
     """
 
     def __init__(self, shapes: Mapping[str, Shape], decay: float = 0.0, momentum: float = 0.95) -> None:
@@ -78,13 +80,13 @@ class Muon:
         self._adam = Adam(sum(map(math.prod, shapes.values())), decay)
         self.moments = self._adam.moments  # where there is a matrix, m is its momentum and v is not used
         self.steps = 0
-        gates, start = gate_shapes(shapes), 0
+        blocks, start = block_shapes(shapes), 0
         self._matrices: list[tuple[slice, Shape]] = []
         self._rest: list[slice] = []
         for name, shape in shapes.items():
             part = slice(start, start := start + math.prod(shape))
-            if name in gates:
-                self._matrices.append((part, gates[name]))
+            if name in blocks:
+                self._matrices.append((part, blocks[name]))
             else:
                 self._rest.append(part)
 
@@ -95,17 +97,26 @@ class Muon:
             self._adam.move(weights, gradient, lr, self.steps, part)
         for part, shape in self._matrices:
             w, g, m = (vector[part].reshape(shape) for vector in (weights, gradient, self.moments["m"]))
-            move_gates(w, g, m, lr, self.decay, self.momentum)
+            move_blocks(w, g, m, lr, self.decay, self.momentum)
 
 
-def gate_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Return, for each weight of the recurrent layers, its shape as a stack of gates [G, H, inputs]."""
+def block_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return, for each weight of the recurrent layers, its shape as a stack of blocks [blocks, rows, inputs]."""
     hidden = {name: shapes[name.replace("_ih_", "_hh_")][1] for name in shapes if name.startswith("rnn.weight_")}
-    return {name: (shapes[name][0] // size, size, shapes[name][1]) for name, size in hidden.items()}
+    rows = {name: _block_rows(size) for name, size in hidden.items()}
+    return {name: (shapes[name][0] // size, size, shapes[name][1]) for name, size in rows.items()}
 
 
-def move_gates(w: Any, g: Any, m: Any, lr: float, decay: float, momentum: float = 0.95) -> None:
-    """Do a step of Muon in place on weights, gradient (used up) and momentum [G, H, inputs], of NumPy or PyTorch."""
+def _block_rows(hidden: int) -> int:
+    """Return the rows of a block: they divide a gate evenly, which stays whole where no fitting number does."""
+    return next((rows for rows in range(_MOST_ROWS, _LEAST_ROWS - 1, -1) if hidden % rows == 0), hidden)
+
+
+def move_blocks(w: Any, g: Any, m: Any, lr: float, decay: float, momentum: float = 0.95) -> None:
+    """Do a step of Muon in place on weights, gradient (used up) and momentum [blocks, rows, inputs].
+
+    They are arrays of NumPy or tensors of PyTorch.
+    """
     m += (1 - momentum) * (g - m)
     g += momentum * (m - g)
     w *= 1 - lr * decay
