@@ -16,7 +16,7 @@ _TOKENS = 20_000  # of the reference corpus, for which the numbers here stand
 _HIDDEN, _HIDDEN_LARGE_VOCABULARY = 144, 72  # in the default time; with many tokens the output layer takes its part
 _LARGE_VOCABULARY = 1000
 _MOST_GROWTH = 3.6  # of the width, with the text: beyond some 900,000 tokens it is the time that limits
-_EMBEDDING = 64
+_CELL, _EMBEDDING = "gru", 64
 _LARGE_CORPUS = 100_000  # tokens from which larger batches pay
 _MULTIPLE, _WIDEST = 32, 1024  # widths that matrix multiplication likes
 _EPOCHS = 80  # a small text read more often than this is learnt by heart
@@ -40,16 +40,18 @@ def defaults(
     operations = flops * (60 * minutes if minutes else usual)
     hidden = given.get("hidden", _width(tokens, vocabulary, operations / (_FLOPS * usual)))
     embedding = given.get("embedding", hidden if words else _EMBEDDING)
-    affordable = operations / max(1.0, _flops_per_token(hidden, embedding, vocabulary))  # tokens
+    shape = {"cell": _CELL, "layers": 1} | dict(given) | {"hidden": hidden, "embedding": embedding}
+    affordable = operations / max(1.0, flops_per_token(shape, vocabulary))  # tokens
     budget = min(affordable, _EPOCHS * tokens)
     batch_size, seq_len = (32, 35) if words else (64, 64) if tokens > _LARGE_CORPUS else (32, 32)
     rows = given.get("batch_size", batch_size) * given.get("seq_len", seq_len)
     settings = {
-        "cell": "gru",
+        "cell": shape["cell"],
         "hidden": hidden,
         "embedding": embedding,
         "tie": words and embedding == hidden,
         "dropout": _dropout(budget / tokens),
+        "optimizer": "muon",
         "lr": round(_LR * min(1.0, _LR_HIDDEN / max(1, hidden)), 5),
         "batch_size": batch_size,
         "seq_len": seq_len,
@@ -68,9 +70,16 @@ def _width(tokens: int, vocabulary: int, time: float) -> int:
     return max(_MULTIPLE, _MULTIPLE * round(min(width, _WIDEST) / _MULTIPLE))
 
 
-def _flops_per_token(hidden: int, embedding: int, vocabulary: int) -> float:
-    """Return the operations of a step over one token: each product once forward and twice backward."""
-    return 6.0 * (3 * hidden * (hidden + embedding) + hidden * vocabulary)
+def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
+    """Return the operations of a training step over one token: each product once forward and twice backward.
+
+    `shape` has cell, layers, hidden and embedding. The first layer's input product is made once for each different
+    token of a chunk, which is nothing beside the rest where there are few.
+    """
+    hidden, gates = shape["hidden"], {"rnn": 1, "gru": 3, "lstm": 4}[shape["cell"]]
+    inputs = shape["embedding"] if vocabulary > _LARGE_VOCABULARY else 0
+    recurrent = gates * hidden * (hidden * (2 * shape["layers"] - 1) + inputs)
+    return 6.0 * (recurrent + hidden * vocabulary)
 
 
 def _dropout(epochs: float) -> float:

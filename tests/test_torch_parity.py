@@ -9,6 +9,7 @@ from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.model import Language, Model
 from charlm.nn.model import LanguageModel, shapes
+from charlm.nn.optim import move_blocks
 from charlm.nn.params import Params
 from charlm.text.tokenizers import EOS, CharTokenizer
 from tests.tiny import CELLS, INPUTS
@@ -165,6 +166,24 @@ def test_ten_training_steps(cell, inputs, optimizer, tmp_path, chunk_of):
         assert norm == pytest.approx(expected_norm.item(), rel=1e-5)
         clipped += norm > 0.1
     assert clipped > 0
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
+@pytest.mark.parametrize("shape", [(64, 48), (48, 64)])
+def test_muon_moves_a_matrix_as_torch_does(shape):
+    """PyTorch's iterates in bfloat16, of three digits: each step is the same but for that, and so are ten."""
+    rng = np.random.default_rng(0)
+    ours = rng.standard_normal((1, *shape)).astype(np.float32)
+    theirs, first = torch.nn.Parameter(torch.from_numpy(ours[0].copy())), ours.copy()
+    optimizer = torch.optim.Muon([theirs], 0.1, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+    momentum = np.zeros_like(ours)
+    for _ in range(10):
+        gradient = rng.standard_normal(ours.shape).astype(np.float32)
+        theirs.grad = torch.from_numpy(gradient[0].copy())
+        move_blocks(ours, gradient, momentum, 0.1, 0.2)
+        optimizer.step()
+    difference = np.linalg.norm(theirs.detach().numpy() - ours[0])
+    assert difference < 0.02 * np.linalg.norm(ours - first)
 
 
 @all_configs

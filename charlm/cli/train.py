@@ -89,7 +89,8 @@ Examples:
 @_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
 @_model("--dropout", type=float, metavar="P", help="Share dropped between layers. [default: by the corpus]")
 @_model("--tie/--no-tie", default=None, help="Embedding and output share their weights.")
-@_train("--optimizer", type=click.Choice(config.OPTIMIZERS), help="[default: adam]")
+@_train("--optimizer", type=click.Choice(config.OPTIMIZERS),
+        help="muon: Adam but for the recurrent weights. [default: muon]")  # fmt: skip
 @_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")
 @_train("--schedule", type=click.Choice(config.SCHEDULES), help="Course of the learning rate. [default: cosine]")
 @_train("--warmup", type=int, metavar="N", help=f"Steps of linear rise. {_default(config.TrainConfig, 'warmup')}")
