@@ -17,11 +17,13 @@ _HIDDEN, _HIDDEN_LARGE_VOCABULARY = 144, 72  # in the default time; with many to
 _LARGE_VOCABULARY = 1000
 _MOST_GROWTH = 3.6  # of the width, with the text: beyond some 900,000 tokens it is the time that limits
 _CELL, _EMBEDDING = "gru", 64
+_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _LARGE_CORPUS = 100_000  # tokens from which larger batches pay
 _MULTIPLE, _WIDEST = 32, 1024  # widths that matrix multiplication likes
 _EPOCHS = 80  # a small text read more often than this is learnt by heart
 _LEAST_STEPS = 300
 _PATIENCE = 8  # evaluations, of some 25, where the time asked for would go beyond that
+_WEIGHT_DECAY = 0.1
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -35,6 +37,7 @@ def defaults(
     machine: some 15 seconds for a list of a thousand names, some four minutes from a megabyte on, on two cores.
     """
     words, minutes = given.get("tokenizer") == "word", given.get("minutes")
+    optimizer = given.get("optimizer", "muon")
     usual = min(max(_SECONDS * math.sqrt(tokens / _TOKENS), _LEAST_SECONDS), _MOST_SECONDS)
     flops = speed() if minutes else _FLOPS
     operations = flops * (60 * minutes if minutes else usual)
@@ -51,7 +54,8 @@ def defaults(
         "embedding": embedding,
         "tie": words and embedding == hidden,
         "dropout": _dropout(budget / tokens),
-        "optimizer": "muon",
+        "optimizer": optimizer,
+        "weight_decay": _WEIGHT_DECAY if optimizer == "muon" else 0.0,
         "lr": round(_LR * min(1.0, _LR_HIDDEN / max(1, hidden)), 5),
         "batch_size": batch_size,
         "seq_len": seq_len,
@@ -76,9 +80,9 @@ def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
     `shape` has cell, layers, hidden and embedding. The first layer's input product is made once for each different
     token of a chunk, which is nothing beside the rest where there are few.
     """
-    hidden, gates = shape["hidden"], {"rnn": 1, "gru": 3, "lstm": 4}[shape["cell"]]
-    inputs = shape["embedding"] if vocabulary > _LARGE_VOCABULARY else 0
-    recurrent = gates * hidden * (hidden * (2 * shape["layers"] - 1) + inputs)
+    hidden, layers, gates = int(shape["hidden"]), int(shape["layers"]), _GATES[shape["cell"]]
+    inputs = int(shape["embedding"]) if vocabulary > _LARGE_VOCABULARY else 0
+    recurrent = gates * hidden * (hidden * (2 * layers - 1) + inputs)
     return 6.0 * (recurrent + hidden * vocabulary)
 
 

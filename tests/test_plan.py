@@ -9,7 +9,7 @@ from charlm.plan import _FLOPS, defaults, flops_per_token
 
 sizes = st.integers(1, 10**9)
 MODEL = ("cell", "hidden", "embedding", "tie", "dropout")
-TRAINING = ("optimizer", "lr", "batch_size", "seq_len", "steps", "patience")
+TRAINING = ("optimizer", "weight_decay", "lr", "batch_size", "seq_len", "steps", "patience")
 
 
 def settings_for(*arguments):
@@ -80,3 +80,10 @@ def test_words_tie_their_weights_where_the_sizes_allow(chosen, tie):
     assert plan["tie"] == tie
     assert plan["hidden"] == chosen.get("hidden", plan["hidden"])
     assert (plan["embedding"] == plan["hidden"]) == tie
+
+
+def test_weight_decay_goes_with_muon_alone():
+    assert settings_for(10**6, 65, {})["weight_decay"] == 0.1
+    for other in ("adam", "sgd", "rmsprop"):
+        plan = settings_for(10**6, 65, {"optimizer": other})
+        assert (plan["optimizer"], plan["weight_decay"]) == (other, 0.0)

@@ -101,7 +101,7 @@ Examples:
 @_train("--clip", type=float, metavar="X",
         help=f"Largest norm of the gradient. {_default(config.TrainConfig, 'clip')}")  # fmt: skip
 @_train("--weight-decay", type=float, metavar="X",
-        help=f"Decoupled in adam. {_default(config.TrainConfig, 'weight_decay')}")  # fmt: skip
+        help="Decoupled in adam and muon. [default: 0.1 in muon, else 0]")  # fmt: skip
 @_train("--momentum", type=float, metavar="X", help=f"Of sgd. {_default(config.TrainConfig, 'momentum')}")
 @_train("--skip-nan/--no-skip-nan", default=None, help="Leave out steps whose gradient is not finite, and count them.")
 @_train("--batch-size", type=int, metavar="N", help="Parallel columns. [default: by the corpus]")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
 from charlm.engines.weights import check_fit, divergence, first_weights
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, shapes
-from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
+from charlm.nn.optim import Muon, Optimizer, clip_by_norm, make_optimizer
 from charlm.nn.packed import Packed
 from charlm.nn.params import Params, State
 from charlm.nn.stack import zero_state
@@ -69,7 +69,10 @@ class NumpyEngine:
 
     @cached_property
     def _optimizer(self) -> Optimizer:
-        return make_optimizer(self._train, self.params.shapes)
+        optimizer = make_optimizer(self._train, self.params.shapes)
+        if isinstance(optimizer, Muon):
+            optimizer.do_all = self._do_all
+        return optimizer
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -106,8 +109,7 @@ class NumpyEngine:
         if not math.isfinite(norm) or not math.isfinite(loss.nats):
             raise divergence({name: bool(np.isfinite(value).all()) for name, value in gradient.items()})
         self._packed = None
-        with self._blas.limit(limits=len(self._workers)):
-            self._optimizer.step(self.params.flat, gradient.flat, lr)
+        self._optimizer.step(self.params.flat, gradient.flat, lr)
         return loss, norm, _join([after for _, after in results])
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
@@ -202,6 +204,20 @@ class NumpyEngine:
         with self._blas.limit(limits=1):
             others = [self._pool.submit(run, k) for k in range(1, shares)]
             return [run(0), *(other.result() for other in others)]
+
+    def _do_all(self, tasks: Sequence[Callable[[], None]]) -> None:
+        """Do all tasks, shared out over the threads: BLAS's own would go on spinning and slow down what comes next."""
+        threads = min(len(self._workers), len(tasks))
+
+        def run(k: int) -> None:
+            for task in tasks[k::threads]:
+                task()
+
+        with self._blas.limit(limits=1):
+            others = [self._pool.submit(run, k) for k in range(1, threads)]
+            run(0)
+            for other in others:
+                other.result()
 
 
 def training_speed(threads: int) -> float:
