@@ -15,7 +15,7 @@ _SECONDS, _LEAST_SECONDS, _MOST_SECONDS = 40, 40, 240  # for 20,000 tokens, risi
 _TOKENS = 20_000  # of the reference corpus, for which the numbers here stand
 _HIDDEN, _HIDDEN_LARGE_VOCABULARY = 144, 72  # in the default time; with many tokens the output layer takes its part
 _LARGE_VOCABULARY = 1000
-_MOST_GROWTH = 3.6  # of the width, with the text: beyond some 900,000 tokens it is the time that limits
+_MOST_GROWTH = 3.1  # of the width, with the text: beyond some 600,000 tokens it is the time that limits
 _CELL, _EMBEDDING = "gru", 64
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _LARGE_CORPUS = 100_000  # tokens from which larger batches pay
@@ -88,4 +88,4 @@ def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
 
 def _dropout(epochs: float) -> float:
     """Return the dropout that kept validation falling when a text was read so many times."""
-    return round(min(max(0.1 + 0.3 * math.log10(epochs / 4), 0.0), 0.5), 2)
+    return round(min(max(0.05 + 0.37 * math.log10(epochs / 6), 0.0), 0.5), 2)

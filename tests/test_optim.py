@@ -128,6 +128,27 @@ def test_muon_turns_gate_by_gate_and_leaves_the_rest_to_adam():
     np.testing.assert_array_equal(weights[35:], other[35:])
 
 
+def test_muons_blocks_may_be_moved_in_any_order():
+    """Bit for bit: an engine shares them out over its threads."""
+    shapes = {"rnn.weight_ih_l0": (512, 9), "rnn.weight_hh_l0": (512, 256)}
+    rng, orders = np.random.default_rng(3), []
+    weights = rng.standard_normal(512 * 265).astype(np.float32)
+    gradient, found = rng.standard_normal(weights.shape).astype(np.float32), []
+    for order in (1, -1):
+        moved, muon = weights.copy(), Muon(shapes)
+
+        def do_all(tasks, order=order):
+            orders.append(len(tasks))
+            for task in tasks[::order]:
+                task()
+
+        muon.do_all = do_all
+        muon.step(moved, gradient.copy(), 0.1)
+        found.append(moved)
+    assert orders == [8, 8]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize(
     ("hidden", "rows"), [(7, 7), (128, 128), (131, 131), (200, 100), (320, 80), (384, 128), (512, 128)]
 )
