@@ -135,15 +135,14 @@ def test_muons_blocks_may_be_moved_in_any_order():
     weights = rng.standard_normal(512 * 265).astype(np.float32)
     gradient, found = rng.standard_normal(weights.shape).astype(np.float32), []
     for order in (1, -1):
-        moved, muon = weights.copy(), Muon(shapes)
+        moved = weights.copy()
 
         def do_all(tasks, order=order):
             orders.append(len(tasks))
             for task in tasks[::order]:
                 task()
 
-        muon.do_all = do_all
-        muon.step(moved, gradient.copy(), 0.1)
+        Muon(shapes, do_all=do_all).step(moved, gradient.copy(), 0.1)
         found.append(moved)
     assert orders == [8, 8]
     np.testing.assert_array_equal(*found)

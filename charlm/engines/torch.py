@@ -346,12 +346,11 @@ class _Muon(torch.optim.AdamW):
         """Move the blocks, then leave the rest to AdamW, which passes over what has no gradient."""
         (group,) = self.param_groups
         for weight, shape in self._blocks:
-            if weight not in self.state:
-                zeros = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
-                self.state[weight] = {"step": torch.tensor(0.0)} | zeros
-            momentum = self.state[weight]["exp_avg"]
+            state = self.state[weight]
+            if not state:
+                state["exp_avg"] = torch.zeros_like(weight)
             with torch.no_grad():
-                w, g, m = (value.view(shape) for value in (weight, weight.grad, momentum))
+                w, g, m = (value.view(shape) for value in (weight, weight.grad, state["exp_avg"]))
                 move_blocks(w, g, m, group["lr"], group["weight_decay"])
             weight.grad = None
         super().step(closure)

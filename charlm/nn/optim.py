@@ -15,12 +15,20 @@ import numpy as np
 
 from charlm.config import TrainConfig
 from charlm.nn import kernel
-from charlm.nn.params import Array, Shape
+from charlm.nn.params import Array, Shape, places
 
 _BLOCK = 1 << 14
+_MOMENTUM = 0.95
 _FACTOR = 0.2  # about the root mean square of Adam's steps, in learning rates
 _MOST_ROWS, _LEAST_ROWS = 128, 48
 _QUINTIC, _ROUNDS = (3.4445, -4.7750, 2.0315), 5  # bring singular values of 0.005 to 1 to between 0.7 and 1.2
+
+DoAll: TypeAlias = Callable[[Sequence[Callable[[], None]]], None]
+
+
+def _one_by_one(tasks: Sequence[Callable[[], None]]) -> None:
+    for task in tasks:
+        task()
 
 
 class Adam:
@@ -38,14 +46,14 @@ class Adam:
     def step(self, weights: Array, gradient: Array, lr: float) -> None:
         """Move `weights` [P] by one step along `gradient` [P], which is used up."""
         self.steps += 1
-        self.move(weights, gradient, lr, self.steps)
+        self._move(weights, gradient, lr, slice(None))
 
-    def move(self, weights: Array, gradient: Array, lr: float, steps: int, part: slice = slice(None)) -> None:
-        """Move the weights of `part` in their step number `steps`."""
+    def _move(self, weights: Array, gradient: Array, lr: float, part: slice) -> None:
+        """Move the weights of `part`; `steps` counts the present step already."""
         vectors = [vector[part] for vector in (weights, gradient, self.moments["m"], self.moments["v"])]
         b1, b2 = self.betas
-        rate = lr / (1 - b1**steps)
-        root = 1 / math.sqrt(1 - b2**steps)
+        rate = lr / (1 - b1**self.steps)
+        root = 1 / math.sqrt(1 - b2**self.steps)
         kept = 1 - lr * self.decay
         if kernel.serves(weights):
             kernel.call("adam", len(vectors[0]), *vectors, kept, 1 - b1, 1 - b2, rate, root, self.eps)
@@ -63,7 +71,7 @@ class Adam:
             w -= g
 
 
-class Muon:
+class Muon(Adam):
     """Muon (Jordan et al. 2024) for the weights of the recurrent layers, Adam for all else.
 
     m = b m + (1 - b) g        u = b m + (1 - b) g = U S V^T          (Nesterov's momentum, and its singular values)
@@ -72,43 +80,32 @@ class Muon:
     A step of Adam moves a matrix mostly along the few directions in which its gradients are large; here all directions
     of its momentum count alike. With the factor of Liu et al. (2025) an element moves about as far as in Adam, so that
     one learning rate serves both. Each block of a gate's rows is a matrix of its own: gates share an input and nothing
-    else, and blocks of some hundred rows learn more than whole gates of 320, at a quarter of the cost. Who has threads
-    may set `do_all`, which is given the blocks' steps, to be done in any order.
+    else, and blocks of some hundred rows learn more than whole gates of 320, at a quarter of the cost. Where there is a
+    matrix, the moment v is not used.
     """
 
-    def __init__(self, shapes: Mapping[str, Shape], decay: float = 0.0, momentum: float = 0.95) -> None:
-        """Prepare for parameters of these names and shapes, in the order of the flat vector."""
-        self.decay, self.momentum = decay, momentum
-        self.do_all: Callable[[Sequence[Callable[[], None]]], None] = _one_by_one
-        self._adam = Adam(sum(map(math.prod, shapes.values())), decay)
-        self.moments = self._adam.moments  # where there is a matrix, m is its momentum and v is not used
-        self.steps = 0
-        blocks, start = block_shapes(shapes), 0
-        self._matrices: list[tuple[slice, Shape]] = []
-        self._rest: list[slice] = []
-        for name, shape in shapes.items():
-            part = slice(start, start := start + math.prod(shape))
-            if name in blocks:
-                self._matrices.append((part, blocks[name]))
-            else:
-                self._rest.append(part)
+    def __init__(self, shapes: Mapping[str, Shape], decay: float = 0.0, do_all: DoAll = _one_by_one) -> None:
+        """Prepare for parameters of these names and shapes, in the order of the flat vector.
+
+        `do_all` is given the blocks' steps, to be done in any order or at once.
+        """
+        super().__init__(sum(map(math.prod, shapes.values())), decay)
+        where, blocks = places(shapes), block_shapes(shapes)
+        self._matrices = [(where[name], shape) for name, shape in blocks.items()]
+        self._rest = [part for name, part in where.items() if name not in blocks]
+        self._do_all = do_all
 
     def step(self, weights: Array, gradient: Array, lr: float) -> None:
         """Move `weights` [P] by one step along `gradient` [P], which is used up."""
         self.steps += 1
         for part in self._rest:
-            self._adam.move(weights, gradient, lr, self.steps, part)
+            self._move(weights, gradient, lr, part)
         vectors = (weights, gradient, self.moments["m"])
         stacks = [[vector[part].reshape(shape) for vector in vectors] for part, shape in self._matrices]
-        self.do_all([
-            partial(move_blocks, w[k : k + 1], g[k : k + 1], m[k : k + 1], lr, self.decay, self.momentum)
+        self._do_all([
+            partial(move_blocks, w[k : k + 1], g[k : k + 1], m[k : k + 1], lr, self.decay)
             for w, g, m in stacks for k in range(len(w))
         ])  # fmt: skip
-
-
-def _one_by_one(tasks: Sequence[Callable[[], None]]) -> None:
-    for task in tasks:
-        task()
 
 
 def block_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -123,13 +120,13 @@ def _block_rows(hidden: int) -> int:
     return next((rows for rows in range(_MOST_ROWS, _LEAST_ROWS - 1, -1) if hidden % rows == 0), hidden)
 
 
-def move_blocks(w: Any, g: Any, m: Any, lr: float, decay: float, momentum: float = 0.95) -> None:
+def move_blocks(w: Any, g: Any, m: Any, lr: float, decay: float) -> None:
     """Do a step of Muon in place on weights, gradient (used up) and momentum [blocks, rows, inputs].
 
     They are arrays of NumPy or tensors of PyTorch.
     """
-    m += (1 - momentum) * (g - m)
-    g += momentum * (m - g)
+    m += (1 - _MOMENTUM) * (g - m)
+    g += _MOMENTUM * (m - g)
     w *= 1 - lr * decay
     w -= lr * _FACTOR * math.sqrt(max(w.shape[1:])) * orthogonal(g)
 
@@ -189,11 +186,14 @@ class RMSprop:
 Optimizer: TypeAlias = Adam | Muon | SGD | RMSprop
 
 
-def make_optimizer(config: TrainConfig, shapes: Mapping[str, Shape]) -> Optimizer:
-    """Return the optimizer that the settings name, for parameters of these names and shapes."""
-    size = sum(math.prod(shape) for shape in shapes.values())
+def make_optimizer(config: TrainConfig, shapes: Mapping[str, Shape], do_all: DoAll = _one_by_one) -> Optimizer:
+    """Return the optimizer that the settings name, for parameters of these names and shapes.
+
+    `do_all` does tasks that may be shared out over threads.
+    """
     if config.optimizer == "muon":
-        return Muon(shapes, config.weight_decay)
+        return Muon(shapes, config.weight_decay, do_all)
+    size = sum(map(math.prod, shapes.values()))
     if config.optimizer == "adam":
         return Adam(size, config.weight_decay)
     if config.optimizer == "sgd":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
@@ -14,6 +15,12 @@ Shape: TypeAlias = tuple[int, ...]
 State: TypeAlias = tuple[Array, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
 
 
+def places(shapes: Mapping[str, Shape]) -> dict[str, slice]:
+    """Return where in the flat vector each parameter stands."""
+    ends = itertools.accumulate(map(math.prod, shapes.values()))
+    return {name: slice(end - math.prod(shapes[name]), end) for name, end in zip(shapes, ends, strict=True)}
+
+
 class Params(Mapping[str, Array]):
     """Named arrays that are views on one contiguous vector, `flat`.
 
@@ -24,12 +31,7 @@ class Params(Mapping[str, Array]):
     def __init__(self, shapes: Mapping[str, Shape], dtype: DTypeLike = np.float32) -> None:
         self.shapes = dict(shapes)
         self.flat: Array = np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype)
-        self._views: dict[str, Array] = {}
-        start = 0
-        for name, shape in self.shapes.items():
-            stop = start + math.prod(shape)
-            self._views[name] = self.flat[start:stop].reshape(shape)
-            start = stop
+        self._views = {name: self.flat[part].reshape(shapes[name]) for name, part in places(shapes).items()}
 
     def twin(self) -> Params:
         """Zeros of the same names, shapes and type."""

@@ -18,6 +18,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from charlm.config import TextConfig
 from charlm.text.corpus import Part, prepare
 from charlm.text.tokenizers import EOS, UNK
@@ -90,12 +92,9 @@ class KneserNey:
 
 def texts_of(part: Part, document: bool) -> list[list[int]]:
     """Return the sequences of a part, each with its EOS but for a document's."""
-    ids, texts, begun = part.read(0, len(part)).tolist(), [], 0
-    for i, token in enumerate(ids):
-        if token == EOS:
-            texts.append(ids[begun : i + (not document)])
-            begun = i + 1
-    return [*texts, ids[begun:]] if begun < len(ids) else texts
+    ids = part.read(0, len(part))
+    texts = np.split(ids, np.flatnonzero(ids == EOS) + 1)
+    return [(text[text != EOS] if document else text).tolist() for text in texts]
 
 
 def main() -> None:
