@@ -111,7 +111,7 @@ def test_random_files(tmp_path, count):
     assert 0.2 * count < trained < 0.95 * count
 
 
-def comes_back(text):
+def assert_comes_back(text):
     known = CharTokenizer(sorted(set(text)))
     assert known.decode(known.encode(text).tolist()) == text
     assert not (known.encode(text) == UNK).any()
@@ -123,14 +123,14 @@ def comes_back(text):
 @settings(max_examples=10_000)
 @given(st.text())
 def test_what_was_encoded_comes_back(text):
-    comes_back(text)
+    assert_comes_back(text)
 
 
 @pytest.mark.full
 @settings(max_examples=1_000_000)
 @given(st.text(max_size=30))
 def test_what_was_encoded_comes_back_a_million_times(text):
-    comes_back(text)
+    assert_comes_back(text)
 
 
 def peak_of_training(tmp_path, megabytes):

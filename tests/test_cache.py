@@ -16,7 +16,7 @@ from charlm.scoring import evaluate
 from charlm.text.batches import WARM_UP, Batch, Columns, Context, evaluation_columns
 from charlm.text.corpus import Part
 from charlm.text.tokenizers import EOS
-from tests.test_commands import charlm, refused
+from tests.test_commands import assert_refused, charlm
 from tests.tiny import tiny_model
 
 THETA, SHARE = 5.0, 0.3
@@ -213,8 +213,8 @@ def test_what_has_no_cache_is_refused_in_a_line(tmp_path):
     path, text = tmp_path / "m.safetensors", tmp_path / "text.txt"
     model.save(path)
     text.write_text("abc\n")
-    refused(charlm("score", "-m", path, "abc", "--cache", 5), 2, "--corpus")
-    refused(charlm("score", "-m", path, "--corpus", text, "--cache", 0), 2, "1 to 100,000")
-    refused(charlm("score", "-m", path, "--corpus", text, "--cache", "many"), 2, "--cache", "many")
+    assert_refused(charlm("score", "-m", path, "abc", "--cache", 5), 2, "--corpus")
+    assert_refused(charlm("score", "-m", path, "--corpus", text, "--cache", 0), 2, "1 to 100,000")
+    assert_refused(charlm("score", "-m", path, "--corpus", text, "--cache", "many"), 2, "--cache", "many")
     mixed = ["-m", path, "-m", path, "--mix", "0.5,0.5"]
-    refused(charlm("score", *mixed, "--corpus", text, "--cache"), 2, "a mixture does not adapt")
+    assert_refused(charlm("score", *mixed, "--corpus", text, "--cache"), 2, "a mixture does not adapt")

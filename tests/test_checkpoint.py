@@ -165,7 +165,7 @@ def peak_of_loading(path: Path) -> int:
 
 
 @pytest.fixture
-def refuses(tmp_path):
+def assert_refused(tmp_path):
     """Return a function asserting that a file of these bytes is refused, in one line that names it."""
     path = tmp_path / "m.safetensors"
 
@@ -180,23 +180,23 @@ def refuses(tmp_path):
     return check
 
 
-def test_cut_at_every_byte_or_one_put_in(refuses):
+def test_cut_at_every_byte_or_one_put_in(assert_refused):
     whole = GOLDEN.read_bytes()
     for at in range(len(whole)):
-        refuses(whole[:at])
-        refuses(whole[:at] + b" " + whole[at:])
-    refuses(whole + b" ")
+        assert_refused(whole[:at])
+        assert_refused(whole[:at] + b" " + whole[at:])
+    assert_refused(whole + b" ")
 
 
-def test_every_bit_flipped(refuses):
+def test_every_bit_flipped(assert_refused):
     whole = GOLDEN.read_bytes()
     for at, bit in itertools.product(range(len(whole)), range(8)):
-        refuses(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        assert_refused(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
 
 
 @pytest.mark.parametrize("length", [1, 100_000_001, 2**31, 2**63, 2**64 - 1])
-def test_absurd_header_length(refuses, length):
-    refuses(struct.pack("<Q", length), "cut short, or not a charlm model")
+def test_absurd_header_length(assert_refused, length):
+    assert_refused(struct.pack("<Q", length), "cut short, or not a charlm model")
 
 
 def test_a_header_over_the_limit_of_the_layout(tmp_path):
@@ -209,13 +209,13 @@ def test_a_header_over_the_limit_of_the_layout(tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [None, METADATA, {"charlm.format": "1"}], ids=["none", "ours", "format"])
-def test_a_file_that_the_package_wrote_is_no_model(refuses, metadata):
+def test_a_file_that_the_package_wrote_is_no_model(assert_refused, metadata):
     oracle = pytest.importorskip("safetensors.numpy", reason="the safetensors package is the oracle")
-    refuses(oracle.save(TENSORS, metadata), "not a charlm model, or rewritten by another program")
+    assert_refused(oracle.save(TENSORS, metadata), "not a charlm model, or rewritten by another program")
 
 
-def test_two_digests(refuses):
-    refuses(sign(header_of(more=b"," + DIGEST)), "not a charlm model, or rewritten by another program")
+def test_two_digests(assert_refused):
+    assert_refused(sign(header_of(more=b"," + DIGEST)), "not a charlm model, or rewritten by another program")
 
 
 @pytest.mark.parametrize("name", ["absent", ".", "file/m", "x" * 300], ids=lambda name: name[:6])
@@ -305,28 +305,28 @@ def test_the_hostile_headers_vary_a_good_one(tmp_path):
 
 
 @pytest.mark.parametrize("header", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_header(refuses, header):
-    refuses(sign(header), FOREIGN)
-    assert peak_of_loading(refuses.path) < 100_000 + 20 * len(header)
+def test_hostile_header(assert_refused, header):
+    assert_refused(sign(header), FOREIGN)
+    assert peak_of_loading(assert_refused.path) < 100_000 + 20 * len(header)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10**12], ids="{} floats".format)
-def test_tensors_that_do_not_fill_the_data(refuses, count):
-    refuses(sign(header_of(tensor(f"[{count}]", f"[0,{4 * count}]"))), "do not fill the file")
-    assert peak_of_loading(refuses.path) < 100_000
+def test_tensors_that_do_not_fill_the_data(assert_refused, count):
+    assert_refused(sign(header_of(tensor(f"[{count}]", f"[0,{4 * count}]"))), "do not fill the file")
+    assert peak_of_loading(assert_refused.path) < 100_000
 
 
-def test_a_newer_format(refuses):
+def test_a_newer_format(assert_refused):
     newer = header_of(tensor("[4]", dtype='"F16"'), version=b"2")
-    refuses(sign(newer), "written by a newer charlm: update charlm to read it")
+    assert_refused(sign(newer), "written by a newer charlm: update charlm to read it")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
 @pytest.mark.parametrize(("dtype", "layout"), [("F32", "<2f"), ("F64", "<2d")])
-def test_a_file_with_a_value_that_is_not_finite(refuses, dtype, layout, value):
+def test_a_file_with_a_value_that_is_not_finite(assert_refused, dtype, layout, value):
     data = struct.pack(layout, 0, value)
     header = header_of(tensor(offsets=f"[0,{len(data)}]", dtype=f'"{dtype}"'))
-    refuses(sign(header, data), "tensor 'a' is not finite")
+    assert_refused(sign(header, data), "tensor 'a' is not finite")
 
 
 def test_mutated_headers_are_refused_or_are_what_save_would_write(tmp_path):

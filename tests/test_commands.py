@@ -57,7 +57,7 @@ def model(tmp_path, corpus):
     return tmp_path / "model"
 
 
-def refused(result, code, *words):
+def assert_refused(result, code, *words):
     """Check a failure: its code, nothing on stdout, one line that says what and where."""
     assert result.exit_code == code
     assert result.stdout == ""
@@ -191,7 +191,7 @@ def test_corpora_that_cannot_be_used(tmp_path, content, code, words):
     path = tmp_path / "corpus.txt"
     if content is not None:
         path.write_bytes(content)
-    refused(charlm("train", path, "-m", tmp_path / "m"), code, *words)
+    assert_refused(charlm("train", path, "-m", tmp_path / "m"), code, *words)
     assert not (tmp_path / "m").exists()
 
 
@@ -209,7 +209,7 @@ def test_corpora_that_cannot_be_used(tmp_path, content, code, words):
     (["--resume", "--force"], ["--resume or --force"]),
 ])  # fmt: skip
 def test_settings_that_cannot_be_used(tmp_path, corpus, options, words):
-    refused(charlm("train", corpus, "-m", tmp_path / "m", *options), 2, *words)
+    assert_refused(charlm("train", corpus, "-m", tmp_path / "m", *options), 2, *words)
     assert not (tmp_path / "m").exists()
 
 
@@ -223,26 +223,26 @@ def test_configurations_that_cannot_be_used(tmp_path, corpus, text, code, words)
     path = tmp_path / "settings.toml"
     if text is not None:
         path.write_text(text)
-    refused(charlm("train", corpus, "--config", path, "-m", tmp_path / "m"), code, *words)
+    assert_refused(charlm("train", corpus, "--config", path, "-m", tmp_path / "m"), code, *words)
 
 
 def test_nothing_is_overwritten_unasked(model, corpus):
     before = (model / "model.safetensors").read_bytes()
-    refused(charlm("train", corpus, "-m", model, *SMALL), 73, "--resume", "--force")
-    refused(charlm("train", corpus, "-m", model, "--force", "--hidden", "0"), 2)
-    refused(charlm("train", corpus.parent / "none", "-m", model, "--force"), 66)
+    assert_refused(charlm("train", corpus, "-m", model, *SMALL), 73, "--resume", "--force")
+    assert_refused(charlm("train", corpus, "-m", model, "--force", "--hidden", "0"), 2)
+    assert_refused(charlm("train", corpus.parent / "none", "-m", model, "--force"), 66)
     assert (model / "model.safetensors").read_bytes() == before
     assert charlm("train", corpus, "-m", model, "--force", *SMALL, "--seed", 1).exit_code == 0
     assert (model / "model.safetensors").read_bytes() != before
 
 
 def test_a_directory_that_cannot_be_made(tmp_path, corpus):
-    refused(charlm("train", corpus, "-m", corpus / "m"), 73, "cannot write to")
+    assert_refused(charlm("train", corpus, "-m", corpus / "m"), 73, "cannot write to")
 
 
 def test_a_busy_directory_names_its_owner(tmp_path, corpus):
     with Directory(tmp_path / "m"):
-        refused(charlm("train", corpus, "-m", tmp_path / "m", *SMALL), 75, f"process {os.getpid()}")
+        assert_refused(charlm("train", corpus, "-m", tmp_path / "m", *SMALL), 75, f"process {os.getpid()}")
         with pytest.raises(BusyError, match="in use by another trainer"):
             Directory(tmp_path / "m").__enter__()
     assert charlm("train", corpus, "-m", tmp_path / "m", *SMALL).exit_code == 0
@@ -256,17 +256,17 @@ def test_resuming_nothing_begins_anew_and_says_so(tmp_path, corpus):
 
 def test_models_that_cannot_be_used(tmp_path, model):
     for command in (["sample"], ["info"], ["score", "a"]):
-        refused(charlm(*command, "-m", tmp_path / "none"), 66, "no model at", "charlm train")
+        assert_refused(charlm(*command, "-m", tmp_path / "none"), 66, "no model at", "charlm train")
     file = model / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    refused(charlm("sample", "-m", model), 65, file)
+    assert_refused(charlm("sample", "-m", model), 65, file)
 
 
 def test_nothing_to_score_and_too_much(model):
-    refused(charlm("score", "-m", model), 2, "give texts to score")
-    refused(charlm("score", "-m", model, "a", "--file", "b"), 2, "give texts to score")
-    refused(charlm("score", "-m", model, "--file", "/none"), 66, "/none")
-    refused(charlm("score", "-m", model, "-", stdin=b"a\nb\xff\n"), 65, "line 2", "--encoding")
+    assert_refused(charlm("score", "-m", model), 2, "give texts to score")
+    assert_refused(charlm("score", "-m", model, "a", "--file", "b"), 2, "give texts to score")
+    assert_refused(charlm("score", "-m", model, "--file", "/none"), 66, "/none")
+    assert_refused(charlm("score", "-m", model, "-", stdin=b"a\nb\xff\n"), 65, "line 2", "--encoding")
 
 
 def test_a_full_disk_is_one_line(tmp_path, corpus, monkeypatch):
@@ -275,7 +275,7 @@ def test_a_full_disk_is_one_line(tmp_path, corpus, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save", full)
     result = charlm("train", corpus, "-m", tmp_path / "m", *SMALL, "-q")
-    refused(result, 74, "No space left")
+    assert_refused(result, 74, "No space left")
 
 
 def test_an_unknown_prompt_is_named_and_used(model):
@@ -283,7 +283,7 @@ def test_an_unknown_prompt_is_named_and_used(model):
     assert result.exit_code == 0
     assert result.stdout.startswith("aZ")
     assert "'Z'" in result.stderr
-    refused(charlm("sample", "-m", model, "--prompt", "a\nb"), 2, "newline")
+    assert_refused(charlm("sample", "-m", model, "--prompt", "a\nb"), 2, "newline")
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DivergedError
 from charlm.text.corpus import Part
 from charlm.training import RunState, fit
-from tests.test_commands import ROOT, SMALL, charlm, refused
+from tests.test_commands import ROOT, SMALL, assert_refused, charlm
 from tests.test_training import DOCUMENT, LINES, TINY, Notes, assert_same, outcome, part_of, task_of, train, write
 from tests.tiny import tiny_model
 
@@ -234,7 +234,7 @@ def test_a_full_device_for_the_product_is_74(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_that_is_read_only_is_73(tmp_path, corpus):
     (tmp_path / "closed").mkdir(mode=0o500)
-    refused(charlm("train", corpus, "-m", tmp_path / "closed" / "m", *SMALL), 73, "cannot write to")
+    assert_refused(charlm("train", corpus, "-m", tmp_path / "closed" / "m", *SMALL), 73, "cannot write to")
 
 
 # --- numbers that are none ------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_bad_steps_are_skipped_and_counted_where_that_was_asked_for():
 def test_what_a_resume_may_not_change_is_listed_before_the_first_step(tmp_path, corpus, options, words):
     assert charlm("train", corpus, "-m", tmp_path / "m", *SMALL).exit_code == 0
     before = (tmp_path / "m" / "resume.safetensors").read_bytes()
-    refused(charlm("train", "-m", tmp_path / "m", "--resume", *options), 2, "begin anew with --force", *words)
+    assert_refused(charlm("train", "-m", tmp_path / "m", "--resume", *options), 2, "begin anew with --force", *words)
     assert (tmp_path / "m" / "resume.safetensors").read_bytes() == before
 
 

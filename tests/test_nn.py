@@ -32,7 +32,7 @@ def small(cell, **settings):
     return ModelConfig(**{"vocab_size": 6, "layers": 2, "hidden": 4, "embedding": 3, **CELLS[cell], **settings})
 
 
-def close(actual, expected, tolerance=1e-12):
+def assert_close(actual, expected, tolerance=1e-12):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
@@ -91,10 +91,10 @@ def test_log_probs_are_those_of_a_naive_network(cell, shape, dtype, tolerance, c
     params, state, chunk = params_of(config, dtype), state_of(config, 3, dtype), chunk_of(config, 7, 3)
     logp, after = LanguageModel(config).log_probs(params, chunk.inputs, chunk.ids, chunk.reset, state)
     expected, expected_after = naive_log_probs(config, cell, params, chunk, state)
-    close(logp, expected, tolerance)
+    assert_close(logp, expected, tolerance)
     for part, expected_part in zip(after, expected_after, strict=True):
         assert part.dtype == dtype
-        close(part, expected_part, tolerance)
+        assert_close(part, expected_part, tolerance)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -115,7 +115,7 @@ def test_sum_by_row(rows):
     expected = np.zeros((rows, 3))
     for row, value in zip(row_of, values, strict=True):
         expected[row] += value
-    close(sum_by_row(values, row_of, rows), expected)
+    assert_close(sum_by_row(values, row_of, rows), expected)
 
 
 # Arithmetic by hand
@@ -145,14 +145,14 @@ def test_worked_example():
     assert h.item() == pytest.approx(0.6)
 
     # p - onehot: (-3/4, 3/4) at step one, (1/4, -1/4) at step two.
-    close(grads["head.bias"], [-1 / 2, 1 / 2])
-    close(grads["head.weight"], [[0.6 * -1 / 2], [0.6 * 1 / 2]])
+    assert_close(grads["head.bias"], [-1 / 2, 1 / 2])
+    assert_close(grads["head.weight"], [[0.6 * -1 / 2], [0.6 * 1 / 2]])
     # tanh' = 1 - 0.36 = 0.64. Step two: dh = -w/4, da = -0.16 w. Step one: dh = 3/4 w - 0.16 w = 0.59 w, since
     # hh = 1 hands da of step two back; da = 0.64 * 0.59 w = 0.3776 w.
-    close(grads["rnn.weight_ih_l0"], [[-0.16 * w, 0]])  # token 0 at step two only, token 1 never
-    close(grads["rnn.weight_hh_l0"], [[-0.16 * w * 0.6]])  # step one had nothing before it
-    close(grads["rnn.bias_ih_l0"], [(0.3776 - 0.16) * w])
-    close(grads["rnn.bias_hh_l0"], [(0.3776 - 0.16) * w])
+    assert_close(grads["rnn.weight_ih_l0"], [[-0.16 * w, 0]])  # token 0 at step two only, token 1 never
+    assert_close(grads["rnn.weight_hh_l0"], [[-0.16 * w * 0.6]])  # step one had nothing before it
+    assert_close(grads["rnn.bias_ih_l0"], [(0.3776 - 0.16) * w])
+    assert_close(grads["rnn.bias_hh_l0"], [(0.3776 - 0.16) * w])
 
 
 # Identities
@@ -168,9 +168,9 @@ def test_chunks_with_carried_state_are_the_whole(cell, chunk_of, params_of, stat
     for part in (slice(0, 5), slice(5, 6), slice(6, 13)):
         logp, state = network.log_probs(params, whole.inputs[part], whole.ids[part], whole.reset[part], state)
         parts.append(logp)
-    close(np.concatenate(parts), expected)
+    assert_close(np.concatenate(parts), expected)
     for part, expected_part in zip(state, expected_after, strict=True):
-        close(part, expected_part)
+        assert_close(part, expected_part)
 
 
 @all_cells
@@ -186,9 +186,9 @@ def test_a_reset_is_a_fresh_start(cell, chunk_of, params_of, state_of):
         params, chunk.inputs[4:, 1:2], chunk.ids[4:, 1:2], None, zero_state(config, 1, np.float64)
     )
     plain, _ = network.log_probs(params, chunk.inputs, chunk.ids, None, state)
-    close(logp[4:, 1:2], fresh)
-    close(logp[:4], plain[:4])
-    close(logp[:, [0, 2]], plain[:, [0, 2]])
+    assert_close(logp[4:, 1:2], fresh)
+    assert_close(logp[:4], plain[:4])
+    assert_close(logp[:, [0, 2]], plain[:, [0, 2]])
     assert np.abs(logp[4:, 1] - plain[4:, 1]).max() > 1e-3
 
 
@@ -221,13 +221,13 @@ def test_rows_of_a_batch_are_independent(cell, chunk_of, params_of, state_of):
         column = slice(k, k + 1)
         part, own = chunk.columns(column), tuple(value[:, column] for value in state)
         own_logp, own_after = network.log_probs(params, part.inputs, part.ids, part.reset, own)
-        close(own_logp, logp[:, column])
+        assert_close(own_logp, logp[:, column])
         for one, all_of_them in zip(own_after, after, strict=True):
-            close(one, all_of_them[:, column])
+            assert_close(one, all_of_them[:, column])
         own_nats, _ = network.backward(params, alone, part.inputs, part.ids, part.weight, part.reset, own, 0.5)
         nats_alone += own_nats
     assert nats_alone == pytest.approx(nats, rel=1e-12)
-    close(alone.flat, together.flat)  # gradients are added up
+    assert_close(alone.flat, together.flat)  # gradients are added up
 
 
 @all_cells
@@ -239,16 +239,16 @@ def test_probabilities_sum_to_one_and_are_the_logits(cell, chunk_of, params_of, 
         network.log_probs(params, chunk.inputs, np.full_like(chunk.ids, token), None, state)[0]
         for token in range(config.vocab_size)
     ], axis=-1)  # [T, B, V]  # fmt: skip
-    close(np.exp(logp).sum(axis=-1), np.ones((5, 3)))
+    assert_close(np.exp(logp).sum(axis=-1), np.ones((5, 3)))
     logits, _ = network.logits(params, chunk.inputs, state)
-    close(logits - logits[:, :1], logp[-1] - logp[-1][:, :1])
+    assert_close(logits - logits[:, :1], logp[-1] - logp[-1][:, :1])
 
 
 def test_logits_far_apart_lose_no_precision():
     params = Params({"head.weight": (3, 1), "head.bias": (3,)})
     params["head.bias"][:] = [1e4, 1e4, -1e4]
     logp = SoftmaxHead(3).log_probs(params, np.zeros((2, 1), np.float32), np.array([0, 2]))
-    close(logp, [-math.log(2), -2e4 - math.log(2)], 1e-6)
+    assert_close(logp, [-math.log(2), -2e4 - math.log(2)], 1e-6)
 
 
 def test_head_in_chunks_is_the_head():
@@ -259,7 +259,7 @@ def test_head_in_chunks_is_the_head():
     y, targets = rng.standard_normal((600, 3)), rng.integers(1100, size=600)
     logits = y @ params["head.weight"].T + params["head.bias"]
     expected = logits[np.arange(600), targets] - np.log(np.exp(logits).sum(axis=1))
-    close(SoftmaxHead(1100).log_probs(params, y, targets), expected)
+    assert_close(SoftmaxHead(1100).log_probs(params, y, targets), expected)
 
 
 def test_targets_of_weight_zero_do_not_count(chunk_of, params_of, state_of):
@@ -294,9 +294,10 @@ def test_no_token_is_the_zero_vector(embedding, params_of):
     layer = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", name, 0.0)
     z, grads = layer.forward(params, ids).copy(), params.twin()
     layer.backward(params, grads, np.ones_like(z))
-    close(z, TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", name, 0.0).forward(extended, np.where(ids < 0, 6, ids)))
-    close(z[0, 0], params["rnn.bias_ih_l0"])
-    close(grads["rnn.bias_ih_l0"], np.full(12, 8.0))
+    known = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", name, 0.0)
+    assert_close(z, known.forward(extended, np.where(ids < 0, 6, ids)))
+    assert_close(z[0, 0], params["rnn.bias_ih_l0"])
+    assert_close(grads["rnn.bias_ih_l0"], np.full(12, 8.0))
     unread = grads["embed.weight"][4:] if embedding else grads["rnn.weight_ih_l0"][:, 4:]  # tokens 4 and 5
     assert not unread.any()
 

@@ -13,8 +13,8 @@ import pytest
 
 import charlm
 from charlm.cli.formats import PRINTERS
+from tests.test_commands import assert_refused
 from tests.test_commands import charlm as run
-from tests.test_commands import refused
 from tests.tiny import tiny_model
 
 LINES = ["abba", "", "ca\tb", "bbb", "a?", "cab" * 20, "b"]
@@ -164,7 +164,7 @@ def test_shards_are_the_lines_shared_out(model, lines, count):
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
 def test_shards_that_are_none_are_refused(model, lines, shard):
-    refused(run("score", "-m", model, "--file", lines, "--shard", shard), 2, "shard must be I/N")
+    assert_refused(run("score", "-m", model, "--file", lines, "--shard", shard), 2, "shard must be I/N")
 
 
 def test_lists_are_ordered_by_both_scores(model):
@@ -180,7 +180,8 @@ def test_lists_are_ordered_by_both_scores(model):
         for _, total, other, logprob, text in rows:
             assert float(logprob) == pytest.approx(float(scorer.score(text)), abs=1e-5)
             assert float(total) == pytest.approx(float(other) + weight * float(logprob), abs=1e-4)
-    refused(run("score", "-m", model, "--nbest", "-", stdin=b"a\tb\tc\n"), 65, "line 1", "list, TAB, score, TAB, text")
+    wrong = run("score", "-m", model, "--nbest", "-", stdin=b"a\tb\tc\n")
+    assert_refused(wrong, 65, "line 1", "list, TAB, score, TAB, text")
 
 
 def test_models_are_compared_text_by_text(model, other, lines):
@@ -194,15 +195,15 @@ def test_models_are_compared_text_by_text(model, other, lines):
     assert "95 % interval" in result.stderr
     table = run("score", "-m", model, "-m", other, "-", stdin=lines.read_bytes()).stdout
     assert len(table.splitlines()) == len(LINES) + 2
-    refused(run("score", "-m", model, "-m", other, "a", "--per-token"), 2, "several models")
+    assert_refused(run("score", "-m", model, "-m", other, "a", "--per-token"), 2, "several models")
 
 
 def test_mixed_models_score_as_one(model, other):
     mixture = charlm.model.mix([charlm.load(model), charlm.load(other)], [0.25, 0.75])
     result = run("score", "-m", model, "-m", other, "--mix", "0.25,0.75", "abba", "--json")
     assert objects(result)[0]["logprob"] == mixture.score("abba").logprob
-    refused(run("score", "-m", model, "-m", other, "--mix", "1,x", "a"), 2, "mix must be numbers")
-    refused(run("score", "-m", model, "-m", other, "--mix", "0.5,0.6", "a"), 2, "add up to 1")
+    assert_refused(run("score", "-m", model, "-m", other, "--mix", "1,x", "a"), 2, "mix must be numbers")
+    assert_refused(run("score", "-m", model, "-m", other, "--mix", "0.5,0.6", "a"), 2, "add up to 1")
 
 
 def test_every_format_prints_nothing_for_no_texts(model):
@@ -221,7 +222,7 @@ def test_a_prompt_from_a_file_or_stdin(model, tmp_path):
     assert run("sample", "-m", model, "--prompt", f"@{tmp_path / 'prompt'}", "--seed", 3, "-n", 2).stdout == expected
     assert run("sample", "-m", model, "--prompt", "-", "--seed", 3, "-n", 2, stdin=b"ab").stdout == expected
     assert run("sample", "-m", model, "--prompt", "@@b", "--seed", 3).stdout.startswith("@b")
-    refused(run("sample", "-m", model, "--prompt", "@/none"), 66, "/none")
+    assert_refused(run("sample", "-m", model, "--prompt", "@/none"), 66, "/none")
 
 
 def test_the_prompt_can_be_left_out(model):
@@ -247,19 +248,19 @@ def test_searching_ends_with_what_was_found(model):
     result = run("sample", "-m", model, "--pattern", "z+", "--tries", 50)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "only 0 of 1 texts matched in 50 tries" in result.stderr
-    refused(run("sample", "-m", model, "--pattern", "("), 2, "no regular expression")
+    assert_refused(run("sample", "-m", model, "--pattern", "("), 2, "no regular expression")
 
 
 def test_a_beam_prints_its_texts_best_first(model):
     found = objects(run("sample", "-m", model, "--beam", 5, "--length", 4, "--json"))
     assert [text["logprob"] for text in found] == sorted((text["logprob"] for text in found), reverse=True)
     assert found[0]["text"] == charlm.load(model).beam(5, length=4)[0].text
-    refused(run("sample", "-m", model, "--beam", 5, "-n", 2), 2, "--beam K gives K texts")
+    assert_refused(run("sample", "-m", model, "--beam", 5, "-n", 2), 2, "--beam K gives K texts")
 
 
 @pytest.mark.parametrize("options", [["-n", 2], ["--json"], ["--contains", "a"], ["--beam", 2]])
 def test_a_text_without_end_is_written_alone(model, options):
-    refused(run("sample", "-m", model, "--length", 0, *options), 2, "without end")
+    assert_refused(run("sample", "-m", model, "--length", 0, *options), 2, "without end")
 
 
 @pytest.mark.parametrize("ending", ["pipe", "interrupt"])
@@ -289,7 +290,7 @@ def test_novelty_marks_what_was_copied(model, tmp_path):
     assert "of 5 copied from the training text" in marked.stderr
     found = objects(run("sample", "-m", model, *options, "--json"))
     assert [text["copied"] for text in found] == [text in (texts[1], texts[4]) for text in texts]
-    refused(run("sample", "-m", model, "--novelty"), 66, "give --novelty FILE instead")
+    assert_refused(run("sample", "-m", model, "--novelty"), 66, "give --novelty FILE instead")
 
 
 def test_novelty_knows_the_training_part_of_the_run(tmp_path):

@@ -11,7 +11,7 @@ from charlm.engines.numpy import NumpyEngine
 from charlm.engines.pieces import cut
 from charlm.errors import DataError, DivergedError, UsageError
 from charlm.text.batches import Batch
-from tests.test_commands import charlm, refused
+from tests.test_commands import assert_refused, charlm
 from tests.tiny import CELLS, INPUTS
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -332,7 +332,7 @@ def test_the_commands_give_the_same_figures(tmp_path):
     ours, theirs = (json.loads(run(*valid, name).stdout) for name in ("numpy", "torch"))
     assert theirs["logprob"] == pytest.approx(ours["logprob"], rel=1e-5)
     assert theirs["tokens"] == ours["tokens"] > 100
-    refused(charlm(*valid, "torch", "--cache"), 2, "engine torch has no dynamic evaluation and no cache")
+    assert_refused(charlm(*valid, "torch", "--cache"), 2, "engine torch has no dynamic evaluation and no cache")
 
 
 def test_settings_of_the_other_engine_end_in_one_line(tmp_path):
@@ -341,5 +341,5 @@ def test_settings_of_the_other_engine_end_in_one_line(tmp_path):
         (["--device", "cuda"], "charlm: device cuda needs --engine torch: NumPy computes on the processor\n"),
         (["--engine", "torch", "--device", "tpu"], "charlm: device tpu is not there"),
     ]:
-        refused(charlm(*small(tmp_path, "--steps", 1, *more)), 2, message)
+        assert_refused(charlm(*small(tmp_path, "--steps", 1, *more)), 2, message)
     assert not (tmp_path / "model").exists()
