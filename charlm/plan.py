@@ -1,7 +1,8 @@
 """Settings for a corpus and a time, where the user gives none: rules fitted to measurements on real texts.
 
-The README has the measurements. One layer of GRU learnt most in a given time; what remains is how wide, how long and
-how much dropout. More text and more time ask for a wider network, and reading a text more often for more dropout.
+The README has the measurements. A GRU learnt most in a given time: one layer where the time is short for the text,
+two narrower ones where it allows many readings. More text and more time ask for a wider network, and reading a text
+more often for more dropout.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _HIDDEN, _HIDDEN_LARGE_VOCABULARY = 144, 72  # in the default time; with many to
 _LARGE_VOCABULARY = 1000
 _MOST_GROWTH = 3.1  # of the width, with the text: beyond some 600,000 tokens it is the time that limits
 _CELL, _EMBEDDING = "gru", 64
+_READINGS_FOR_TWO, _WIDTH_OF_TWO = 8, 0.7  # by one layer, from which two, each so much as wide, serve characters better
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _LARGE_CORPUS = 100_000  # tokens from which larger batches pay
 _MULTIPLE, _WIDEST = 32, 1024  # widths that matrix multiplication likes
@@ -41,15 +43,15 @@ def defaults(
     usual = min(max(_SECONDS * math.sqrt(tokens / _TOKENS), _LEAST_SECONDS), _MOST_SECONDS)
     flops = speed() if minutes else _FLOPS
     operations = flops * (60 * minutes if minutes else usual)
-    hidden = given.get("hidden", _width(tokens, vocabulary, operations / (_FLOPS * usual)))
-    embedding = given.get("embedding", hidden if words else _EMBEDDING)
-    shape = {"cell": _CELL, "layers": 1} | dict(given) | {"hidden": hidden, "embedding": embedding}
-    affordable = operations / max(1.0, flops_per_token(shape, vocabulary))  # tokens
+    shape = _shape(tokens, vocabulary, given, operations, operations / (_FLOPS * usual))
+    hidden, embedding = int(shape["hidden"]), int(shape["embedding"])
+    affordable = operations / flops_per_token(shape, vocabulary)  # tokens
     budget = min(affordable, _EPOCHS * tokens)
     batch_size, seq_len = (32, 35) if words else (64, 64) if tokens > _LARGE_CORPUS else (32, 32)
     rows = given.get("batch_size", batch_size) * given.get("seq_len", seq_len)
     settings = {
         "cell": shape["cell"],
+        "layers": shape["layers"],
         "hidden": hidden,
         "embedding": embedding,
         "tie": words and embedding == hidden,
@@ -67,11 +69,35 @@ def defaults(
     return settings, f"plan: {time} will read {reads}; width, dropout and learning rate follow from that"
 
 
-def _width(tokens: int, vocabulary: int, time: float) -> int:
-    """Return the hidden size that served best; `time` is what the run may cost over the default."""
+def _shape(
+    tokens: int, vocabulary: int, given: Mapping[str, Any], operations: float, time: float
+) -> dict[str, Any]:
+    """Return cell, layers, hidden and embedding: one layer, or two where it would read a text of characters often.
+
+    `operations` are what the run may take, `time` is that over the default.
+    """
+    words, width = given.get("tokenizer") == "word", _width(tokens, vocabulary, time)
+
+    def of(layers: int) -> dict[str, Any]:
+        hidden = given.get("hidden", _rounded(width if layers == 1 else _WIDTH_OF_TWO * width))
+        usual = {"cell": _CELL, "layers": layers, "hidden": hidden, "embedding": hidden if words else _EMBEDDING}
+        return usual | dict(given)
+
+    if "layers" in given:
+        return of(int(given["layers"]))
+    readings = operations / flops_per_token(of(1), vocabulary) / tokens
+    deep = readings >= _READINGS_FOR_TWO and tokens > _LARGE_CORPUS and vocabulary <= _LARGE_VOCABULARY
+    return of(2 if deep and not words else 1)
+
+
+def _rounded(width: float) -> int:
+    return max(_MULTIPLE, _MULTIPLE * round(width / _MULTIPLE))
+
+
+def _width(tokens: int, vocabulary: int, time: float) -> float:
+    """Return the hidden size of one layer that served best; `time` is what the run may cost over the default."""
     reference = _HIDDEN if vocabulary <= _LARGE_VOCABULARY else _HIDDEN_LARGE_VOCABULARY
-    width = reference * min(math.cbrt(tokens / _TOKENS), _MOST_GROWTH) * math.sqrt(math.sqrt(time))
-    return max(_MULTIPLE, _MULTIPLE * round(min(width, _WIDEST) / _MULTIPLE))
+    return min(_WIDEST, reference * min(math.cbrt(tokens / _TOKENS), _MOST_GROWTH) * math.sqrt(math.sqrt(time)))
 
 
 def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
@@ -83,7 +109,7 @@ def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
     hidden, layers, gates = int(shape["hidden"]), int(shape["layers"]), _GATES[shape["cell"]]
     inputs = int(shape["embedding"]) if vocabulary > _LARGE_VOCABULARY else 0
     recurrent = gates * hidden * (hidden * (2 * layers - 1) + inputs)
-    return 6.0 * (recurrent + hidden * vocabulary)
+    return max(1.0, 6.0 * (recurrent + hidden * vocabulary))
 
 
 def _dropout(epochs: float) -> float:
