@@ -85,7 +85,8 @@ def _shape(
 
     if "layers" in given:
         return of(int(given["layers"]))
-    readings = operations / flops_per_token(of(1), vocabulary) / tokens
+    exact = of(1) | {"hidden": given.get("hidden", width)}
+    readings = operations / flops_per_token(exact, vocabulary) / tokens  # not rounded, so that it grows with the time
     deep = readings >= _READINGS_FOR_TWO and tokens > _LARGE_CORPUS and vocabulary <= _LARGE_VOCABULARY
     return of(2 if deep and not words else 1)
 
@@ -106,8 +107,8 @@ def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
     `shape` has cell, layers, hidden and embedding. The first layer's input product is made once for each different
     token of a chunk, which is nothing beside the rest where there are few.
     """
-    hidden, layers, gates = int(shape["hidden"]), int(shape["layers"]), _GATES[shape["cell"]]
-    inputs = int(shape["embedding"]) if vocabulary > _LARGE_VOCABULARY else 0
+    hidden, layers, gates = float(shape["hidden"]), int(shape["layers"]), _GATES[shape["cell"]]
+    inputs = float(shape["embedding"]) if vocabulary > _LARGE_VOCABULARY else 0
     recurrent = gates * hidden * (hidden * (2 * layers - 1) + inputs)
     return max(1.0, 6.0 * (recurrent + hidden * vocabulary))
 

@@ -72,7 +72,7 @@ def test_with_minutes_a_faster_machine_plans_for_more_and_says_so(tokens, minute
     given_minutes = {"minutes": minutes}
     less, more = (settings_for(tokens, 65, given_minutes, lambda rate=rate: rate) for rate in (slow, fast))
     _, reason = defaults(tokens, 65, given_minutes, lambda: fast)
-    assert less["hidden"] <= more["hidden"]
+    assert flops_per_token(less, 65) <= flops_per_token(more, 65)
     assert f"{minutes:g} minutes at {fast / 1e9:.0f} GFLOP/s" in reason
 
 
