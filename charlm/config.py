@@ -23,7 +23,7 @@ CONTEXTS = ("sequence", "stream")
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
-SCHEDULES = ("cosine", "constant", "step", "plateau")
+SCHEDULES = ("cosine", "linear", "constant", "step", "plateau")
 ENGINES = ("numpy", "torch")
 LIMITS = ("epochs", "steps", "minutes")  # of a run, which has one at most
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -137,6 +137,8 @@ class ModelConfig(_Settings):
     embedding: int = 64
     dropout: float = 0.0
     tie: bool = False
+    layer_norm: bool = False
+    residual: bool = False
 
     def __post_init__(self) -> None:
         _within("vocab_size", self.vocab_size, 2)

@@ -20,7 +20,7 @@ CELLS = {
     "gru": {"cell": "gru"},
     "lstm": {"cell": "lstm"},
 }
-MAKERS = {"rnn": RNN, "relu": lambda index: RNN(index, "relu"), "gru": GRU, "lstm": LSTM}
+MAKERS = {"rnn": RNN, "relu": lambda *given: RNN(*given, "relu"), "gru": GRU, "lstm": LSTM}
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
 
@@ -109,11 +109,14 @@ def test_dropout():
 
 
 @all_cells
+@pytest.mark.parametrize("layer_norm", [False, True], ids=["as it is", "normalised"])
 @pytest.mark.parametrize("steps", [3, 7], ids=["weights as they lie", "weights copied"])
 @pytest.mark.parametrize("last", [True, False], ids=["gradient from after", "none from after"])
-def test_cell(cell, steps, last):
-    layer = MAKERS[cell](0)
-    params = drawn_params({layer.weight: (layer.GATES * 3, 3), layer.bias: (layer.GATES * 3,)})
+def test_cell(cell, steps, last, layer_norm):
+    layer = MAKERS[cell](0, layer_norm)
+    names, width = layer.recurrent, layer.GATES * 3
+    gains = {names.gain: (width,)} if layer_norm else {}
+    params = drawn_params({names.weight: (width, 3), names.bias: (width,)} | gains)
     z, dy, *states = drawn(
         z=(steps, 4, layer.GATES * 3), dy=(steps, 4, 3), h=(4, 3), c=(4, 3), dh=(4, 3), dc=(4, 3)
     )
@@ -133,8 +136,8 @@ def test_cell(cell, steps, last):
 
 
 def test_relu_lets_no_gradient_through_at_zero():
-    layer = RNN(0, "relu")
-    params = Params({layer.weight: (1, 1), layer.bias: (1,)}, np.float64)
+    layer = RNN(0, nonlinearity="relu")
+    params = Params({layer.recurrent.weight: (1, 1), layer.recurrent.bias: (1,)}, np.float64)
     layer.forward(params, np.array([[[0.0]], [[-1.0]], [[2.0]]]), (np.zeros((1, 1)),))
     dz, _ = layer.backward(params, params.twin(), np.ones((3, 1, 1)))
     np.testing.assert_array_equal(dz.ravel(), [0, 0, 1])
@@ -144,9 +147,11 @@ def test_relu_lets_no_gradient_through_at_zero():
 
 
 @all_cells
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["all", "dropout"])
 @pytest.mark.parametrize("layers", [1, 3], ids=["1 layer", "3 layers"])
-def test_stack(cell, layers, chunk_of, params_of, state_of):
-    config = ModelConfig(5, layers=layers, hidden=3, embedding=2, dropout=0.3, **CELLS[cell])
+def test_stack(cell, layers, residual, dropout, chunk_of, params_of, state_of):
+    config = ModelConfig(5, layers=layers, hidden=3, embedding=2, dropout=dropout, residual=residual, **CELLS[cell])
     params, state, chunk = params_of(config), state_of(config, 3), chunk_of(config, 6, 3)
     stack, grads = Stack(config), params.twin()
     (dy,), dlast = drawn(dy=(6, 3, 3)), state_of(config, 3, seed=9)
@@ -205,6 +210,7 @@ MODELS = {
     "one-hot": {"hidden": 3, "embedding": 0},
     "tied": {"hidden": 3, "embedding": 3, "tie": True},
     "two layers": {"hidden": 3, "embedding": 2, "layers": 2},
+    "all at once": {"hidden": 3, "embedding": 3, "tie": True, "layers": 2, "layer_norm": True, "residual": True},
 }
 
 

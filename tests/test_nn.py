@@ -22,7 +22,7 @@ CELLS = {
     "gru": {"cell": "gru"},
     "lstm": {"cell": "lstm"},
 }
-MAKERS = {"rnn": RNN, "relu": lambda index: RNN(index, "relu"), "gru": GRU, "lstm": LSTM}
+MAKERS = {"rnn": RNN, "relu": lambda index: RNN(index, nonlinearity="relu"), "gru": GRU, "lstm": LSTM}
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
 inputs = pytest.mark.parametrize("embedding", [3, 0], ids=["embedding", "one-hot"])
@@ -30,6 +30,12 @@ inputs = pytest.mark.parametrize("embedding", [3, 0], ids=["embedding", "one-hot
 
 def small(cell, **settings):
     return ModelConfig(**{"vocab_size": 6, "layers": 2, "hidden": 4, "embedding": 3, **CELLS[cell], **settings})
+
+
+def cell_params(cell):
+    """Return zeros for a cell of hidden size 4."""
+    width = 4 * cell.GATES
+    return Params({cell.recurrent.weight: (width, 4), cell.recurrent.bias: (width,)}, np.float64)
 
 
 def assert_close(actual, expected, tolerance=1e-12):
@@ -43,9 +49,12 @@ def naive_sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def naive_step(cell, z, weight, bias, h, c):
+def naive_step(cell, z, weight, bias, gain, h, c):
     """Return the next h and c of one row, from the equations; the blocks are r u n in a GRU, i f g o in an LSTM."""
-    a = weight @ h + bias
+    a = weight @ h
+    if gain is not None:
+        a = gain * (a - a.mean()) / math.sqrt(((a - a.mean()) ** 2).mean() + 1e-5)
+    a = a + bias
     if cell == "rnn":
         return np.tanh(z + a), c
     if cell == "relu":
@@ -74,17 +83,20 @@ def naive_log_probs(config, cell, params, chunk, state):
             x = np.zeros(table.shape[1]) if token == NO_TOKEN else table[token]
             for k in range(config.layers):
                 z = p[f"rnn.weight_ih_l{k}"] @ x + p[f"rnn.bias_ih_l{k}"]
-                weight, bias = p[f"rnn.weight_hh_l{k}"], p[f"rnn.bias_hh_l{k}"]
-                h[k, row], c[k, row] = naive_step(cell, z, weight, bias, h[k, row], c[k, row])
-                x = h[k, row]
+                weight, bias, gain = (p.get(f"rnn.{name}_hh_l{k}") for name in ("weight", "bias", "gain"))
+                h[k, row], c[k, row] = naive_step(cell, z, weight, bias, gain, h[k, row], c[k, row])
+                x = x + h[k, row] if config.residual and k else h[k, row]
             logits = p["embed.weight" if config.tie else "head.weight"] @ x + p["head.bias"]
             logp[t, row] = logits[chunk.ids[t, row]] - math.log(np.exp(logits).sum())
     return logp, (h, c)[: len(state)]
 
 
 @all_cells
-@pytest.mark.parametrize("shape", [{"embedding": 3}, {"embedding": 0}, {"embedding": 4, "tie": True}],
-                         ids=["embedding", "one-hot", "tied"])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape",
+    [{"embedding": 3}, {"embedding": 0}, {"embedding": 4, "tie": True}, {"layer_norm": True}, {"residual": True}],
+    ids=["embedding", "one-hot", "tied", "layer norm", "residual"],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-6)], ids=["float64", "float32"])
 def test_log_probs_are_those_of_a_naive_network(cell, shape, dtype, tolerance, chunk_of, params_of, state_of):
     config = small(cell, **shape)
@@ -101,7 +113,7 @@ def test_log_probs_are_those_of_a_naive_network(cell, shape, dtype, tolerance, c
 def test_gates_saturate_without_a_warning(cell):
     """exp overflows at -1000 in float32 and the gate is 0 there; warnings are errors in these tests."""
     layer = MAKERS[cell](0)
-    params = Params({layer.weight: (layer.GATES, 1), layer.bias: (layer.GATES,)})
+    params = Params({layer.recurrent.weight: (layer.GATES, 1), layer.recurrent.bias: (layer.GATES,)})
     z = np.full((2, 1, layer.GATES), -1000, np.float32)
     y, _ = layer.forward(params, z, tuple(np.ones((1, 1), np.float32) for _ in range(layer.STATES)))
     np.testing.assert_array_equal(y.ravel(), [-1, -1] if cell == "gru" else [0, 0])
@@ -361,7 +373,7 @@ def after_a_forward(kind):
         return lambda: stack.backward(params, params.twin(), ones)
     if kind in MAKERS:
         cell = MAKERS[kind](0)
-        params = Params({cell.weight: (4 * cell.GATES, 4), cell.bias: (4 * cell.GATES,)}, np.float64)
+        params = cell_params(cell)
         cell.forward(params, np.ones((2, 1, 4 * cell.GATES)), (np.zeros((1, 4)),) * cell.STATES)
         return lambda: cell.backward(params, params.twin(), ones)
     params = Params({"w": (4, 4), "b": (4,), "e": (3, 4)}, np.float64)
@@ -395,7 +407,7 @@ def test_the_state_after_is_not_overwritten(cell, chunk_of, params_of, state_of)
 @all_cells
 def test_the_last_state_of_a_cell_is_its_own(cell):
     layer = MAKERS[cell](0)
-    params = Params({layer.weight: (4 * layer.GATES, 4), layer.bias: (4 * layer.GATES,)}, np.float64)
+    params = cell_params(layer)
     z, zero = np.full((3, 2, 4 * layer.GATES), 0.5), (np.zeros((2, 4)),) * layer.STATES
     _, after = layer.forward(params, z.copy(), zero)
     kept = [part.copy() for part in after]
@@ -463,8 +475,8 @@ def test_ten_losses(cell):
 @pytest.mark.parametrize("tie", [False, True], ids=["apart", "tied"])
 @all_cells
 def test_first_weights(cell, tie):
-    """Uniform in 1/sqrt(H), the embedding normal unless it is the output too, biases 0, forget gates 1."""
-    config = small(cell, vocab_size=300, hidden=64, embedding=64, tie=tie)
+    """Uniform in 1/sqrt(H), the embedding normal unless it is the output too, biases 0, forget gates 1, gains 0.3."""
+    config = small(cell, vocab_size=300, hidden=64, embedding=64, tie=tie, layer_norm=tie)
     params = initialize(config, np.random.default_rng(0))
     for name, value in params.items():
         assert value.dtype == np.float32
@@ -473,6 +485,8 @@ def test_first_weights(cell, tie):
             expected = np.zeros(value.shape)
             expected[forget] = 1
             np.testing.assert_array_equal(value, expected)
+        elif "gain" in name:
+            np.testing.assert_array_equal(value, np.float32(0.3))
         elif name == "embed.weight" and not tie:
             assert value.std() == pytest.approx(1, abs=0.03)  # 19,200 draws: one deviation is 0.005
             assert value.mean() == pytest.approx(0, abs=0.03)

@@ -213,6 +213,11 @@ def test_cosine(progress, expected):
     assert rate({"schedule": "cosine"}, progress=progress) == pytest.approx(expected, abs=1e-15)
 
 
+@pytest.mark.parametrize(("progress", "expected"), [(0, 0.8), (0.25, 0.6), (1, 0.0), (1.5, 0.0)])
+def test_linear(progress, expected):
+    assert rate({"schedule": "linear"}, progress=progress) == pytest.approx(expected, abs=1e-15)
+
+
 @pytest.mark.parametrize(
     ("epoch", "expected"),
     [(0, 0.8), (1.99, 0.8), (2, 0.4), (2.99, 0.4), (3, 0.2), (5.5, 0.05)],

@@ -12,7 +12,7 @@ from charlm.engines.pieces import cut
 from charlm.errors import DataError, DivergedError, UsageError
 from charlm.text.batches import Batch
 from tests.test_commands import assert_refused, charlm
-from tests.tiny import CELLS, INPUTS
+from tests.tiny import CELLS, SHAPES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from charlm.engines.torch import TorchEngine  # noqa: E402
@@ -23,8 +23,8 @@ TOKENS = 9
 cells = pytest.mark.parametrize("cell", CELLS)
 
 
-def config_of(cell="gru", inputs="embedding", **more):
-    return ModelConfig(TOKENS, **{"layers": 2, "hidden": 7} | CELLS[cell] | INPUTS[inputs] | more)
+def config_of(cell="gru", shape="embedding", **more):
+    return ModelConfig(TOKENS, **{"layers": 2, "hidden": 7} | CELLS[cell] | SHAPES[shape] | more)
 
 
 def pair(config, **train):
@@ -87,16 +87,17 @@ def test_first_weights_are_the_same():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon", "sgd", "rmsprop"])
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("shape", SHAPES)
 @cells
-def test_ten_steps_with_resets_inside_the_chunks(cell, inputs, optimizer, chunk_of):
+def test_ten_steps_with_resets_inside_the_chunks(cell, shape, optimizer, chunk_of):
     """Losses, norms, weights, moments and states; clipping and weight decay are at work."""
-    config = config_of(cell, inputs)
+    config = config_of(cell, shape)
     engines = pair(config, optimizer=optimizer, weight_decay=0.1, clip=0.2)
     chunks = [chunk_of(config, 6, 4, seed=k) for k in range(10)]
     (ours, our_state), (theirs, their_state) = (steps(engine, chunks, engine.zero_state(4)) for engine in engines)
     np.testing.assert_allclose(theirs[:, 0], ours[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(theirs[:, 1], ours[:, 1], rtol=1e-4)
+    rounding = 1e-3 if config.layer_norm else 1e-4  # a small deviation, divided by, magnifies it
+    np.testing.assert_allclose(theirs[:, 1], ours[:, 1], rtol=rounding)
     assert (ours[:, 1] > 0.2).any()
     arrays, facts = engines[0].snapshot(our_state)
     their_arrays, their_facts = engines[1].snapshot(their_state)
@@ -106,11 +107,11 @@ def test_ten_steps_with_resets_inside_the_chunks(cell, inputs, optimizer, chunk_
         np.testing.assert_allclose(their_arrays[name], value, rtol=1e-3, atol=3e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("shape", SHAPES)
 @cells
-def test_each_gradient(cell, inputs, chunk_of):
+def test_each_gradient(cell, shape, chunk_of):
     """A step of SGD at rate 1 without clipping moves each weight by its gradient."""
-    config = config_of(cell, inputs)
+    config = config_of(cell, shape)
     engines = pair(config, optimizer="sgd", momentum=0.0, clip=1e9)
     before, chunk, moved = engines[0].tensors(), chunk_of(config, 8, 4), []
     for engine in engines:
@@ -189,9 +190,9 @@ def expected_nats(engine, config, chunk, count):
     return np.mean(nats), np.std(nats) / np.sqrt(count)
 
 
-@pytest.mark.parametrize("inputs", ["embedding", "tied"])
-def test_dropout_has_the_same_distribution(inputs, chunk_of):
-    config = config_of("gru", inputs, dropout=0.4, hidden=7)
+@pytest.mark.parametrize("shape", ["embedding", "tied", "normed"])
+def test_dropout_has_the_same_distribution(shape, chunk_of):
+    config = config_of("gru", shape, dropout=0.4, hidden=7)
     chunk = chunk_of(config, 6, 4)
     engines = pair(config)
     weights = {name: 2.5 * value for name, value in engines[0].tensors().items()}  # so that dropping is felt

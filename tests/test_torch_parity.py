@@ -12,7 +12,7 @@ from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.optim import move_blocks
 from charlm.nn.params import Params
 from charlm.text.tokenizers import EOS, CharTokenizer
-from tests.tiny import CELLS, INPUTS
+from tests.tiny import CELLS, SHAPES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 load_file = pytest.importorskip("safetensors.torch", reason="safetensors is not installed").load_file
@@ -21,15 +21,52 @@ torch.set_num_threads(1)
 TOKENIZER = CharTokenizer(list("etaoin"))
 CONFIGS = [
     pytest.param(
-        ModelConfig(TOKENIZER.size, layers=layers, hidden=7, **CELLS[cell], **INPUTS[inputs]),
-        id=f"{cell} {layers} {inputs}",
+        ModelConfig(TOKENIZER.size, layers=layers, hidden=7, **CELLS[cell], **SHAPES[shape]),
+        id=f"{cell} {layers} {shape}",
     )
     for cell in CELLS
     for layers in (1, 2)
-    for inputs in INPUTS
+    for shape in SHAPES
 ]
 
 all_configs = pytest.mark.parametrize("config", CONFIGS)
+
+
+class NormedResidualStack(torch.nn.Module):
+    """What `torch.nn.LSTM` and the others are to plain layers, for one step: PyTorch's layer_norm and the equations."""
+
+    def __init__(self, config, inputs):
+        super().__init__()
+        self.config, width = config, {"rnn": 1, "gru": 3, "lstm": 4}[config.cell] * config.hidden
+        for k in range(config.layers):
+            widths = {"weight_ih": (width, config.hidden if k else inputs), "weight_hh": (width, config.hidden)}
+            widths |= {"bias_ih": (width,), "bias_hh": (width,), "gain_hh": (width,)}
+            for name, size in widths.items():
+                self.register_parameter(f"{name}_l{k}", torch.nn.Parameter(torch.randn(size) / 4))
+
+    def forward(self, x, state):
+        """Return y [1, B, H] of x [1, B, D] and the state after, from h or (h, c) [layers, B, H]."""
+        x, several, after = x[0], isinstance(state, tuple), []
+        for k, parts in enumerate(zip(*(state if several else (state,)), strict=True)):
+            p = {name.removesuffix(f"_l{k}"): value for name, value in self.named_parameters()}
+            told = torch.nn.functional.layer_norm(
+                parts[0] @ p["weight_hh"].T, [len(p["gain_hh"])], p["gain_hh"], p["bias_hh"]
+            )
+            after.append(self._step(x @ p["weight_ih"].T + p["bias_ih"], told, *parts))
+            x = x + after[-1][0] if k else after[-1][0]
+        last = tuple(map(torch.stack, zip(*after, strict=True)))
+        return x[None], last if several else last[0]
+
+    def _step(self, z, p, h, c=None):
+        if self.config.cell == "rnn":
+            return (getattr(torch, self.config.nonlinearity)(z + p),)
+        if self.config.cell == "gru":
+            (zr, zu, zn), (pr, pu, pn) = z.chunk(3, 1), p.chunk(3, 1)
+            u = (zu + pu).sigmoid()
+            return ((1 - u) * (zn + (zr + pr).sigmoid() * pn).tanh() + u * h,)
+        i, f, g, o = (z + p).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
 
 
 class TorchModel(torch.nn.Module):
@@ -41,7 +78,9 @@ class TorchModel(torch.nn.Module):
         if config.embedding:
             self.embed = torch.nn.Embedding(config.vocab_size, config.embedding)
         width = config.embedding or config.vocab_size
-        if config.cell == "rnn":
+        if config.layer_norm:
+            self.rnn = NormedResidualStack(config, width)
+        elif config.cell == "rnn":
             self.rnn = torch.nn.RNN(width, config.hidden, config.layers, config.nonlinearity)
         else:
             self.rnn = getattr(torch.nn, config.cell.upper())(width, config.hidden, config.layers)
@@ -141,11 +180,11 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_ten_training_steps(cell, inputs, optimizer, tmp_path, chunk_of):
+def test_ten_training_steps(cell, shape, optimizer, tmp_path, chunk_of):
     """Truncated back-propagation over ten chunks with carried state, clipped where the norm is above 0.1."""
-    config = ModelConfig(TOKENIZER.size, layers=2, hidden=7, **CELLS[cell], **INPUTS[inputs])
+    config = ModelConfig(TOKENIZER.size, layers=2, hidden=7, **CELLS[cell], **SHAPES[shape])
     settings, make = OPTIMIZERS[optimizer]
     model = new_model(config, train=TrainConfig(clip=0.1, **settings))
     model.save(tmp_path / "model.safetensors")

@@ -14,7 +14,12 @@ CELLS = {
     "gru": {"cell": "gru"},
     "lstm": {"cell": "lstm"},
 }
-INPUTS = {"embedding": {"embedding": 4}, "one-hot": {"embedding": 0}, "tied": {"embedding": 7, "tie": True}}
+SHAPES = {
+    "embedding": {"embedding": 4},
+    "one-hot": {"embedding": 0},
+    "tied": {"embedding": 7, "tie": True},
+    "normed": {"embedding": 4, "layer_norm": True, "residual": True},
+}
 
 
 def tiny_model(

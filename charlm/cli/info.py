@@ -41,6 +41,8 @@ def _facts(model: Model) -> dict[str, Any]:
         "embedding": config.embedding,
         "dropout": config.dropout,
         "tied": config.tie,
+        "layer_norm": config.layer_norm,
+        "residual": config.residual,
         "parameters": sum(value.size for value in model.trained.tensors().values()),
         "tokenizer": language.tokenizer.kind,
         "vocabulary": config.vocab_size,

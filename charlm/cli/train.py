@@ -89,6 +89,8 @@ Examples:
 @_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
 @_model("--dropout", type=float, metavar="P", help="Share dropped between layers. [default: by the corpus]")
 @_model("--tie/--no-tie", default=None, help="Embedding and output share their weights.")
+@_model("--layer-norm/--no-layer-norm", default=None, help="Normalise what the state tells a layer's next step.")
+@_model("--residual/--no-residual", default=None, help="Each layer but the first adds its values to what it read.")
 @_train("--optimizer", type=click.Choice(config.OPTIMIZERS),
         help="muon: Adam but for the recurrent weights. [default: muon]")  # fmt: skip
 @_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import PackedSequence
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
 from charlm.engines.pieces import Pieces, cut
+from charlm.engines.torch_norm import NormedLayer
 from charlm.engines.torch_ranks import Ranks, one_line_errors
 from charlm.engines.weights import check_fit, divergence, first_weights
 from charlm.errors import UsageError
@@ -63,17 +64,18 @@ class _Rows:
 class _Network(nn.Module):
     """Embedding, recurrent layers and output: the network of `charlm.nn`, of PyTorch's modules.
 
-    Without dropout all layers are one module; dropout acts between them, so with it each is its own.
+    All layers are one module where they can be; each is its own with what PyTorch's fused kernels do otherwise or not
+    at all: dropout and residual sums between layers, and normalisation inside them.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.embedding) if config.embedding else None
-        deep = 1 if config.dropout else config.layers  # layers of a module
-        extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
+        apart = config.dropout or config.residual or config.layer_norm
+        deep = 1 if apart else config.layers  # layers of a module
         widths = [config.embedding or config.vocab_size] + [config.hidden] * (config.layers // deep - 1)
-        self.rnns = nn.ModuleList(_CELLS[config.cell](width, config.hidden, deep, **extra) for width in widths)
+        self.rnns = nn.ModuleList(_layers(config, width, deep) for width in widths)
         self.head = nn.Linear(config.hidden, config.vocab_size)
         if config.tie and self.embed is not None:
             self.head.weight = self.embed.weight
@@ -100,9 +102,10 @@ class _Network(nn.Module):
         x, after, first = self._embedded(rows, generator), [], 0
         for rnn in self.rnns:
             part = tuple(value[first : first + rnn.num_layers] for value in state)
-            x, last = _run(rnn, x, part, rows)
+            h, last = _run(rnn, x, part, rows)
             if generator is not None and rows.columns is not None:
-                x = x * self._mask((rows.width, x.shape[1]), generator, x)[rows.columns]
+                h = h * self._mask((rows.width, h.shape[1]), generator, h)[rows.columns]
+            x = x + h if self.config.residual and first else h
             after.append(last)
             first += rnn.num_layers
         return x, tuple(torch.cat(parts) for parts in zip(*after, strict=True))
@@ -120,6 +123,14 @@ class _Network(nn.Module):
     def _mask(self, shape: tuple[int, int], generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
         kept = torch.rand(shape, generator=generator, device=like.device) >= self.config.dropout
         return kept.to(like.dtype) / (1 - self.config.dropout)
+
+
+def _layers(config: ModelConfig, inputs: int, count: int) -> nn.Module:
+    """Return `count` recurrent layers as one module; one, where it normalises."""
+    if config.layer_norm:
+        return NormedLayer(config.cell, config.nonlinearity, inputs, config.hidden)
+    extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
+    return _CELLS[config.cell](inputs, config.hidden, count, **extra)
 
 
 def _run(rnn: Any, x: torch.Tensor, state: State, rows: _Rows) -> tuple[torch.Tensor, State]:

@@ -22,6 +22,8 @@
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 #define INLINE static inline __attribute__((always_inline))
+#define NORM_EPS 1e-5f /* PyTorch's */
+#define AT(array, offset) ((array) ? (array) + (offset) : NULL)
 
 /* LANES floats fit a register. A tile of ROWS x (2 * LANES) sums, two vectors of weights and a broadcast fill the registers. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -134,6 +136,58 @@ static void NAME(product)(long M, long K, long N, const float *a, const float *p
 
 #undef CASE
 
+/* --- layer normalisation: recurrence.py has the equations ---------------------------------------------------------- */
+
+enum { NAME(ways) = 4 * LANES }; /* sums side by side, so that the compiler may use vectors */
+#define WAYS NAME(ways)
+
+/* The sum of `term` over all i below n. */
+#define SUM(n, term) ({ \
+    float sums[WAYS] = {0}, total = 0; \
+    long whole = n - n % WAYS; \
+    for (long first = 0; first < whole; first += WAYS) \
+        for (int k = 0; k < WAYS; k++) { \
+            long i = first + k; \
+            sums[k] += term; \
+        } \
+    for (long i = whole; i < n; i++) total += term; \
+    for (int k = 0; k < WAYS; k++) total += sums[k]; \
+    total; \
+})
+
+/* What all cells are told by the state: out [B, W] = (add ? out : 0) + h [B, H] times packed weights; with a gain [W] that is
+   multiplied with the normalised product, which stays in `normed` [B, W], and 1 / deviation in `inverse` [B]. */
+static void NAME(recur)(long B, long H, long W, const float *h, const float *packed, const float *gain, float *restrict normed,
+                        float *restrict inverse, float *restrict out, int add) {
+    NAME(product)(B, H, W, h, packed, gain ? normed : out, gain ? 0 : add);
+    for (long b = 0; gain && b < B; b++) {
+        float *restrict x = normed + b * W, *restrict row = out + b * W;
+        float mean = SUM(W, x[i]) / W;
+        for (long j = 0; j < W; j++) x[j] -= mean;
+        float scale = inverse[b] = 1 / sqrtf(SUM(W, x[i] * x[i]) / W + NORM_EPS);
+        for (long j = 0; j < W; j++) {
+            x[j] *= scale;
+            row[j] = (add ? row[j] : 0) + gain[j] * x[j];
+        }
+    }
+}
+
+/* dh [B, H] = (add ? dh : 0) + the gradient of the state, from da [B, W], that of `out` above. With a gain `normed` becomes
+   the gradient of the product, and dgain [W] is added to. */
+static void NAME(recur_back)(long B, long H, long W, const float *restrict da, const float *packed, const float *gain,
+                             float *restrict normed, const float *inverse, float *restrict dgain, float *dh, int add) {
+    for (long b = 0; gain && b < B; b++) {
+        float *restrict x = normed + b * W;
+        const float *restrict d = da + b * W;
+        float mean = SUM(W, gain[i] * d[i]) / W, along = SUM(W, gain[i] * d[i] * x[i]) / W;
+        for (long j = 0; j < W; j++) {
+            dgain[j] += d[j] * x[j];
+            x[j] = inverse[b] * (gain[j] * d[j] - mean - x[j] * along);
+        }
+    }
+    NAME(product)(B, W, H, gain ? normed : da, packed, dh, add);
+}
+
 /* --- element by element: written for one number, made for vectors by the compiler ---------------------------------- */
 
 /* exp by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial in r: within 2 units in the last place. NaN stays NaN. */
@@ -222,12 +276,12 @@ INLINE void NAME(lstm_cell)(long H, int begins, const float *bias, float *z, con
 /* --- the cells: each returns 0, or 1 where memory ran out (as all functions do) ---------------------------------------- */
 
 int NAME(rnn_forward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *bias,
-                      const float *restrict z, float *restrict h) {
+                      const float *gain, float *normed, float *inverse, const float *restrict z, float *restrict h) {
     float *packed = NAME(pack)(H, H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
     for (long t = 0; packed && space && t < T; t++) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
         float *after = h + (t + 1) * B * H;
-        NAME(product)(B, H, H, before, packed, after, 0);
+        NAME(recur)(B, H, H, before, packed, gain, AT(normed, t * B * H), AT(inverse, t * B), after, 0);
         for (long b = 0; b < B; b++) NAME(rnn_cell)(H, tanh, bias, z + (t * B + b) * H, after + b * H);
     }
     int failed = !packed || !space;
@@ -235,8 +289,9 @@ int NAME(rnn_forward)(long T, long B, long H, int tanh, const uint8_t *reset, co
     return failed;
 }
 
-int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *restrict h,
-                       const float *restrict dy, float *restrict dh, float *restrict dz) {
+int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *gain,
+                       float *normed, const float *inverse, float *dgain, const float *restrict h, const float *restrict dy,
+                       float *restrict dh, float *restrict dz) {
     float *packed = NAME(pack)(H, H, weight, H, 1);
     for (long t = T - 1; packed && t >= 0; t--) {
         const float *y = h + (t + 1) * B * H, *dyt = dy + t * B * H;
@@ -245,7 +300,7 @@ int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, c
             for (long j = 0; j < B * H; j++) da[j] = (1 - y[j] * y[j]) * (dh[j] + dyt[j]);
         else
             for (long j = 0; j < B * H; j++) da[j] = y[j] > 0 ? dh[j] + dyt[j] : 0;
-        NAME(product)(B, H, H, da, packed, dh, 0);
+        NAME(recur_back)(B, H, H, da, packed, gain, AT(normed, t * B * H), AT(inverse, t * B), dgain, dh, 0);
         NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
     int failed = !packed;
@@ -253,14 +308,14 @@ int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, c
     return failed;
 }
 
-int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias,
-                      float *restrict z, float *restrict h, float *restrict a) {
+int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias, const float *gain,
+                      float *normed, float *inverse, float *restrict z, float *restrict h, float *restrict a) {
     float *packed = NAME(pack)(H, 3 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
     float *products = malloc(sizeof(float) * B * 3 * H);
     int failed = !packed || !space || !products;
     for (long t = 0; !failed && t < T; t++) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
-        NAME(product)(B, H, 3 * H, before, packed, products, 0);
+        NAME(recur)(B, H, 3 * H, before, packed, gain, AT(normed, t * B * 3 * H), AT(inverse, t * B), products, 0);
         for (long b = 0; b < B; b++) {
             long row = t * B + b;
             NAME(gru_cell)(H, bias, z + row * 3 * H, products + b * 3 * H, before + b * H, h + (row + B) * H, a + row * H);
@@ -271,9 +326,9 @@ int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float 
 }
 
 /* da [T, B, 3H] is the gradient of W_hh h + b_hh, dn [T, B, H] that of the candidate's argument. */
-int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *restrict gates,
-                       const float *restrict h, const float *restrict a, const float *restrict dy, float *restrict dh,
-                       float *restrict da, float *restrict dn) {
+int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *gain, float *normed,
+                       const float *inverse, float *dgain, const float *restrict gates, const float *restrict h,
+                       const float *restrict a, const float *restrict dy, float *restrict dh, float *restrict da, float *restrict dn) {
     float *packed = NAME(pack)(3 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
     int failed = !packed || !space;
     for (long t = T - 1; !failed && t >= 0; t--) {
@@ -292,20 +347,21 @@ int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float
                 dhb[j] = d * u[j];
             }
         }
-        NAME(product)(B, 3 * H, H, da + t * B * 3 * H, packed, dh, 1);
+        NAME(recur_back)(B, H, 3 * H, da + t * B * 3 * H, packed, gain, AT(normed, t * B * 3 * H), AT(inverse, t * B), dgain, dh, 1);
         NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
     free(packed), free(space);
     return failed;
 }
 
-int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias,
-                       float *restrict z, float *restrict h, float *restrict c, float *restrict tanh_c) {
+int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias, const float *gain,
+                       float *normed, float *inverse, float *restrict z, float *restrict h, float *restrict c, float *restrict tanh_c) {
     float *packed = NAME(pack)(H, 4 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
     int failed = !packed || !space;
     for (long t = 0; !failed && t < T; t++) {
         const uint8_t *new = reset ? reset + t * B : NULL;
-        NAME(product)(B, H, 4 * H, NAME(entered)(B, H, new, h + t * B * H, space), packed, z + t * B * 4 * H, 1);
+        const float *before = NAME(entered)(B, H, new, h + t * B * H, space);
+        NAME(recur)(B, H, 4 * H, before, packed, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), z + t * B * 4 * H, 1);
         for (long b = 0; b < B; b++) {
             long row = t * B + b;
             NAME(lstm_cell)(H, new && new[b], bias, z + row * 4 * H, c + row * H, c + (row + B) * H, tanh_c + row * H, h + (row + B) * H);
@@ -315,9 +371,10 @@ int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float
     return failed;
 }
 
-int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *restrict gates,
-                        const float *restrict c, const float *restrict tanh_c, const float *restrict dy,
-                        float *restrict dh, float *restrict dc, float *restrict dz) {
+int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *gain, float *normed,
+                        const float *inverse, float *dgain, const float *restrict gates, const float *restrict c,
+                        const float *restrict tanh_c, const float *restrict dy, float *restrict dh, float *restrict dc,
+                        float *restrict dz) {
     float *packed = NAME(pack)(4 * H, H, weight, H, 1);
     for (long t = T - 1; packed && t >= 0; t--) {
         const uint8_t *new = reset ? reset + t * B : NULL;
@@ -336,7 +393,7 @@ int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const floa
                 dcb[j] = kept != 0 ? dcj * f[j] : 0;
             }
         }
-        NAME(product)(B, 4 * H, H, dz + t * B * 4 * H, packed, dh, 0);
+        NAME(recur_back)(B, H, 4 * H, dz + t * B * 4 * H, packed, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), dgain, dh, 0);
         NAME(clear)(B, H, new, dh);
     }
     int failed = !packed;
@@ -358,22 +415,26 @@ int NAME(affine)(long N, long K, long V, const float *x, const float *packed, co
 
 /* Read T steps of B columns through all layers, step by step; h and c [layers, B, H] go from the first state to the last.
 
-   cell: 0 ReLU, 1 tanh, 2 GRU, 3 LSTM. Step t of column b enters layer 0 as row row_of[t, b] of the table [., G H], which
-   has b_ih in it. weights and biases hold W_ih and W_hh (packed), b_ih and b_hh of each layer. y [T, B, H]: the last layer's. */
-int NAME(read)(int cell, long T, long B, long H, long layers, const int32_t *row_of, const float *table, const uint8_t *reset,
-               const float *const *weights, const float *const *biases, float *h, float *c, float *y) {
+   cell: 0 ReLU, 1 tanh, 2 GRU, 3 LSTM. residual: each layer but the first adds its values to what it read. Step t of column b
+   enters layer 0 as row row_of[t, b] of the table [., G H], which has b_ih in it. weights and biases hold W_ih and W_hh
+   (packed), b_ih and b_hh of each layer, gains a pointer each, null without normalisation. y [T, B, H]: what comes out on top. */
+int NAME(read)(int cell, int residual, long T, long B, long H, long layers, const int32_t *row_of, const float *table,
+               const uint8_t *reset, const float *const *weights, const float *const *biases, const float *const *gains, float *h,
+               float *c, float *y) {
     long G = cell == 3 ? 4 : cell == 2 ? 3 : 1, width = G * H;
     float *z = malloc(sizeof(float) * B * width), *p = malloc(sizeof(float) * B * width), *extra = malloc(sizeof(float) * H);
-    int failed = !z || !p || !extra;
-    for (long t = 0; !failed && t < T; t++)
+    float *normed = malloc(sizeof(float) * B * width), *inverse = malloc(sizeof(float) * B);
+    int failed = !z || !p || !extra || !normed || !inverse;
+    for (long t = 0; !failed && t < T; t++) {
+        float *x = y + t * B * H; /* what the next layer reads; on top, what comes out */
         for (long k = 0; k < layers; k++) {
             float *hk = h + k * B * H, *ck = c ? c + k * B * H : NULL;
             const float *bias = biases[2 * k + 1];
             if (reset) NAME(clear)(B, H, reset + t * B, hk);
             for (long b = 0; b < B; b++)
                 memcpy(z + b * width, k ? biases[2 * k] : table + row_of[t * B + b] * width, sizeof(float) * width);
-            if (k) NAME(product)(B, H, width, hk - B * H, weights[2 * k], z, 1);
-            NAME(product)(B, H, width, hk, weights[2 * k + 1], cell == 3 ? z : p, cell == 3);
+            if (k) NAME(product)(B, H, width, x, weights[2 * k], z, 1);
+            NAME(recur)(B, H, width, hk, weights[2 * k + 1], gains[k], normed, inverse, cell == 3 ? z : p, cell == 3);
             for (long b = 0; b < B; b++) {
                 float *hb = hk + b * H, *zb = z + b * width, *pb = p + b * width;
                 if (cell == 3)
@@ -383,9 +444,10 @@ int NAME(read)(int cell, long T, long B, long H, long layers, const int32_t *row
                 else
                     NAME(rnn_cell)(H, cell, bias, zb, memcpy(hb, pb, sizeof(float) * H));
             }
-            if (k == layers - 1) memcpy(y + t * B * H, hk, sizeof(float) * B * H);
+            for (long j = 0; j < B * H; j++) x[j] = (residual && k ? x[j] : 0) + hk[j];
         }
-    free(z), free(p), free(extra);
+    }
+    free(z), free(p), free(extra), free(normed), free(inverse);
     return failed;
 }
 
@@ -393,7 +455,6 @@ int NAME(read)(int cell, long T, long B, long H, long layers, const int32_t *row
 
 /* Log p(target) [N] of logits [N, V]; with `factor` [N] the logits become factor * (p - onehot(target)), else they are used up. */
 int NAME(softmax)(long N, long V, float *restrict logits, const int64_t *targets, const float *factor, double *logp) {
-    enum { WAYS = 4 * LANES }; /* sums side by side, so that the compiler may use vectors */
     for (long n = 0; n < N; n++, logits += V) {
         float most[WAYS], sums[WAYS] = {0}, chosen, top, total = 0;
         long j = 0;
@@ -442,5 +503,7 @@ int NAME(adam)(long N, float *restrict w, const float *restrict g, float *restri
 #undef EXP
 #undef SIGMOID
 #undef TANH
+#undef WAYS
+#undef SUM
 
 #endif

@@ -1,14 +1,14 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000).
 
-    i, f, o = sigmoid(.)   g = tanh(.)      of the four row blocks i, f, g, o of  z + W_hh h + b_hh
+    i, f, o = sigmoid(.)   g = tanh(.)      of the four row blocks i, f, g, o of  z + p
     c' = f * c + i * g                      h' = o * tanh(c')
 
-z is the input product W_ih x + b_ih. tanh(x) = 2 sigmoid(2x) - 1, so that one exp serves all four gates.
-Backward, for dh' and dc' given:
+z is the input product W_ih x + b_ih, p what the state h tells (recurrence.py). tanh(x) = 2 sigmoid(2x) - 1, so that
+one exp serves all four gates. Backward, for dh' and dc' given:
 
     dc' += dh' * o * (1 - tanh(c')^2)       do = dh' * tanh(c')
     di = dc' * g      df = dc' * c          dg = dc' * i             each times its gate's slope gives dz
-    dc = dc' * f                            dh = dz W_hh
+    dc = dc' * f                            dp = dz
 """
 
 from __future__ import annotations
@@ -18,14 +18,7 @@ import numpy as np
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
-from charlm.nn.recurrence import (
-    Steps,
-    add_recurrent_gradients,
-    recurrent_weight,
-    sigmoid,
-    sigmoid_slope,
-    tanh_slope,
-)
+from charlm.nn.recurrence import Recurrent, Steps, sigmoid, sigmoid_slope, tanh_slope
 
 
 class LSTM:
@@ -34,50 +27,47 @@ class LSTM:
     GATES = 4
     STATES = 2
 
-    def __init__(self, index: int) -> None:
-        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
+    def __init__(self, index: int, layer_norm: bool = False) -> None:
+        self.recurrent = Recurrent(index, layer_norm)
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Array, Steps]] = Tape()
 
     def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, 4H] from state (h, c) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
         size, (length, batch, _) = z.shape[2] // 4, z.shape
-        steps, weight, bias = Steps(reset, length), params[self.weight], params[self.bias]
+        steps = Steps(self.recurrent, params, z, reset)
         h = self._space("h", (length + 1, batch, size), z.dtype)
         c = self._space("c", (length + 1, batch, size), z.dtype)
         tanh_c = self._space("tanh_c", (length, batch, size), z.dtype)
         h[0], c[0] = state
         if kernel.serves(z) and length > kernel.FEW_STEPS:
-            kernel.call("lstm_forward", length, batch, size, steps.dense, weight, bias, z, h, c, tanh_c)
+            kernel.call("lstm_forward", length, batch, size, *steps.forward_arrays, z, h, c, tanh_c)
         else:
-            _run(steps, recurrent_weight(weight, length), bias, z, h, c, tanh_c)
+            _run(steps, z, h, c, tanh_c)
         self._tape.put((z, h, c, tanh_c, steps))
         return h[1:], (h[-1].copy(), c[-1].copy())
 
     def backward(
         self, params: Params, grads: Params, dy: Array, dstate: State | None = None
     ) -> tuple[Array, State]:
-        """Add the gradients of W_hh and b_hh; return dz [T, B, 4H] and the gradients of the first state."""
+        """Add the recurrent gradients; return dz [T, B, 4H] and the gradients of the first state."""
         gates, h, c, tanh_c, steps = self._tape.take()
-        weight = params[self.weight]
         dz = self._space("dz", gates.shape, dy.dtype)
         dh, dc = (np.zeros_like(dy[0]), np.zeros_like(dy[0])) if dstate is None else (d.copy() for d in dstate)
         if kernel.serves(dy):
-            kernel.call("lstm_backward", *dy.shape, steps.dense, weight, gates, c, tanh_c, dy, dh, dc, dz)
+            kernel.call("lstm_backward", *dy.shape, *steps.backward_arrays, gates, c, tanh_c, dy, dh, dc, dz)
         else:
-            _run_back(steps, weight, gates, c, tanh_c, dy, dh, dc, dz)
-        add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
+            _run_back(steps, gates, c, tanh_c, dy, dh, dc, dz)
+        steps.add_gradients(grads, dz, h[:-1])
         return dz, (dh, dc)
 
 
-def _run(steps: Steps, weight: Array, bias: Array, z: Array, h: Array, c: Array, tanh_c: Array) -> None:
-    """Fill h[1:], c[1:] and tanh_c from h[0], c[0] and z, and turn z into the gates' values; `weight` is W_hh^T."""
+def _run(steps: Steps, z: Array, h: Array, c: Array, tanh_c: Array) -> None:
+    """Fill h[1:], c[1:] and tanh_c from h[0], c[0] and z, and turn z into the gates' values."""
     product = np.empty_like(z[0])
     with np.errstate(over="ignore"):
         for t in range(len(z)):
-            np.matmul(steps.enter(t, h[t]), weight, out=product)
-            product += bias
-            z[t] += product
+            z[t] += steps.forward(t, steps.enter(t, h[t]), out=product)
             i, f, g, o = _gates(z[t])
             np.multiply(f, steps.enter(t, c[t]), out=c[t + 1])
             c[t + 1] += np.multiply(i, g, out=tanh_c[t])
@@ -86,14 +76,14 @@ def _run(steps: Steps, weight: Array, bias: Array, z: Array, h: Array, c: Array,
 
 
 def _run_back(
-    steps: Steps, weight: Array, gates: Array, c: Array, tanh_c: Array, dy: Array, dh: Array, dc: Array, dz: Array
+    steps: Steps, gates: Array, c: Array, tanh_c: Array, dy: Array, dh: Array, dc: Array, dz: Array
 ) -> None:
     """Fill dz; dh and dc, the gradients of the last state, become those of the first."""
     scratch = np.empty_like(dh)
     for t in reversed(range(len(dy))):
         dh += dy[t]
         _step_back(gates[t], steps.enter(t, c[t]), tanh_c[t], dh, dc, dz[t], scratch)
-        np.matmul(dz[t], weight, out=dh)
+        steps.backward(t, dz[t], out=dh)
         steps.leave(t, dh)
         steps.leave(t, dc)
 

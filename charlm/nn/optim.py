@@ -218,6 +218,8 @@ def learning_rate(config: TrainConfig, step: int, progress: float, epoch: float,
     rate = config.lr
     if config.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    elif config.schedule == "linear":
+        rate *= 1 - min(1.0, progress)
     elif config.schedule == "step":
         rate *= config.lr_decay ** max(0, math.floor(epoch) + 1 - config.lr_decay_after)
     elif config.schedule == "plateau":

@@ -25,7 +25,7 @@ class Packed:
     def __init__(self, config: ModelConfig, params: Params) -> None:
         self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
         self._kind = 0 if (config.cell, config.nonlinearity) == ("rnn", "relu") else _KINDS[config.cell]
-        self._input = TokenInput.of(config)
+        self._residual, self._input = config.residual, TokenInput.of(config)
         names = [f"{part}_l{k}" for k in range(config.layers) for part in ("ih", "hh")]
         one_hot = None if config.embedding else "ih_l0"
         weights = [None if name == one_hot else pack(params[f"rnn.weight_{name}"]) for name in names]
@@ -33,10 +33,12 @@ class Packed:
         small = config.vocab_size * gate_count(config) * config.hidden <= _TABLE_FLOATS
         self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None  # row -1: NO_TOKEN
         self._biases = kernel.Pointers([params[f"rnn.bias_{name}"] for name in names])
+        gains = [params[f"rnn.gain_hh_l{k}"] if config.layer_norm else None for k in range(config.layers)]
+        self._gains = kernel.Pointers(gains)
         self._head = pack(params["embed.weight" if config.tie else "head.weight"])
 
     def read(self, ids: Array, state: State, reset: Array | None, y: Array) -> State:
-        """Read ids [T, B] from `state`, write the last layer's values to y [T, B, H], and return the state after."""
+        """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after."""
         after = tuple(np.array(part, order="C") for part in state)
         table, row_of = self._table, ids
         if table is None:
@@ -44,8 +46,8 @@ class Packed:
             table = self._table_of(tokens)
         dense = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         kernel.call(
-            "read", self._kind, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table, dense,
-            self._weights, self._biases, after[0], after[1] if len(after) == 2 else None, y,
+            "read", self._kind, self._residual, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table,
+            dense, self._weights, self._biases, self._gains, after[0], after[1] if len(after) == 2 else None, y,
         )  # fmt: skip
         return after
 

@@ -1,24 +1,74 @@
-"""What the time loops of all cells share: resets inside a chunk, and the products around the loop."""
+"""What the time loops of all cells share: resets inside a chunk, and what the state before tells a step.
+
+    p = W_hh h + b_hh
+
+With layer normalisation (Ba et al. 2016) of the product, over its G·H values:
+
+    p = gain * n + b_hh        n = (a - mean a) / sqrt(var a + eps)        a = W_hh h
+
+Backward, for dp given, with d = dp * gain; without normalisation da = dp:
+
+    da = (d - mean d - n * mean(d * n)) / sqrt(var a + eps)        dh = da W_hh        dgain = dp * n        db_hh = dp
+"""
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import numpy as np
 
 from charlm.nn import kernel
-from charlm.nn.params import Array
+from charlm.nn.params import Array, Params, Workspace
+
+_EPS = 1e-5  # as kernel.c's and PyTorch's
+
+
+class Recurrent:
+    """A layer's recurrent parameters by name, and the memory for what normalising saves."""
+
+    def __init__(self, index: int, layer_norm: bool = False) -> None:
+        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
+        self.gain = f"rnn.gain_hh_l{index}" if layer_norm else None
+        self.space = Workspace()
 
 
 class Steps:
-    """The resets of one chunk: where a new sequence begins, what came before is zero, and its gradient too."""
+    """The steps of one chunk, of input products z [T, B, G·H].
 
-    def __init__(self, reset: Array | None, length: int) -> None:
-        self._reset = reset
-        self._any: list[bool] = [False] * length if reset is None else np.any(reset, axis=1).tolist()
+    Where a new sequence begins, at `reset` [T, B], what came before is zero, and its gradient too. `forward` goes from
+    the first step to the last, `backward` back, and `add_gradients` ends it; instead of the first two, kernel.c's loops
+    take `forward_arrays` and `backward_arrays`.
+    """
+
+    def __init__(self, recurrent: Recurrent, params: Params, z: Array, reset: Array | None) -> None:
+        self._names, self._reset = recurrent, reset
+        self._any: list[bool] = [False] * len(z) if reset is None else np.any(reset, axis=1).tolist()
+        self._weight, self._bias = params[recurrent.weight], params[recurrent.bias]
+        self._gain = self._normed = self._inverse = self._dgain = None
+        if recurrent.gain is not None:
+            self._gain = params[recurrent.gain]
+            self._normed = recurrent.space("normed", z.shape, z.dtype)  # n, and then da
+            self._inverse = recurrent.space("inverse", z.shape[:2], z.dtype)  # 1 / sqrt(var a + eps)
+            self._dgain = np.zeros_like(self._gain)
 
     @property
-    def dense(self) -> Array | None:
-        """The resets as bytes [T, B] for the compiled loops; None where there are none."""
+    def forward_arrays(self) -> tuple[Array | None, ...]:
+        return self._dense, self._weight, self._bias, self._gain, self._normed, self._inverse
+
+    @property
+    def backward_arrays(self) -> tuple[Array | None, ...]:
+        return self._dense, self._weight, self._gain, self._normed, self._inverse, self._dgain
+
+    @cached_property
+    def _dense(self) -> Array | None:
+        """The resets as bytes [T, B]; None where there are none."""
         return np.ascontiguousarray(self._reset, np.uint8) if any(self._any) else None
+
+    @cached_property
+    def _transposed(self) -> Array:
+        """W_hh^T [H, G·H], contiguous where the loop is long enough to repay the copy."""
+        few = len(self._any) <= kernel.FEW_STEPS
+        return self._weight.T if few else np.ascontiguousarray(self._weight.T)
 
     def enter(self, t: int, previous: Array) -> Array:
         """Return the state [B, H] that step t starts from: `previous`, or a copy with the reset rows zeroed."""
@@ -26,28 +76,48 @@ class Steps:
             return previous
         return np.where(self._reset[t][:, None], previous.dtype.type(0), previous)
 
+    def forward(self, t: int, entered: Array, out: Array) -> Array:
+        """Write p [B, G·H] of the state [B, H] that step t starts from to `out`, and return it."""
+        np.matmul(entered, self._transposed, out=out)
+        if self._gain is not None and self._normed is not None and self._inverse is not None:
+            out -= out.mean(axis=1, keepdims=True)
+            self._inverse[t] = 1 / np.sqrt(np.mean(out * out, axis=1) + _EPS)
+            np.multiply(out, self._inverse[t][:, None], out=self._normed[t])
+            np.multiply(self._normed[t], self._gain, out=out)
+        out += self._bias
+        return out
+
+    def backward(self, t: int, dp: Array, out: Array) -> Array:
+        """Write dh [B, H], of the state that step t started from, to `out`, and return it."""
+        if self._gain is not None and self._normed is not None and self._inverse is not None:
+            n, d = self._normed[t], dp * self._gain
+            self._dgain += (dp * n).sum(axis=0)
+            n *= -np.mean(d * n, axis=1, keepdims=True)
+            n += d
+            n -= d.mean(axis=1, keepdims=True)
+            n *= self._inverse[t][:, None]
+            dp = n
+        return np.matmul(dp, self._weight, out=out)
+
     def leave(self, t: int, dprevious: Array) -> None:
         """Zero, in place, the gradient [B, H] that would flow back through a reset at step t."""
         if self._any[t] and self._reset is not None:
             dprevious[self._reset[t]] = 0
 
-    def entered(self, previous: Array) -> Array:
-        """Return the states [T, B, H] that all steps started from."""
-        if self._reset is None or not any(self._any):
-            return previous
-        return np.where(self._reset[:, :, None], previous.dtype.type(0), previous)
+    def add_gradients(self, grads: Params, dp: Array, previous: Array) -> None:
+        """Add the parameters' gradients, from dp [T, B, G·H] and the states before each step [T, B, H]."""
+        if self._reset is not None and any(self._any):
+            previous = np.where(self._reset[:, :, None], previous.dtype.type(0), previous)
+        da = dp if self._normed is None else self._normed
+        grads[self._names.weight][...] += _rows(da).T @ _rows(previous)
+        grads[self._names.bias][...] += _rows(dp).sum(axis=0)
+        if self._names.gain is not None:
+            grads[self._names.gain][...] += self._dgain
 
 
-def recurrent_weight(weight: Array, length: int) -> Array:
-    """Return W_hh^T [H, G·H], contiguous where the loop is long enough to repay the copy."""
-    return weight.T if length <= kernel.FEW_STEPS else np.ascontiguousarray(weight.T)
-
-
-def add_recurrent_gradients(dweight: Array, dbias: Array, da: Array, previous: Array) -> None:
-    """Add the gradients of W_hh [G·H, H] and b_hh, from da [T, B, G·H] and the states before each step, in place."""
-    rows = da.reshape(-1, da.shape[-1])
-    dweight += rows.T @ previous.reshape(len(rows), -1)
-    dbias += rows.sum(axis=0)
+def _rows(x: Array) -> Array:
+    """View [T, B, D] as [T·B, D]."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def sigmoid(x: Array) -> Array:

@@ -1,11 +1,11 @@
 """The plain recurrent layer (Elman 1990).
 
-    h_t = act(z_t + W_hh h_{t-1} + b_hh)        act = tanh, or max(0, .)
+    h' = act(z + p)        act = tanh, or max(0, .)
 
-z_t is the input product W_ih x_t + b_ih, made outside the time loop. Backward, with da the gradient of act's
-argument:
+z is the input product W_ih x + b_ih, made outside the time loop, p what the state h tells (recurrence.py). Backward,
+for dh' given:
 
-    da_t = act'(h_t) * dh_t        dh_{t-1} = dy_{t-1} + da_t W_hh        act' = 1 - h^2, or [h > 0]
+    dp = dz = act'(h') * dh'        act' = 1 - h'^2, or [h' > 0]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
-from charlm.nn.recurrence import Steps, add_recurrent_gradients, recurrent_weight, tanh_slope
+from charlm.nn.recurrence import Recurrent, Steps, tanh_slope
 
 
 class RNN:
@@ -24,51 +24,49 @@ class RNN:
     GATES = 1
     STATES = 1
 
-    def __init__(self, index: int, nonlinearity: str = "tanh") -> None:
-        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
+    def __init__(self, index: int, layer_norm: bool = False, nonlinearity: str = "tanh") -> None:
+        self.recurrent = Recurrent(index, layer_norm)
         self._tanh = nonlinearity == "tanh"
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Steps]] = Tape()
 
     def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
         """Run z [T, B, H] from state (h,) of [B, H] to y [T, B, H]; where reset [T, B] is true, h starts at zero."""
-        steps = Steps(reset, len(z))
+        steps = Steps(self.recurrent, params, z, reset)
         h = self._space("h", (len(z) + 1, *z.shape[1:]), z.dtype)  # [T+1, B, H]
         h[0] = state[0]
         if kernel.serves(z) and len(z) > kernel.FEW_STEPS:
-            kernel.call("rnn_forward", *z.shape, self._tanh, steps.dense, params[self.weight], params[self.bias], z, h)
+            kernel.call("rnn_forward", *z.shape, self._tanh, *steps.forward_arrays, z, h)
         else:
-            self._run(params, steps, z, h)
+            self._run(steps, z, h)
         self._tape.put((h, steps))
         return h[1:], (h[-1].copy(),)
 
     def backward(
         self, params: Params, grads: Params, dy: Array, dstate: State | None = None
     ) -> tuple[Array, State]:
-        """Add the gradients of W_hh and b_hh; return dz [T, B, H] and the gradient of the first state."""
+        """Add the recurrent gradients; return dz [T, B, H] and the gradient of the first state."""
         h, steps = self._tape.take()
         dz = self._space("dz", dy.shape, dy.dtype)
         dh = np.zeros_like(dy[0]) if dstate is None else dstate[0].copy()  # [B, H]
         if kernel.serves(dy):
-            kernel.call("rnn_backward", *dy.shape, self._tanh, steps.dense, params[self.weight], h, dy, dh, dz)
+            kernel.call("rnn_backward", *dy.shape, self._tanh, *steps.backward_arrays, h, dy, dh, dz)
         else:
-            self._run_back(params, steps, h, dy, dh, dz)
-        add_recurrent_gradients(grads[self.weight], grads[self.bias], dz, steps.entered(h[:-1]))
+            self._run_back(steps, h, dy, dh, dz)
+        steps.add_gradients(grads, dz, h[:-1])
         return dz, (dh,)
 
-    def _run(self, params: Params, steps: Steps, z: Array, h: Array) -> None:
+    def _run(self, steps: Steps, z: Array, h: Array) -> None:
         """Fill h[1:] from h[0] and z."""
-        weight = recurrent_weight(params[self.weight], len(z))
         for t in range(len(z)):
-            a = np.matmul(steps.enter(t, h[t]), weight, out=h[t + 1])
-            a += params[self.bias]
+            a = steps.forward(t, steps.enter(t, h[t]), out=h[t + 1])
             a += z[t]
             if self._tanh:
                 np.tanh(a, out=a)
             else:
                 np.maximum(a, 0, out=a)
 
-    def _run_back(self, params: Params, steps: Steps, h: Array, dy: Array, dh: Array, dz: Array) -> None:
+    def _run_back(self, steps: Steps, h: Array, dy: Array, dh: Array, dz: Array) -> None:
         """Fill dz; dh, the gradient of the last state, becomes that of the first."""
         for t in reversed(range(len(dy))):
             dh += dy[t]
@@ -77,5 +75,5 @@ class RNN:
             else:
                 np.greater(h[t + 1], 0, out=dz[t])
             dz[t] *= dh
-            np.matmul(dz[t], params[self.weight], out=dh)
+            steps.backward(t, dz[t], out=dh)
             steps.leave(t, dh)

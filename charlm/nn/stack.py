@@ -10,7 +10,7 @@ from charlm.config import ModelConfig
 from charlm.nn.gru import GRU
 from charlm.nn.layers import Dropout, Linear, TokenInput
 from charlm.nn.lstm import LSTM
-from charlm.nn.params import Array, Params, Shape, State
+from charlm.nn.params import Array, Params, Shape, State, Workspace
 from charlm.nn.rnn import RNN
 
 Cell: TypeAlias = RNN | GRU | LSTM
@@ -22,7 +22,7 @@ class Stack:
     """Token input, then for each layer its cell and dropout, with a linear map in between.
 
     Dropout acts on the non-recurrent connections (Zaremba et al. 2014): on the embedding and on every layer's
-    output.
+    output. In a residual stack each layer but the first adds its values to what it read (He et al. 2016).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -30,6 +30,7 @@ class Stack:
         self.inputs = [Linear(f"rnn.weight_ih_l{k}", f"rnn.bias_ih_l{k}") for k in range(1, config.layers)]
         self.cells = [_cell(config, k) for k in range(config.layers)]
         self.dropouts = [Dropout(config.dropout) for _ in range(config.layers)]
+        self._residual, self._space = config.residual, Workspace()
 
     def forward(
         self,
@@ -40,12 +41,13 @@ class Stack:
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, State]:
         """Run ids [T, B] from `state` to hidden values [T, B, H] and the state after; `rng` switches dropout on."""
-        z = self.tokens.forward(params, ids, rng)
+        y = z = self.tokens.forward(params, ids, rng)
         after: list[State] = []
         for k, cell in enumerate(self.cells):
-            y, last = cell.forward(params, z, tuple(part[k] for part in state), reset)
+            h, last = cell.forward(params, z, tuple(part[k] for part in state), reset)
             after.append(last)
-            y = self.dropouts[k].forward(y, rng)
+            h = self.dropouts[k].forward(h, rng)
+            y = np.add(y, h, out=self._space(f"y{k}", h.shape, h.dtype)) if self._residual and k else h
             if k < len(self.inputs):
                 z = self.inputs[k].forward(params, y)
         return y, _by_layer(after)
@@ -55,16 +57,19 @@ class Stack:
         before: list[State] = []
         for k in reversed(range(len(self.cells))):
             dlast = None if dstate is None else tuple(part[k] for part in dstate)
+            passed_on = dy.copy() if self._residual and k else None
             dz, dfirst = self.cells[k].backward(params, grads, self.dropouts[k].backward(dy), dlast)
             before.insert(0, dfirst)
             if k > 0:
                 dy = self.inputs[k - 1].backward(params, grads, dz)
+            if passed_on is not None:
+                dy += passed_on
         self.tokens.backward(params, grads, dz)
         return _by_layer(before)
 
 
 def stack_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Return the names and shapes of a stack's parameters, as in PyTorch's `state_dict`."""
+    """Return the names and shapes of a stack's parameters, as in PyTorch's `state_dict`, which has no gains."""
     shapes: dict[str, Shape] = {}
     width = config.hidden * gate_count(config)
     if config.embedding:
@@ -75,6 +80,8 @@ def stack_shapes(config: ModelConfig) -> dict[str, Shape]:
         shapes[f"rnn.weight_hh_l{k}"] = (width, config.hidden)
         shapes[f"rnn.bias_ih_l{k}"] = (width,)
         shapes[f"rnn.bias_hh_l{k}"] = (width,)
+        if config.layer_norm:
+            shapes[f"rnn.gain_hh_l{k}"] = (width,)
     return shapes
 
 
@@ -91,8 +98,8 @@ def gate_count(config: ModelConfig) -> int:
 
 def _cell(config: ModelConfig, index: int) -> Cell:
     if config.cell == "rnn":
-        return RNN(index, config.nonlinearity)
-    return GRU(index) if config.cell == "gru" else LSTM(index)
+        return RNN(index, config.layer_norm, config.nonlinearity)
+    return GRU(index, config.layer_norm) if config.cell == "gru" else LSTM(index, config.layer_norm)
 
 
 def _by_layer(states: list[State]) -> State:
