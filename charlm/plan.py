@@ -66,7 +66,7 @@ def defaults(
     }
     time = f"{minutes:g} minutes at {flops / 1e9:.0f} GFLOP/s" if minutes else "the usual time for so much text"
     reads = f"about {budget:,.0f} tokens, the text {budget / tokens:.1f} times"
-    return settings, f"plan: {time} will read {reads}; width, dropout and learning rate follow from that"
+    return settings, f"plan: {time} will read {reads}; layers, width, dropout and learning rate follow"
 
 
 def _shape(

@@ -8,7 +8,6 @@ number of threads alone, so a run with a fixed number repeats to the bit.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -30,9 +29,6 @@ from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
 
 Result = TypeVar("Result")
-
-_MEASURING_SECONDS = 0.1
-_SHARE_COMPILED, _SHARE_NUMPY = 0.8, 0.4  # of the rate of large products, which training reaches, by kernel.c or not
 
 _WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
@@ -218,18 +214,6 @@ class NumpyEngine:
         with self._blas.limit(limits=1):
             others = [self._pool.submit(run, k) for k in range(1, count)]
             return [run(0), *(other.result() for other in others)]
-
-
-def training_speed(threads: int) -> float:
-    """Return about how many operations a second training reaches here: from products, measured for 0.1 seconds."""
-    a, out = np.ones((512, 512), np.float32), np.empty((512, 512), np.float32)
-    fastest = math.inf
-    with ThreadpoolController().limit(limits=threads):
-        begun = time.perf_counter()
-        while (now := time.perf_counter()) - begun < _MEASURING_SECONDS:
-            np.matmul(a, a, out=out)
-            fastest = min(fastest, time.perf_counter() - now)
-    return (_SHARE_COMPILED if kernel.serves(a) else _SHARE_NUMPY) * 2 * 512**3 / fastest
 
 
 def _overflowing() -> np.errstate:
