@@ -475,7 +475,7 @@ def test_ten_losses(cell):
 @pytest.mark.parametrize("tie", [False, True], ids=["apart", "tied"])
 @all_cells
 def test_first_weights(cell, tie):
-    """Uniform in 1/sqrt(H), the embedding normal unless it is the output too, biases 0, forget gates 1, gains 0.3."""
+    """Uniform in 1/sqrt(H), the embedding normal unless it is the output too, biases 0, forget gates and gains 1."""
     config = small(cell, vocab_size=300, hidden=64, embedding=64, tie=tie, layer_norm=tie)
     params = initialize(config, np.random.default_rng(0))
     for name, value in params.items():
@@ -486,7 +486,7 @@ def test_first_weights(cell, tie):
             expected[forget] = 1
             np.testing.assert_array_equal(value, expected)
         elif "gain" in name:
-            np.testing.assert_array_equal(value, np.float32(0.3))
+            np.testing.assert_array_equal(value, 1)
         elif name == "embed.weight" and not tie:
             assert value.std() == pytest.approx(1, abs=0.03)  # 19,200 draws: one deviation is 0.005
             assert value.mean() == pytest.approx(0, abs=0.03)

@@ -94,7 +94,7 @@ Examples:
 @_train("--optimizer", type=click.Choice(config.OPTIMIZERS),
         help="muon: Adam but for the recurrent weights. [default: muon]")  # fmt: skip
 @_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")
-@_train("--schedule", type=click.Choice(config.SCHEDULES), help="Course of the learning rate. [default: cosine]")
+@_train("--schedule", type=click.Choice(config.SCHEDULES), help="Course of the learning rate. [default: linear]")
 @_train("--warmup", type=int, metavar="N", help=f"Steps of linear rise. {_default(config.TrainConfig, 'warmup')}")
 @_train("--lr-decay", type=float, metavar="X",
         help=f"Factor of schedules step and plateau. {_default(config.TrainConfig, 'lr_decay')}")  # fmt: skip

@@ -10,8 +10,6 @@ from charlm.nn.packed import Packed
 from charlm.nn.params import Array, Params, Shape, State, Workspace
 from charlm.nn.stack import Stack, gate_count, stack_shapes
 
-_GAIN = 0.3  # of the normalised recurrent products at first: about what they are without
-
 
 class LanguageModel:
     """p(token_t | tokens before it), for T steps of B columns at a time. Holds buffers, but no parameters.
@@ -97,7 +95,7 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
 
 
 def initialize(config: ModelConfig, rng: np.random.Generator) -> Params:
-    """Draw first weights: uniform in ±1/sqrt(H), as PyTorch's recurrent layers; biases 0, forget gates 1, gains 0.3.
+    """Draw first weights: uniform in ±1/sqrt(H), as PyTorch's recurrent layers; biases 0, forget gates and gains 1.
 
     Embeddings are standard normal, but ±1/sqrt(H) too where they are also the output weights.
     """
@@ -107,7 +105,7 @@ def initialize(config: ModelConfig, rng: np.random.Generator) -> Params:
         if name == "embed.weight" and not config.tie:
             value[...] = rng.standard_normal(value.shape)
         elif name.startswith("rnn.gain"):
-            value[...] = _GAIN
+            value[...] = 1
         elif value.ndim == 2:
             value[...] = rng.uniform(-bound, bound, value.shape)
     if config.cell == "lstm":
