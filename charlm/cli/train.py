@@ -262,10 +262,11 @@ def _facts(run: Run) -> list[str]:
     parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts if len(part))
     weights = sum(value.size for value in run.model.trained.tensors().values())
+    extra = [name.replace("_", " ") + ", " for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
     return [
         f"text: {sizes} tokens, {run.model.tokenizer.size:,} different ({run.model.tokenizer.kind})",
         f"model: {model.cell} {model.layers}x{model.hidden}, embedding {model.embedding}, dropout {model.dropout:g}, "
-        f"{weights:,} parameters",
+        f"{''.join(extra)}{weights:,} parameters",
         f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {run.batch_shape}, "
         f"{_limit(train)}, {run.model.trained.description}",
     ]
