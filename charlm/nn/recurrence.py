@@ -32,6 +32,33 @@ class Recurrent:
         self.space = Workspace()
 
 
+class _Norm:
+    """The normalisation of one chunk's products."""
+
+    def __init__(self, gain: Array, z: Array, space: Workspace) -> None:
+        self.gain, self.dgain = gain, np.zeros_like(gain)
+        self.normed = space("normed", z.shape, z.dtype)  # n, and once backward has been there da
+        self.inverse = space("inverse", z.shape[:2], z.dtype)  # 1 / sqrt(var a + eps)
+
+    def forward(self, t: int, a: Array) -> None:
+        """Turn a [B, G·H] into gain * n, in place."""
+        a -= a.mean(axis=1, keepdims=True)
+        self.inverse[t] = 1 / np.sqrt(np.mean(a * a, axis=1) + _EPS)
+        np.multiply(a, self.inverse[t][:, None], out=self.normed[t])
+        np.multiply(self.normed[t], self.gain, out=a)
+
+    def backward(self, t: int, dp: Array) -> Array:
+        """Return da [B, G·H]."""
+        n: Array = self.normed[t]
+        d = dp * self.gain
+        self.dgain += (dp * n).sum(axis=0)
+        n *= -np.mean(d * n, axis=1, keepdims=True)
+        n += d
+        n -= d.mean(axis=1, keepdims=True)
+        n *= self.inverse[t][:, None]
+        return n
+
+
 class Steps:
     """The steps of one chunk, of input products z [T, B, G·H].
 
@@ -44,20 +71,19 @@ class Steps:
         self._names, self._reset = recurrent, reset
         self._any: list[bool] = [False] * len(z) if reset is None else np.any(reset, axis=1).tolist()
         self._weight, self._bias = params[recurrent.weight], params[recurrent.bias]
-        self._gain = self._normed = self._inverse = self._dgain = None
-        if recurrent.gain is not None:
-            self._gain = params[recurrent.gain]
-            self._normed = recurrent.space("normed", z.shape, z.dtype)  # n, and then da
-            self._inverse = recurrent.space("inverse", z.shape[:2], z.dtype)  # 1 / sqrt(var a + eps)
-            self._dgain = np.zeros_like(self._gain)
+        self._norm = None if recurrent.gain is None else _Norm(params[recurrent.gain], z, recurrent.space)
 
     @property
     def forward_arrays(self) -> tuple[Array | None, ...]:
-        return self._dense, self._weight, self._bias, self._gain, self._normed, self._inverse
+        norm = self._norm
+        arrays = (norm.gain, norm.normed, norm.inverse) if norm else (None, None, None)
+        return self._dense, self._weight, self._bias, *arrays
 
     @property
     def backward_arrays(self) -> tuple[Array | None, ...]:
-        return self._dense, self._weight, self._gain, self._normed, self._inverse, self._dgain
+        norm = self._norm
+        arrays = (norm.gain, norm.normed, norm.inverse, norm.dgain) if norm else (None, None, None, None)
+        return self._dense, self._weight, *arrays
 
     @cached_property
     def _dense(self) -> Array | None:
@@ -79,25 +105,14 @@ class Steps:
     def forward(self, t: int, entered: Array, out: Array) -> Array:
         """Write p [B, G·H] of the state [B, H] that step t starts from to `out`, and return it."""
         np.matmul(entered, self._transposed, out=out)
-        if self._gain is not None and self._normed is not None and self._inverse is not None:
-            out -= out.mean(axis=1, keepdims=True)
-            self._inverse[t] = 1 / np.sqrt(np.mean(out * out, axis=1) + _EPS)
-            np.multiply(out, self._inverse[t][:, None], out=self._normed[t])
-            np.multiply(self._normed[t], self._gain, out=out)
+        if self._norm:
+            self._norm.forward(t, out)
         out += self._bias
         return out
 
     def backward(self, t: int, dp: Array, out: Array) -> Array:
         """Write dh [B, H], of the state that step t started from, to `out`, and return it."""
-        if self._gain is not None and self._normed is not None and self._inverse is not None:
-            n, d = self._normed[t], dp * self._gain
-            self._dgain += (dp * n).sum(axis=0)
-            n *= -np.mean(d * n, axis=1, keepdims=True)
-            n += d
-            n -= d.mean(axis=1, keepdims=True)
-            n *= self._inverse[t][:, None]
-            dp = n
-        return np.matmul(dp, self._weight, out=out)
+        return np.matmul(self._norm.backward(t, dp) if self._norm else dp, self._weight, out=out)
 
     def leave(self, t: int, dprevious: Array) -> None:
         """Zero, in place, the gradient [B, H] that would flow back through a reset at step t."""
@@ -108,11 +123,11 @@ class Steps:
         """Add the parameters' gradients, from dp [T, B, G·H] and the states before each step [T, B, H]."""
         if self._reset is not None and any(self._any):
             previous = np.where(self._reset[:, :, None], previous.dtype.type(0), previous)
-        da = dp if self._normed is None else self._normed
+        da = self._norm.normed if self._norm else dp
         grads[self._names.weight][...] += _rows(da).T @ _rows(previous)
         grads[self._names.bias][...] += _rows(dp).sum(axis=0)
-        if self._names.gain is not None:
-            grads[self._names.gain][...] += self._dgain
+        if self._norm and self._names.gain is not None:
+            grads[self._names.gain][...] += self._norm.dgain
 
 
 def _rows(x: Array) -> Array:
