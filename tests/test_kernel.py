@@ -59,8 +59,8 @@ def test_cells_agree_with_numpy(target, monkeypatch, cell, nonlinearity, batch, 
     compiled = learn(config, 9, batch, resets)
     reference = in_numpy(monkeypatch, lambda: learn(config, 9, batch, resets))
     tolerance = 3e-6
-    if layer_norm:  # dividing by the deviation of nearly equal products magnifies rounding, most of all of four
-        tolerance = 2e-3 if hidden == 1 else 5e-5
+    if layer_norm:  # a small deviation, divided by, magnifies the rounding of both; most of all that of a few products
+        tolerance = 2e-3 if hidden == 1 else 3e-4
     for ours, theirs in zip(compiled, reference, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
