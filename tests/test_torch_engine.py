@@ -207,7 +207,7 @@ def test_dropout_has_the_same_distribution(shape, chunk_of):
     (ours, our_error), (theirs, their_error) = (expected_nats(engine, config, chunk, 400) for engine in engines)
     undropped = engines[1].evaluate(chunk, engines[1].zero_state(4))[0].mean
     assert abs(theirs - ours) < 4 * (our_error + their_error)
-    assert abs(theirs - undropped) > 5 * their_error
+    assert abs(theirs - undropped) > (5 if shape == "normed" else 8) * their_error
 
 
 def test_dropout_is_one_mask_for_all_steps(chunk_of):

@@ -128,7 +128,7 @@ class _Network(nn.Module):
 def _layers(config: ModelConfig, inputs: int, count: int) -> nn.Module:
     """Return `count` recurrent layers as one module; one, where it normalises."""
     if config.layer_norm:
-        return NormedLayer(config.cell, config.nonlinearity, inputs, config.hidden)
+        return NormedLayer(config, inputs)
     extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
     return _CELLS[config.cell](inputs, config.hidden, count, **extra)
 

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+from charlm.config import ModelConfig
+from charlm.nn.stack import gate_count
 
 States = list[torch.Tensor]  # each [B, H]: [h] or, for an LSTM, [h, c]
 
@@ -19,11 +20,11 @@ class NormedLayer(nn.Module):
 
     num_layers = 1
 
-    def __init__(self, cell: str, nonlinearity: str, inputs: int, hidden: int) -> None:
+    def __init__(self, config: ModelConfig, inputs: int) -> None:
         super().__init__()
-        self._step = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[cell]
-        self._act = torch.tanh if nonlinearity == "tanh" else torch.relu
-        width = _GATES[cell] * hidden
+        self._step = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[config.cell]
+        self._act = torch.tanh if config.nonlinearity == "tanh" else torch.relu
+        hidden, width = config.hidden, gate_count(config) * config.hidden
         self.weight_ih_l0 = nn.Parameter(torch.zeros(width, inputs))
         self.weight_hh_l0 = nn.Parameter(torch.zeros(width, hidden))
         self.bias_ih_l0 = nn.Parameter(torch.zeros(width))

@@ -12,7 +12,7 @@ import numpy as np
 
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn import kernel
-from charlm.nn.params import Array, Params, Workspace
+from charlm.nn.params import Array, Params, Workspace, rows_of
 
 # Below this many distinct rows a product with a one-hot matrix beats sorting (measured: break-even near 160).
 _DENSE_SCATTER_ROWS = 160
@@ -48,7 +48,7 @@ class Linear:
         """Map x [T, B, D] to z [T, B, G·H]."""
         weight = params[self.weight]  # [GH, D]
         z = self._space("z", (*x.shape[:-1], len(weight)), x.dtype)
-        np.matmul(_rows(x), weight.T, out=_rows(z))
+        np.matmul(rows_of(x), weight.T, out=rows_of(z))
         z += params[self.bias]
         self._tape.put(x)
         return z
@@ -56,10 +56,10 @@ class Linear:
     def backward(self, params: Params, grads: Params, dz: Array) -> Array:
         """Add the gradients of W and b; return dx [T, B, D]."""
         x, weight = self._tape.take(), params[self.weight]
-        grads[self.weight][...] += _rows(dz).T @ _rows(x)
-        grads[self.bias][...] += _rows(dz).sum(axis=0)
+        grads[self.weight][...] += rows_of(dz).T @ rows_of(x)
+        grads[self.bias][...] += rows_of(dz).sum(axis=0)
         dx = self._space("dx", x.shape, x.dtype)
-        np.matmul(_rows(dz), weight, out=_rows(dx))
+        np.matmul(rows_of(dz), weight, out=rows_of(dx))
         return dx
 
 
@@ -93,7 +93,7 @@ class TokenInput:
             rows = x @ params[self.weight].T
         rows += params[self.bias]
         z = self._space("z", (*ids.shape, rows.shape[1]), rows.dtype)
-        np.take(rows, row_of, axis=0, out=_rows(z), mode="clip")  # "clip" only spares NumPy a buffer
+        np.take(rows, row_of, axis=0, out=rows_of(z), mode="clip")  # "clip" only spares NumPy a buffer
         self._tape.put((tokens, row_of, x))
         return z
 
@@ -106,7 +106,7 @@ class TokenInput:
     def backward(self, params: Params, grads: Params, dz: Array) -> None:
         """Add the gradients of W, b and E."""
         tokens, row_of, x = self._tape.take()
-        dtable = sum_by_row(_rows(dz), row_of, len(tokens))  # [R, GH]
+        dtable = sum_by_row(rows_of(dz), row_of, len(tokens))  # [R, GH]
         grads[self.bias][...] += dtable.sum(axis=0)
         real = tokens != NO_TOKEN
         if self.embedding is None or x is None:
@@ -161,8 +161,3 @@ def sum_by_row(values: Array, row_of: Array, rows: int) -> Array:
     order = np.argsort(row_of, kind="stable")
     starts = np.searchsorted(row_of[order], np.arange(rows))
     return np.add.reduceat(values[order], starts, axis=0)
-
-
-def _rows(x: Array) -> Array:
-    """View [T, B, D] as [T·B, D]."""
-    return x.reshape(-1, x.shape[-1])

@@ -47,6 +47,11 @@ class Params(Mapping[str, Array]):
         return len(self._views)
 
 
+def rows_of(x: Array) -> Array:
+    """View [T, B, D] as [T·B, D]."""
+    return x.reshape(-1, x.shape[-1])
+
+
 class Workspace:
     """Scratch arrays by name: asked for again, the same memory comes back, grown where it must.
 

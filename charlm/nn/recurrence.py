@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from charlm.nn import kernel
-from charlm.nn.params import Array, Params, Workspace
+from charlm.nn.params import Array, Params, Workspace, rows_of
 
 _EPS = 1e-5  # as kernel.c's and PyTorch's
 
@@ -124,15 +124,10 @@ class Steps:
         if self._reset is not None and any(self._any):
             previous = np.where(self._reset[:, :, None], previous.dtype.type(0), previous)
         da = self._norm.normed if self._norm else dp
-        grads[self._names.weight][...] += _rows(da).T @ _rows(previous)
-        grads[self._names.bias][...] += _rows(dp).sum(axis=0)
+        grads[self._names.weight][...] += rows_of(da).T @ rows_of(previous)
+        grads[self._names.bias][...] += rows_of(dp).sum(axis=0)
         if self._norm and self._names.gain is not None:
             grads[self._names.gain][...] += self._norm.dgain
-
-
-def _rows(x: Array) -> Array:
-    """View [T, B, D] as [T·B, D]."""
-    return x.reshape(-1, x.shape[-1])
 
 
 def sigmoid(x: Array) -> Array:
