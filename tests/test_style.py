@@ -82,9 +82,20 @@ def test_no_pickle(name):
     assert not modules & {"pickle", "marshal", "shelve", "dill", "joblib"}
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def test_one_version():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == charlm.__version__
+    assert PROJECT["version"] == charlm.__version__
+
+
+def test_the_distribution_is_ours_by_name_and_has_its_licence():
+    """On the public index `charlm` is a stranger's package, which an upgrade would fetch."""
+    assert PROJECT["name"] == "charlm-toolkit"
+    assert PROJECT["scripts"] == {"charlm": "charlm.cli:main"}
+    assert PROJECT["license"] == "MIT"
+    (licence,) = PROJECT["license-files"]
+    assert (ROOT / licence).read_text(encoding="utf-8").startswith("MIT License\n")
 
 
 OPTIONS = [
