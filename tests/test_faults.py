@@ -1,6 +1,6 @@
 """Faults that happen to real runs: kills, signals, full disks, two trainers, numbers that are none, changed settings.
 
-The full form (`pytest -m full`) repeats them many times more.
+The full form repeats them many times more.
 """
 
 import json

@@ -190,8 +190,9 @@ def evaluation_columns(
         lengths = [end - cut + extra for cut, end, extra in zip(cuts[:-1], cuts[1:], warm, strict=True)]
         starts = [cut - extra for cut, extra in zip(cuts[:-1], warm, strict=True)]
         return Columns(source, starts, lengths, context, warm, count_eos)
-    cuts = [k * total // most for k in range(most)]
-    starts = sorted({min(total, _next_start(source, cut, (EOS,), total)) for cut in cuts} - {total})
+    places = {k * total // most for k in range(most)}  # of a short text, fewer
+    found = {min(total, _next_start(source, place, (EOS,), total)) for place in places}
+    starts = sorted(found - {total})
     return Columns(source, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
 
 

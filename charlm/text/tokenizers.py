@@ -13,7 +13,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -274,6 +274,7 @@ _PROBED = string.ascii_letters + string.digits + string.punctuation + "éßЖক
 _PROBE = " ".join(map("".join, itertools.product(_PROBED, repeat=2)))  # every two of these side by side
 
 
+@lru_cache(maxsize=32)
 def _keeps_all(regex: re.Pattern[str]) -> bool:
     """Tell whether a pattern passes over nothing but white space, by what it makes of the probe."""
     found = "".join(find_words(regex, _PROBE))
