@@ -22,6 +22,7 @@ from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, MissingInputError, UsageError
+from charlm.processors import available_threads
 from charlm.sampling import SamplingConfig, log_softmax
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
@@ -289,14 +290,6 @@ def model_file(path: str | os.PathLike[str]) -> Path:
     if not file.exists():
         raise MissingInputError(f"no model at {path}: train one with `charlm train CORPUS -m {path}`, or give -m PATH")
     return file
-
-
-def available_threads() -> int:
-    """Return how many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no affinity to ask for
-        return os.cpu_count() or 1
 
 
 def dump(value: Any) -> str:

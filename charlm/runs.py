@@ -23,7 +23,8 @@ from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, UsageError
-from charlm.model import MODEL_FILE, Language, Model, available_threads, dump, load, parse
+from charlm.model import MODEL_FILE, Language, Model, dump, load, parse
+from charlm.processors import available_threads
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches
 from charlm.text.corpus import Corpus, prepare
@@ -148,7 +149,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     corpus = _prepare(given, text, base.language if base else None)
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
-    threads = given.get("threads") or max(1, available_threads() // ranks_here())
+    threads = given.get("threads") or available_threads(ranks_here())
     speed = partial(training_speed, TrainConfig.from_dict(_only(given, _COMPUTING) | {"threads": threads}))
     planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), speed)
     if any(given.get(name) is not None for name in LIMITS):

@@ -109,7 +109,7 @@ Examples:
 @_train("--batch-size", type=int, metavar="N", help="Parallel columns. [default: by the corpus]")
 @_train("--seq-len", type=int, metavar="N", help="Steps of back-propagation. [default: by the corpus]")
 @_train("--seed", type=int, metavar="N", help=f"Of everything drawn. {_default(config.TrainConfig, 'seed')}")
-@_train("--threads", type=int, metavar="N", help="[default: all processors]")
+@_train("--threads", type=int, metavar="N", help="[default: all that it may use]")
 @_train("--engine", type=click.Choice(config.ENGINES), help="torch: on a GPU or several machines. [default: numpy]")
 @_train("--device", metavar="NAME", help="Of engine torch: cpu, cuda, cuda:1, mps. [default: a GPU if there is one]")
 @_train("--precision", type=click.Choice(config.PRECISIONS),
