@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ import click
 import numpy as np
 
 from charlm.cli.base import visible
+from charlm.cli.records import to_field, to_json
 
 if TYPE_CHECKING:
     from charlm.scoring import Score, TokenScore
@@ -60,7 +60,7 @@ def print_json(scores: Iterable[Score], per_token: bool) -> None:
     """Print an object a text, and the total of several on stderr."""
     every = _Totals(scores)
     for score in every:
-        _write(json.dumps(_values(score, per_token), ensure_ascii=False))
+        _write(to_json(_values(score, per_token)))
     _summarise(every)
 
 
@@ -122,7 +122,7 @@ def _token_line(token: TokenScore) -> str:
 
 
 def _values(score: Score, per_token: bool) -> dict[str, Any]:
-    values: dict[str, Any] = {"text": score.text} | {name: _finite(getattr(score, name)) for name in _FIGURES}
+    values: dict[str, Any] = {"text": score.text} | {name: getattr(score, name) for name in _FIGURES}
     if score.why_no_bits:
         values["why_no_bits_per_char"] = score.why_no_bits
     if score.n_bytes is not None:
@@ -136,11 +136,6 @@ def _token_values(token: TokenScore) -> dict[str, Any]:
     names = ("token", "id", "logprob", "bits", "rank", "unknown")
     best = [{"token": name, "logprob": logprob} for name, logprob in token.alternatives]
     return {name: getattr(token, name) for name in names} | {"alternatives": best}
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: a perplexity beyond float's range is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _row(score: Score, label: str) -> str:
@@ -164,15 +159,7 @@ def _write(line: str) -> None:
 
 
 def _write_row(*values: Any) -> None:
-    _write("\t".join([_field(value) for value in values]))
-
-
-def _field(value: Any) -> str:
-    if value is None:
-        return "NA"
-    if not isinstance(value, str):
-        return str(value)
-    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    _write("\t".join([to_field(value) for value in values]))
 
 
 def _float32(value: float) -> str:

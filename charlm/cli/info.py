@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charlm.cli.base import GroupedCommand, model_option, option
+from charlm.cli.records import to_json
 
 if TYPE_CHECKING:
     from charlm.model import Model
@@ -23,7 +23,7 @@ def info(model: str, as_json: bool) -> None:
 
     facts = _facts(load(model, threads=1))
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        click.echo(to_json(facts))
         return
     width = max(map(len, facts))
     for name, value in facts.items():

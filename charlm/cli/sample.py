@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.base import GroupedCommand, model_option, option, visible
+from charlm.cli.records import to_json
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def sample(
     for text in _samples(writer, config, prompt, count, beam, accept, tries, seed):
         shown = text.text if echo else text.text[len(prompt) :]
         verdict = _verdict(judge, text.text) if judge else {}
-        line = json.dumps(_values(text, shown) | verdict, ensure_ascii=False) if as_json else _shown(shown, raw)
+        line = to_json(_values(text, shown) | verdict) if as_json else _shown(shown, raw)
         if verdict and not as_json:
             line += "\t" + _mark(verdict)
         click.echo((separator if written else "") + (f"{written + 1}\t" if number and not as_json else "") + line)
