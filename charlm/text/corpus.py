@@ -11,8 +11,7 @@ import hashlib
 import itertools
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -22,26 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
+from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
 from charlm.text.reading import BLOCK, Scratch, Source, nonblank_lines, open_source, text_blocks, whole_words
-from charlm.text.tokenizers import (
-    EOS,
-    SPECIALS,
-    UNK,
-    ByteTokenizer,
-    CharTokenizer,
-    Tokenizer,
-    WordTokenizer,
-    code_points,
-    find_words,
-    word_regex,
-)
+from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, Tokenizer
 
 TRAIN, VALID, TEST = range(3)
-WORD_VOCAB_SIZE, WORD_MIN_COUNT = 20_000, 2  # what a word vocabulary has unless told otherwise
 _WORD_BREAK = re.compile(r"\n|(?=\s)")
-_NOTHING_TO_TRAIN_ON = (
-    "the training part of the corpus holds no token: give more text, or a smaller valid-fraction and test-fraction"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,56 +277,6 @@ def _find_cut(text: str, cut: int, words: bool) -> int | None:
 # --- the vocabulary of the training part ------------------------------------------------------------------------
 
 
-class CharCounter:
-    """Counts the characters of a text given in pieces."""
-
-    def __init__(self, config: TextConfig) -> None:
-        self._config = config
-        self._counts = np.zeros(0x110000, np.int64)
-
-    def add(self, text: str) -> None:
-        counts = np.bincount(code_points(text, self._config.lowercase))
-        self._counts[: len(counts)] += counts
-
-    def tokenizer(self, newline: bool) -> CharTokenizer:
-        """Return the tokenizer of what was counted, the newline too or not (DataError, UsageError)."""
-        points = np.flatnonzero(self._counts)
-        counts = dict(zip(map(chr, points), self._counts[points].tolist(), strict=True))
-        tokens = _select(counts, newline, self._config.vocab_size, self._config.min_count or 1)
-        return CharTokenizer(tokens, self._config.lowercase)
-
-
-class WordCounter:
-    """Counts the words of a text given in pieces that end between words."""
-
-    def __init__(self, config: TextConfig) -> None:
-        self._config = config
-        self._regex = word_regex(config.word_pattern, config.punctuation)
-        self._counts: Counter[str] = Counter()
-
-    def add(self, text: str) -> None:
-        self._counts.update(find_words(self._regex, text, self._config.lowercase))
-
-    def tokenizer(self, newline: bool) -> WordTokenizer:
-        """Return the tokenizer of what was counted, the newline too or not (DataError, UsageError)."""
-        config = self._config
-        del self._counts[SPECIALS[UNK]]
-        vocab_size, min_count = config.vocab_size or WORD_VOCAB_SIZE, config.min_count or WORD_MIN_COUNT
-        tokens = _select(self._counts, newline, vocab_size, min_count)
-        return WordTokenizer(tokens, config.lowercase, config.punctuation, config.word_pattern)
-
-
-def _select(counts: Mapping[str, int], newline: bool, vocab_size: int | None, min_count: int) -> list[str]:
-    """Return the tokens to keep in the order of their ids; `vocab_size` counts the specials."""
-    tokens = [(-count, token) for token, count in counts.items() if newline or token != "\n"]
-    if not tokens:
-        raise DataError(_NOTHING_TO_TRAIN_ON)
-    frequent = [(rank, token) for rank, token in tokens if -rank >= min_count]
-    if not frequent:
-        raise UsageError(f"no token of the corpus is there {min_count} times: give a lower --min-count")
-    return [token for _, token in sorted(frequent)[: vocab_size and vocab_size - len(SPECIALS)]]
-
-
 def _counter(config: TextConfig) -> CharCounter | WordCounter | None:
     if config.tokenizer == "byte":
         return None
@@ -372,7 +307,7 @@ def _encode_all(layout: _Layout, tokenizer: Tokenizer, valid: Source | None, tes
                 raise DataError(f"{source.name}: holds no token")
     parts = [writer.part() for writer in writers]
     if not len(parts[TRAIN]):
-        raise DataError(_NOTHING_TO_TRAIN_ON)
+        raise DataError(NOTHING_TO_TRAIN_ON)
     return parts
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charlm.config import TextConfig
-from charlm.text.corpus import CharCounter, WordCounter, prepare
+from charlm.text.corpus import prepare
+from charlm.text.counting import CharCounter, WordCounter
 
 REPEATS = 5
 COUNTERS = {"char": CharCounter, "word": WordCounter}
