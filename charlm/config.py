@@ -19,7 +19,7 @@ from charlm.errors import UsageError
 
 TOKENIZERS = ("char", "byte", "word")
 SEQUENCES = ("auto", "line", "document")
-CONTEXTS = ("sequence", "stream")
+CONTEXTS = ("auto", "sequence", "newline", "stream")
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
@@ -100,7 +100,7 @@ class TextConfig(_Settings):
     vocab_size: int | None = None
     min_count: int | None = None
     sequences: str = "auto"
-    context: str = "sequence"
+    context: str = "auto"
     encoding: str = "utf-8"
     valid_fraction: float = 0.1
     test_fraction: float = 0.0

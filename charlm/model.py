@@ -46,7 +46,7 @@ class Language:
 
     @property
     def start(self) -> Context:
-        return Context.of(self.context)
+        return Context.of(self.context, self.tokenizer.newline)
 
     def to_dict(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer.to_dict(), "sequences": self.sequences, "context": self.context}
@@ -56,9 +56,12 @@ class Language:
         """Rebuild; raises DataError where anything is missing or wrong."""
         if set(values) != {"tokenizer", "sequences", "context"}:
             raise DataError("the vocabulary needs exactly tokenizer, sequences and context")
-        if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS:
+        if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS[1:]:
             raise DataError("the vocabulary names unknown sequences or an unknown context")
-        return cls(tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"])
+        language = cls(tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"])
+        if language.context == "newline" and (language.tokenizer.newline is None or not language.document):
+            raise DataError("the context is newline, but the model is of lines or has no token for it")
+        return language
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Model:
 
     def writer(self, prompt: str = "") -> Writer:
         """Return what writes after a prompt."""
-        return Writer(self.engine, self.tokenizer, self.language.start, prompt, self.prompt_ids(prompt))
+        ids, document = self.prompt_ids(prompt), self.language.document
+        return Writer(self.engine, self.tokenizer, self.language.start, prompt, ids, document)
 
     def sample(
         self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0, **settings: Any

@@ -26,7 +26,7 @@ from charlm.errors import DataError, UsageError
 from charlm.model import MODEL_FILE, Language, Model, dump, load, parse
 from charlm.processors import available_threads
 from charlm.scoring import evaluate
-from charlm.text.batches import TrainingBatches
+from charlm.text.batches import TrainingBatches, context_for
 from charlm.text.corpus import Corpus, prepare
 from charlm.training import Progress, RunState, Task, fit, never
 
@@ -147,6 +147,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     base = load(given["init_from"]) if given.get("init_from") else None
     text = TextConfig.from_dict(_only(given, TEXT_SETTINGS))
     corpus = _prepare(given, text, base.language if base else None)
+    context = _context(text, corpus)
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
     threads = given.get("threads") or available_threads(ranks_here())
@@ -154,15 +155,21 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), speed)
     if any(given.get(name) is not None for name in LIMITS):
         planned = {name: value for name, value in planned.items() if name not in LIMITS}
-    settings = Settings.of({"threads": threads} | planned | inherited | dict(given), size)
+    settings = Settings.of({"threads": threads} | planned | inherited | dict(given) | {"context": context}, size)
     engine = training_engine(settings.model, settings.train)
     if base:
         engine.load(base.trained.tensors())
     facts = {"run": uuid.uuid4().hex, "charlm": charlm.__version__, "settings": settings.train.to_dict()}
-    language = Language(corpus.tokenizer, corpus.sequences, text.context)
+    language = Language(corpus.tokenizer, corpus.sequences, context)
     model = Model(engine, settings.model, language, facts | _corpus_facts(corpus))
     notes = [*notes, corpus.reason, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
+
+
+def _context(text: TextConfig, corpus: Corpus) -> str:
+    """Return what texts begin from, by its name in the settings."""
+    newline = corpus.tokenizer.newline if corpus.sequences == "document" else None
+    return context_for(text.context, corpus.train, newline)
 
 
 def _chosen(given: Mapping[str, Any]) -> bool:
@@ -229,6 +236,8 @@ def _task(train: TrainConfig, corpus: Corpus, language: Language) -> Task:
 
 def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a resumed run: the stored ones, with the changes that a resume allows."""
+    if given.get("context") == "auto":  # which the run has resolved
+        given = {name: value for name, value in given.items() if name != "context"}
     changes = {name: value for name, value in given.items() if value != stored.get(name)}
     refused = sorted(set(changes) - _MAY_CHANGE - _FILES)
     if refused:

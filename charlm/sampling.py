@@ -192,12 +192,13 @@ def probabilities(
 
 
 def beam_search(
-    engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, width: int
+    engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, width: int,
+    first: NDArray[np.bool_] | None = None,
 ) -> list[tuple[list[int], float]]:
     """Return the `width` most probable ways on from `prompt` that a beam so wide finds: ids and log p, best first.
 
     A way ends with EOS or after `config.length` tokens; ended ones compete with those under way. `<unk>` is left out
-    unless `config.unk` keeps it.
+    unless `config.unk` keeps it. `first` [V] says which tokens may come first.
     """
     if config.length == 0:
         raise UsageError("a beam needs an end: give a length of 1 or more")
@@ -205,8 +206,10 @@ def beam_search(
     logits, state = engine.logits(read[:, None], engine.zero_state(1))
     going: list[tuple[list[int], float]] = [([], 0.0)]
     ended: list[tuple[list[int], float]] = []
-    for _ in range(config.length):
+    for t in range(config.length):
         logp = log_softmax(logits)
+        if t == 0 and first is not None:
+            logp[:, ~first] = -math.inf
         if config.unk == "reject":
             logp[:, UNK] = -math.inf
         totals = logp + np.array([[total] for _, total in going])

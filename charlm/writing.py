@@ -41,13 +41,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes with one model after one prompt, whose tokens are `ids` [n]; `context` says what a text begins with."""
+    """Writes with one model after one prompt, whose tokens are `ids` [n]; `context` says what a text begins with.
+
+    A `document` that no prompt begins is never empty: its first token is not EOS, as if that had been drawn again.
+    """
 
     engine: Predictor
     tokenizer: Tokenizer
     context: Context
     prompt: str
     ids: Ids
+    document: bool = False
 
     def stream(self, config: SamplingConfig, seed: int | None) -> Iterator[str]:
         """Write one text, yielding the prompt and then its pieces as they are drawn."""
@@ -93,7 +97,7 @@ class Writer:
     def beam(self, width: int, config: SamplingConfig) -> list[Sample]:
         """Return the most probable texts that a beam of `width` finds, best first."""
         found = []
-        for drawn, logprob in beam_search(self.engine, self.context, self.ids, config, width):
+        for drawn, logprob in beam_search(self.engine, self.context, self.ids, config, width, self._opening()):
             text = self._text(replace(config, length=0), self.ids)
             for token in drawn:
                 text.feed(token)
@@ -109,7 +113,7 @@ class Writer:
     def _start(self, config: SamplingConfig) -> tuple[Ids, NDArray[np.bool_] | None]:
         """Return the ids to begin after, and which tokens may come first so that the text starts as it must."""
         if not config.starts_with:
-            return self.ids, None
+            return self.ids, self._opening()
         pieces = self.tokenizer.pieces(config.starts_with)
         forced = self.tokenizer.encode(config.starts_with)
         if self.tokenizer.kind != "word" or config.starts_with[-1].isspace():
@@ -119,6 +123,14 @@ class Writer:
         if not first.any():
             raise UsageError(f"no word of the model starts with {pieces[-1]!r}: choose another --starts-with")
         return np.concatenate([self.ids, forced[:-1]]), first
+
+
+    def _opening(self) -> NDArray[np.bool_] | None:
+        """Return which tokens may come first [V] so that a document is not empty; None: all may."""
+        if not self.document or len(self.ids):
+            return None
+        allowed = np.arange(self.tokenizer.size) != EOS
+        return allowed if self.tokenizer.size > len(SPECIALS) else None
 
 
 class _Ended(dict[int, "_Text"]):

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config import NO_TOKEN
-from charlm.text.batches import WARM_UP, Context, TrainingBatches, evaluation_columns
+from charlm.errors import UsageError
+from charlm.text.batches import WARM_UP, Context, TrainingBatches, context_for, evaluation_columns
 from charlm.text.tokenizers import EOS
 
 NEWLINE = 2
 sequences = st.lists(st.lists(st.integers(2, 9), max_size=25), min_size=1, max_size=30)
-contexts = st.sampled_from([Context(), Context(EOS, carry=True)])
+contexts = st.sampled_from([Context(), Context(EOS, carry=True), Context.of("newline", NEWLINE)])
 
 
 class Numbered:
@@ -63,7 +64,8 @@ def test_an_epoch_reads_everything_in_columns_that_begin_at_starts(parts, contex
         for t in range(len(ids)):
             begins = t == 0 or (not context.carry and is_start(source, where[t, k]))
             assert reset[t, k] == begins
-            assert inputs[t, k] == (context.first_input if begins else source.ids[where[t, k] - 1])
+            fed = is_start(source, where[t, k]) if context.inside else begins  # inside: what stands before
+            assert inputs[t, k] == (context.first_input if fed else source.ids[where[t, k] - 1])
         if not document:
             assert is_start(source, where[0, k])
 
@@ -89,6 +91,38 @@ def test_document_columns_begin_at_lines_and_long_lines_where_they_are_cut():
     one_line = Numbered([[3, 4, 5] * 70])
     batches = TrainingBatches(one_line, 4, 8, 0, Context(), None, NEWLINE)
     assert len(set((places(batches, 0)[0]).tolist())) == 4
+
+
+def test_with_newline_as_context_a_text_begins_as_after_a_line_and_a_cut_line_goes_on():
+    source, context = Numbered([[3, 4, NEWLINE, 5] * 3, [6] * 40]), Context.of("newline", NEWLINE)
+    columns = evaluation_columns(source, context, running=True)
+    inputs, _, reset, _ = whole(columns.batches(16))
+    assert inputs[:, 0].tolist() == [NEWLINE, *source.ids[:12].tolist(), NEWLINE, *source.ids[13:-1].tolist()]
+    assert np.flatnonzero(reset[:, 0]).tolist() == [0, 13]
+    batches = TrainingBatches(Numbered([[3, 4, 5, 6, 7] * 70]), 4, 8, 0, context, None, NEWLINE)
+    inputs, ids, reset, _ = whole(batches.epoch(0))
+    assert reset[0].all()
+    assert (inputs[0] == (ids[0] - 3 - 1) % 5 + 3).all(), "no line begins there: the token before is fed"
+
+
+@pytest.mark.parametrize(
+    ("parts", "newline", "expected"),
+    [
+        ([[3, NEWLINE, 4]], NEWLINE, "newline"),
+        ([[3, 4, NEWLINE]], NEWLINE, "sequence"),
+        ([[3, 4], [5, 6, NEWLINE]], NEWLINE, "sequence"),
+        ([[3, 4]], NEWLINE, "sequence"),
+        ([[3, NEWLINE, 4]], None, "sequence"),
+    ],
+)
+def test_documents_of_lines_begin_with_a_newline_unless_told_otherwise(parts, newline, expected):
+    source = Numbered(parts)
+    assert context_for("auto", source, newline) == expected
+    for name in ("sequence", "stream"):
+        assert context_for(name, source, newline) == name
+    if newline is None:
+        with pytest.raises(UsageError, match="context newline needs a document"):
+            context_for("newline", source, newline)
 
 
 def test_few_tokens_are_read_twice():

@@ -5,10 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from charlm.errors import UsageError
+from charlm.config import ModelConfig
+from charlm.engines.numpy import NumpyEngine
+from charlm.errors import DataError, UsageError
+from charlm.model import Language, Model, rebuilt
 from charlm.sampling import SamplingConfig, draw, generate, log_softmax, probabilities
 from charlm.text.batches import Context
-from charlm.text.tokenizers import EOS, UNK
+from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, CharTokenizer
 from tests.tiny import tiny_model
 
 LOGITS = np.array([0.5, 1.0, 2.0, -0.5, 1.5, 0.0], np.float32)
@@ -116,6 +119,65 @@ def test_the_score_of_a_sample_is_what_it_was_drawn_with(cell, context, prompt):
         assert (sample.ids[-1] == EOS) == (sample.ended == "eos")
         assert sample.tokens == 12 or sample.ended == "eos"
     assert kinds == {"eos", "length"}
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "word"])
+@pytest.mark.parametrize("context", ["sequence", "newline", "stream"])
+def test_an_unprompted_document_is_never_empty_and_scores_as_it_was_drawn(tokenizer, context):
+    tokens = ["ab", "\n", "cd"] if tokenizer == "word" else "ab\n"
+    model = tiny_model(tokens, "document", context, spread=1.0, words=tokenizer == "word")
+    if tokenizer == "byte":
+        model = byte_model(context)
+    model.engine.params["head.bias"][EOS] += 2  # most would be empty
+    first = model.begin_state().logp
+    drawn = list(model.samples(64, SamplingConfig(length=12), seed=3))
+    for sample in drawn:
+        assert sample.ids[0] != EOS
+        state, parts = model.begin_state(), []
+        for token in sample.ids:
+            parts.append(state.logp[token])
+            state = model._state_after(np.array([token], np.int32), state.hidden)
+        assert sample.logprob == pytest.approx(math.fsum(parts), rel=1e-5)
+        if tokenizer != "byte":  # whose texts are not always UTF-8, and come back as other bytes
+            score = model.score(sample.text, eos=sample.ended == "eos")
+            assert score.logprob == pytest.approx(sample.logprob, rel=1e-5)
+    assert {"eos"} <= {sample.ended for sample in drawn}
+    assert all(model.sample(12, seed=seed) for seed in range(5))
+    assert all(len(sample.ids) > 1 for sample in model.beam(3, 4))
+    cut = [sample.text for sample in model.samples(64, SamplingConfig(length=12, lines=1), seed=3)]
+    assert cut == [sample.text.split("\n")[0] for sample in drawn]
+    config = SamplingConfig(length=1, unk="keep")
+    counts = np.bincount([s.ids[0] for s in model.samples(4000, config, seed=1)], minlength=len(first))
+    check_frequencies(counts, zeroed(np.exp(first), EOS))
+
+
+def byte_model(context):
+    tokenizer = ByteTokenizer()
+    config = ModelConfig(tokenizer.size, hidden=6, embedding=4)
+    return Model(NumpyEngine(config), config, Language(tokenizer, "document", context), {})
+
+
+def test_a_prompted_document_a_line_and_a_model_without_a_token_may_end_at_once():
+    document, line = (tiny_model("ab\n", sequences, spread=0.1) for sequences in ("document", "line"))
+    for model, prompt in ((document, "a"), (line, ""), (line, "a"), (tiny_model("", "document"), "")):
+        model.engine.params["head.bias"][EOS] += 50
+        assert [sample.ids for sample in model.samples(3, prompt=prompt, seed=1)] == [(EOS,)] * 3
+        assert model.beam(1, prompt=prompt)[0].ids == (EOS,)
+
+
+def test_a_newline_as_context_is_what_a_text_goes_on_from():
+    model = tiny_model("ab\n", "document", "newline", cell="lstm", layers=2)
+    newline = np.array([[model.tokenizer.newline]], np.int32)
+    logits, _ = model.engine.logits(newline, model.engine.zero_state(1))
+    np.testing.assert_allclose(model.begin_state().logp, log_softmax(logits[0]), rtol=1e-6)
+    assert model.next_tokens()["b"] == pytest.approx(math.exp(model.score("b").logprob), rel=1e-5)
+    tensors, language = model.trained.tensors(), model.language.to_dict()
+    other = Language.from_dict(language | {"context": "sequence"})
+    assert other.start == Context()
+    for wrong in ({"sequences": "line"}, {"context": "auto"}, {"tokenizer": CharTokenizer("ab").to_dict()}):
+        with pytest.raises(DataError, match="context"):
+            Language.from_dict(language | wrong)
+    assert rebuilt(tensors, model.metadata()).language.start == model.language.start
 
 
 def test_a_seed_gives_the_same_text_streamed_alone_or_in_a_batch():

@@ -33,10 +33,11 @@ def log_p(model, ids, eos):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("context", ["sequence", "stream"])
+@pytest.mark.parametrize("context", ["sequence", "newline", "stream"])
 @pytest.mark.parametrize("eos", [True, False])
 def test_a_score_is_the_chain_rule(cell, context, eos):
-    model = tiny_model("abc", cell=cell, context=context, layers=2)
+    sequences = "document" if context == "newline" else "line"
+    model = tiny_model("abc\n", sequences, context, cell=cell, layers=2)
     for text in ("a", "cab", "abcabcabccba" * 20):
         score = model.score(text, eos=eos, per_token=True)
         ids = model.tokenizer.encode(text).tolist()
@@ -117,8 +118,9 @@ def test_evaluation_of_lines_is_the_sum_of_their_scores(context):
     assert -loss.nats == pytest.approx(total, rel=1e-5)
 
 
-def test_evaluation_of_a_document_leaves_its_eos_out():
-    model = tiny_model("abc\n", sequences="document")
+@pytest.mark.parametrize("context", ["sequence", "newline"])
+def test_evaluation_of_a_document_leaves_its_eos_out(context):
+    model = tiny_model("abc\n", "document", context)
     text = "abc\ncab\n" * 30
     ids = model.tokenizer.encode(text).tolist()
     loss = evaluate(model.engine, Part.from_ids([*ids, EOS]), model.language.start, True)
@@ -197,11 +199,12 @@ def test_what_kenlm_users_know():
     assert model.tokenizer.encode("?").tolist() == [UNK]
 
 
-@pytest.mark.parametrize("context", ["sequence", "stream"])
+@pytest.mark.parametrize("context", ["sequence", "newline", "stream"])
 @pytest.mark.parametrize("text", ["", "a", "abba", "a?b"])
 def test_token_by_token_is_the_whole(context, text):
     """kenlm's identity: what `base_score` gives from `begin_state` on adds up to the score, and is `full_scores`."""
-    model = tiny_model("ab", cell="lstm", context=context, layers=2)
+    sequences = "document" if context == "newline" else "line"
+    model = tiny_model("ab\n", sequences, context, cell="lstm", layers=2)
     state, parts = model.begin_state(), []
     for token in [*text, "<eos>"]:
         logprob, state = model.base_score(state, token)
@@ -210,7 +213,7 @@ def test_token_by_token_is_the_whole(context, text):
     assert parts == pytest.approx([token.logprob for token in score.per_token], rel=1e-5)
     assert math.fsum(parts) == pytest.approx(float(score), rel=1e-5)
     expected = [-part / math.log(2) for part in parts]
-    assert [bits for _, bits in model.surprisal(text)] == pytest.approx(expected, rel=1e-5)
+    assert [bits for _, bits in model.surprisal(text, eos=True)] == pytest.approx(expected, rel=1e-5)
     assert state.logp == pytest.approx(model.begin_state().logp), "after its end a text begins anew"
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from charlm import checkpoint, training
-from charlm.config import ModelConfig, TrainConfig
+from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.directory import Directory
 from charlm.engines import Loss
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, DivergedError, UsageError
+from charlm.model import load
 from charlm.runs import open_run
 from charlm.text.batches import Context, TrainingBatches
 from charlm.text.corpus import Part
@@ -302,6 +303,38 @@ def test_a_resume_keeps_its_settings_and_says_what_may_not_change(tmp_path):
     run = train(tmp_path / "m", {"steps": 8}, resume=True)
     assert run.state.step == 8
     assert any("steps 6 -> 8" in note for note in run.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "expected"),
+    [
+        (DOCUMENT, {}, "newline"),
+        (DOCUMENT, {"tokenizer": "word", "min_count": 1}, "newline"),
+        (DOCUMENT, {"tokenizer": "byte"}, "newline"),
+        (DOCUMENT, {"context": "sequence"}, "sequence"),
+        (DOCUMENT.replace("\n", " "), {"tokenizer": "byte"}, "sequence"),
+        (LINES, {}, "sequence"),
+        (LINES, {"tokenizer": "byte", "context": "auto"}, "sequence"),
+    ],
+)
+def test_what_a_text_begins_from_is_settled_and_written_down(tmp_path, text, settings, expected):
+    given = {"corpus": (write(tmp_path / "corpus.txt", text),), "steps": 2, **TINY, **settings}
+    train(tmp_path / "m", given, stop_at=1)
+    run = train(tmp_path / "m", given, resume=True)
+    assert run.model.language.context == run.settings.text.context == expected
+    assert f'context = "{expected}"' in (tmp_path / "m" / "config.toml").read_text().splitlines()
+    start = load(tmp_path / "m").language.start
+    newline = run.model.tokenizer.newline
+    assert start == (Context(newline, inside=True) if expected == "newline" else Context())
+    inputs = next(run._task.train.epoch(0)).inputs[0]
+    assert (NO_TOKEN in inputs) == (expected == "sequence")
+
+
+def test_newline_as_context_is_refused_where_no_line_begins(tmp_path):
+    for text, settings in ((LINES, {}), (DOCUMENT.replace("\n", " "), {"sequences": "document"})):
+        given = {"corpus": (write(tmp_path / "corpus.txt", text),), "context": "newline", **TINY, **settings}
+        with pytest.raises(UsageError, match="context newline needs a document of several lines"):
+            train(tmp_path / "m", given)
 
 
 def test_a_changed_corpus_is_not_resumed(tmp_path):

@@ -75,7 +75,8 @@ Examples:
 @_text("--min-count", type=int, metavar="N", help="Keep tokens seen N times. [default: words 2, else 1]")
 @_text("--sequences", type=click.Choice(config.SEQUENCES), help="Is each line a text, or the file? [default: auto]")
 @_text("--context", type=click.Choice(config.CONTEXTS),
-       help="Forget at a sequence's end, or carry on into the next. [default: sequence]")  # fmt: skip
+       help="Each text begins from zero, or as after a newline, or where the last ended (stream). "
+            "[default: newline for documents, else sequence]")  # fmt: skip
 @_text("--valid-fraction", type=float, metavar="F", help="Share kept for validation. [default: 0.1]")
 @_text("--test-fraction", type=float, metavar="F", help="Share kept for the test at the end. [default: 0]")
 @_text("--valid-file", metavar="FILE", help="Validate on this file instead.")

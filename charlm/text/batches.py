@@ -4,19 +4,21 @@ Every sequence ends with EOS in the ids, so a sequence starts at position 0 and 
 a start is the context's matter:
 
     sequence   the state is zero and the input is the zero vector
+    newline    the state is zero and the input is the newline, so that a document begins as its lines do
     stream     the state and the EOS carry over; only a column's own first step starts from zero, fed EOS
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import NO_TOKEN
+from charlm.errors import UsageError
 from charlm.text.tokenizers import EOS
 
 Ids = NDArray[np.int32]
@@ -25,6 +27,7 @@ WARM_UP = 256  # tokens fed unscored before a column that starts inside a runnin
 _RUNNING_COLUMNS = 32  # at most so many columns for a running text
 _RUNNING_COLUMN_LENGTH = 1024  # and none shorter than this
 _SEQUENCE_COLUMNS = 64
+_LOOK_FOR_LINES = 1 << 20  # tokens of a text within which a line must end, or it is not one of lines
 
 
 class Source(Protocol):
@@ -55,19 +58,42 @@ class Batch:
 
 @dataclass(frozen=True)
 class Context:
-    """What is fed where a sequence starts: the first input, and whether the state carries over."""
+    """What is fed where a sequence starts: the first input, and whether the state carries over.
+
+    `inside`: a column that begins inside a text is fed the token before it, not what a text begins with.
+    """
 
     first_input: int = NO_TOKEN
     carry: bool = False
+    inside: bool = False
 
     @classmethod
-    def of(cls, name: str) -> Context:
-        """Return the context of running text, by its name in the settings."""
+    def of(cls, name: str, newline: int | None = None) -> Context:
+        """Return the context of running text, by its name in the settings; `newline` is the id of that token."""
+        if name == "newline" and newline is not None:
+            return cls(newline, inside=True)
         return cls(EOS, carry=True) if name == "stream" else cls()
 
     def alone(self) -> Context:
         """Return the context of a text scored by itself: the same first input, nothing carried over."""
-        return Context(self.first_input, carry=False)
+        return replace(self, carry=False)
+
+
+def context_for(wanted: str, source: Source, newline: int | None) -> str:
+    """Return the context's name for a training part; `newline` is None for lines, and where no such token is.
+
+    "auto" is newline where a line of the text begins after one, else sequence (UsageError: newline without any).
+    """
+    if wanted == "auto":
+        return "newline" if newline is not None and _has_lines(source, newline) else "sequence"
+    if wanted == "newline" and newline is None:
+        raise UsageError("context newline needs a document of several lines: leave it out, or give --sequences document")
+    return wanted
+
+
+def _has_lines(source: Source, newline: int) -> bool:
+    ids = source.read(0, min(len(source), _LOOK_FOR_LINES))
+    return bool(((ids[:-1] == newline) & (ids[1:] != EOS)).any())
 
 
 @dataclass(frozen=True)
@@ -111,8 +137,17 @@ class Columns:
         reset = np.zeros(targets.shape, np.bool_) if self.context.carry else previous == EOS
         if begin == 0:
             reset[0] = True
-        inputs = np.where(reset, np.int32(self.context.first_input), previous)
+        inputs = np.where(self._fed(begin, previous, reset), np.int32(self.context.first_input), previous)
         return Batch(inputs, targets, reset, self._weight(begin, targets))
+
+    def _fed(self, begin: int, previous: Ids, reset: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return where the context's first input is fed, [T, B]: where the state is reset, or texts alone begin."""
+        if not self.context.inside:
+            return reset
+        fed = previous == EOS
+        if begin == 0:
+            fed[0] |= np.asarray(self.starts) % max(1, len(self.source)) == 0
+        return fed
 
     def _weight(self, begin: int, targets: Ids) -> NDArray[np.float32]:
         step = np.arange(begin, begin + len(targets))[:, None]
