@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from charlm.model import Model, parse
 from charlm.runs import Settings, digests_of
 from charlm.scoring import Score, evaluate
 from charlm.text.corpus import Corpus, Part, prepare
-from charlm.text.reading import open_source, text_blocks
+from charlm.text.reading import open_source, standard_input, text_blocks
 from charlm.text.tokenizers import EOS
 
 PARTS = ("valid", "test")
@@ -33,7 +32,7 @@ def file_lines(model: Model, path: str, encoding: str) -> Iterator[str]:
 def stdin_lines(model: Model, encoding: str) -> Iterator[str]:
     """Yield the lines of stdin as they come; a byte model takes any bytes, others raise DataError at a wrong one."""
     escape = "surrogateescape" if model.tokenizer.kind == "byte" else "strict"
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    for number, line in enumerate(standard_input(), start=1):
         try:
             yield line.removesuffix(b"\n").decode(encoding, escape)
         except (UnicodeDecodeError, LookupError) as error:

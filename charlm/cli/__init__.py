@@ -14,6 +14,6 @@ main = CharlmGroup(
     help=(
         "Train small language models on a text of yours, write new text in its manner, score sentences.\n\n"
         "\b\nExit codes: 0 done, 1 failure, 2 usage, 65 bad data or damaged model, 66 no such input, 73 cannot\n"
-        "create output, 74 I/O failed, 75 busy, 130 or 143 interrupted."
+        "create output, 74 I/O failed, 75 busy, 129, 130 or 143 interrupted."
     ),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,9 +11,13 @@ from typing import Any, NoReturn
 import click
 
 import charlm
-from charlm.errors import CharlmError
+from charlm.cli.signals import STOPPING, Interrupted, ignore_signals
+from charlm.cli.streams import HadEnough, one_line, safe_streams, visible
+from charlm.errors import CharlmError, StorageError
 
-INTERRUPTED = 130
+__all__ = ["CharlmGroup", "GroupedCommand", "GroupedOption", "model_option", "option", "visible"]
+
+INTERRUPTED = [128 + number for number in STOPPING]
 DEFAULT_MODEL = "charlm-model"
 
 
@@ -22,44 +25,53 @@ class CharlmGroup(click.Group):
     """The group of all commands; turns every foreseen failure into one line on stderr and an exit code."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
-        settings = {"auto_envvar_prefix": "CHARLM", "help_option_names": ["-h", "--help"]}
+        settings = {"auto_envvar_prefix": "CHARLM", "help_option_names": ["-h", "--help"], "color": True}
         super().__init__(*args, context_settings=settings, **attributes)
         click.version_option(charlm.__version__, prog_name="charlm")(self)
         click.option("--traceback", is_flag=True, help="Show where an error comes from, for developers.")(self)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
+        with safe_streams():
+            code = self._run(*args, **extra)
+            if code in INTERRUPTED and not args and not extra:  # the command is all that this process does
+                ignore_signals()
+        sys.exit(code)
+
+    def _run(self, *args: Any, **extra: Any) -> int:
+        """Run the command line and return its exit code, errors told in one line."""
         self._wants_traceback = False
-        _write_utf8()
         extra["standalone_mode"] = False
         try:
             result = super().main(*args, **extra)
+            sys.stdout.flush()
+            return result if isinstance(result, int) else 0
+        except HadEnough:
+            return 0
+        except Interrupted as interrupted:
+            return interrupted.exit_code
         except CharlmError as error:
             if self._wants_traceback:
-                traceback.print_exc()
-            _fail(str(error), error.exit_code)
+                click.echo(traceback.format_exc(), err=True, nl=False)
+            return _failure(str(error), error.exit_code)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
-            sys.exit(2)
+            return 2
         except click.ClickException as error:
-            _fail(error.format_message().replace("\n", " "), error.exit_code)
+            return _failure(error.format_message().replace("\n", " "), error.exit_code)
         except (click.Abort, KeyboardInterrupt):
-            sys.exit(INTERRUPTED)
+            return 128 + signal.SIGINT
         except OSError as error:
-            _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 74)
+            return _failure(f"{error.filename or 'input or output'}: {error.strerror or error}", 74)
         except MemoryError:
-            _fail("out of memory: choose a smaller --hidden, --batch-size or --seq-len", 1)
-        sys.exit(result if isinstance(result, int) else 0)
+            return _failure("out of memory: choose a smaller --hidden, --batch-size or --seq-len", 1)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that closed the pipe has had enough, which is no failure."""
+        """Run the command; click would take a pipe that breaks anywhere for the reader of the product."""
         self._wants_traceback = ctx.params.pop("traceback", False)
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _drop_stdout()
-            return 0
-        return result
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise StorageError(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
 
 
 class GroupedCommand(click.Command):
@@ -101,36 +113,6 @@ def model_option(help_text: str = "Model directory or .safetensors file.") -> Ca
     )  # fmt: skip
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    click.echo(f"charlm: {message}", err=True)
-    sys.exit(exit_code)
-
-
-def _write_utf8() -> None:
-    """Write UTF-8 whatever the locale; bytes that came in as surrogates go out as they were."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(encoding="utf-8", errors="surrogateescape")
-
-
-def _drop_stdout() -> None:
-    """Let the interpreter's own last flush go nowhere: who closed the pipe wants no more."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def visible(text: str, keep: str = "\n\t") -> str:
-    """Return text with control characters, but for those to keep, as pictures: none of them drives a terminal."""
-    return "".join(
-        _picture(character) if _is_control(character) and character not in keep else character for character in text
-    )
-
-
-def _is_control(character: str) -> bool:
-    return ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0
-
-
-def _picture(character: str) -> str:
-    code = ord(character)
-    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"
+def _failure(message: str, exit_code: int) -> int:
+    click.echo(f"charlm: {one_line(message)}", err=True)
+    return exit_code

@@ -149,7 +149,9 @@ def _check(
 def _prompt(prompt: str, writer: Model) -> str:
     """Return the prompt that an option's value means: @FILE, - for stdin, or the text itself (@@ for @)."""
     if prompt == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+        from charlm.text.reading import standard_input
+
+        text = standard_input().read().decode("utf-8", "replace")
     elif prompt.startswith("@") and not prompt.startswith("@@"):
         from charlm import inputs
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 import tomllib
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +13,8 @@ from click.core import ParameterSource
 
 from charlm import config
 from charlm.cli.base import GroupedCommand, model_option, option, visible
+from charlm.cli.signals import Signals
+from charlm.cli.streams import bar_stream
 from charlm.errors import DataError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
@@ -141,12 +141,12 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
         parallel.ranks()  # before the corpus is read, which may take longer than the others would wait
     if parallel.rank() > 0:
         parallel.follow()
-    with Directory(model, force) as directory:
-        run = open_run(directory, given, resume, started)
+    with Signals() as signals, Directory(model, force) as directory:
+        with signals.at_once():
+            run = open_run(directory, given, resume, started)
         show = _Display(run, quiet)
-        with _Signals() as signals:
-            for progress in run.events(signals.stop):
-                show.progress(progress)
+        for progress in run.events(signals.stop):
+            show.progress(progress)
         show.end(signals.number)
     return 128 + signals.number if signals.number else 0
 
@@ -156,30 +156,6 @@ def _outdone(ctx: click.Context, given: dict[str, Any]) -> list[str]:
     limits = [name for name in given if name in config.LIMITS]
     from_file = [name for name in limits if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
     return from_file if len(from_file) < len(limits) else []
-
-
-class _Signals:
-    """While open, SIGINT and SIGTERM only ask the run to stop after its step."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Put the handlers back; after a signal ignore others, so that the way out is not cut short by them."""
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self.number else handler)
-
-    def stop(self) -> bool:
-        return self.number != 0
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.number = number
 
 
 class _Display:
@@ -194,8 +170,9 @@ class _Display:
         self._valid = ""
         for line in [] if quiet else [*run.notes, *_facts(run)]:
             click.echo(line, err=True)
+        self._bars = bar_stream()
         self._bar = tqdm(
-            total=1.0, leave=False, file=sys.stderr, disable=quiet or not sys.stderr.isatty(),
+            total=1.0, leave=False, file=self._bars, disable=quiet or not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}%|{bar:12}| {postfix} [{elapsed}<{remaining}]",
         )  # fmt: skip
 
@@ -255,7 +232,7 @@ class _Display:
         if self._bar.disable:
             click.echo(line, err=True)
         else:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(visible(line), file=self._bars)
 
 
 def _facts(run: Run) -> list[str]:

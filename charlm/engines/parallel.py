@@ -85,8 +85,9 @@ def needing_torch() -> Iterator[None]:
 
 def follow() -> NoReturn:
     """Do what rank 0 says until it is done; signals are rank 0's to answer, which saves before it ends the run."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     from charlm.engines.torch import TorchEngine
 
     group = ranks()

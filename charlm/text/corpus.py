@@ -22,7 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
 from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
-from charlm.text.reading import BLOCK, Scratch, Source, nonblank_lines, open_source, text_blocks, whole_words
+from charlm.text.reading import (
+    BLOCK,
+    Scratch,
+    Source,
+    is_standard_input,
+    nonblank_lines,
+    open_source,
+    text_blocks,
+    whole_words,
+)
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, Tokenizer
 
 TRAIN, VALID, TEST = range(3)
@@ -145,7 +154,7 @@ def prepare(
 def _open_all(
     paths: Sequence[str], valid_file: str | None, test_file: str | None
 ) -> tuple[list[Source], Source | None, Source | None]:
-    if [*paths, valid_file, test_file].count("-") > 1:
+    if sum(path is not None and is_standard_input(path) for path in (*paths, valid_file, test_file)) > 1:
         raise UsageError("standard input (-) can be read only once: name files for the others")
     valid, test = (None if path is None else open_source(path) for path in (valid_file, test_file))
     return [open_source(path) for path in paths], valid, test

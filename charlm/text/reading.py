@@ -26,6 +26,8 @@ BLOCK = 1 << 20  # bytes read at a time
 LONGEST_WORD = 1 << 20  # characters without white space after which `whole_words` cuts all the same
 _WAY_OUT = "name its encoding with --encoding, or take bytes as they are with --tokenizer byte"
 _BLANK_LINES = re.compile(r"\n\s*\n")  # with the end of the line before them
+_DESCRIPTOR = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+")
+_MOST_LINKS = 40  # as many as Linux follows
 _UP_TO_LAST_SPACE = re.compile(r".*(?=\s)", re.DOTALL)
 
 
@@ -84,15 +86,53 @@ class Source:
                 yield from _blocks(file, self.name, size)
 
 
+def standard_input() -> IO[bytes]:
+    """Return the bytes of standard input; raises MissingInputError where it is closed from the start."""
+    stream: IO[bytes] | None = getattr(sys.stdin, "buffer", None)
+    if stream is None:
+        raise MissingInputError("standard input is closed: name a file")
+    return stream
+
+
+def is_standard_input(path: str) -> bool:
+    """Return whether a path is one of the names of standard input."""
+    return path == "-" or (_descriptor(path) or "x").rpartition("/")[2] in ("stdin", "0")
+
+
+def is_stream(path: str) -> bool:
+    """Return whether what a path names can be read only once, or is another text the next time.
+
+    That is standard input, any descriptor (a shell's `<(...)` is one), a named pipe or a terminal.
+    """
+    if path == "-" or _descriptor(path):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _descriptor(path: str) -> str | None:
+    """Return the name of an open descriptor that a path stands for, itself or by links; None if it is none."""
+    name = os.path.abspath(path)
+    for _ in range(_MOST_LINKS):
+        if _DESCRIPTOR.fullmatch(name):
+            return name
+        try:
+            name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+        except (OSError, ValueError):
+            return None
+    return None
+
+
 def open_source(path: str) -> Source:
     """Check that a file can be read; spool standard input (`-`) or a pipe, which can be read only once.
 
     Raises MissingInputError, StorageError.
     """
-    if path == "-":
-        if sys.stdin is None:
-            raise MissingInputError("standard input is closed: name a file")
-        return Source("standard input", _spool(sys.stdin.buffer, "standard input"))
+    if is_standard_input(path):
+        return Source("standard input", _spool(standard_input(), "standard input"))
     with _open(path) as file:
         regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         return Source(path, None if regular else _spool(file, path))

@@ -1,0 +1,288 @@
+"""Standard streams that are closed, full, broken or hung up; text that would drive a terminal; streams as a corpus."""
+
+import contextlib
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlm.cli import main, streams
+from charlm.cli.streams import HadEnough, _Product, one_line, visible
+from charlm.errors import StorageError
+from tests.test_commands import LINES, ROOT, SMALL, assert_refused, charlm
+from tests.tiny import tiny_model
+
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs descriptors as POSIX has them")
+PATIENCE = 60  # seconds: a generous multiple of what each wait takes
+COMMAND = f"{sys.executable} -m charlm"
+FILES = {"model.safetensors", "resume.safetensors", "log.jsonl", "config.toml"}
+CONTROLS = {chr(code) for code in [*range(32), *range(0x7F, 0xA0)]} - set("\n")
+EVIL = "\x1b]0;owned\x07\x9b31m\x7f"  # sets the title of a terminal and its colour
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("streams") / "corpus.txt"
+    path.write_text(LINES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(corpus):
+    assert charlm("train", corpus, "-m", corpus.parent / "m", *SMALL, "-q").exit_code == 0
+    return corpus.parent / "m"
+
+
+def in_shell(line, **options):
+    """Run a line of bash in which $charlm is the command; return its result."""
+    options = {"capture_output": True, "text": True, "timeout": PATIENCE} | options
+    return subprocess.run(["bash", "-c", line.replace("$charlm", COMMAND)], cwd=ROOT, check=False, **options)
+
+
+MANY = """
+import json, sys
+from charlm.cli import main
+for arguments in json.load(sys.stdin):
+    sys.stdout.write("$ ")
+    sys.stdout.flush()
+    try: main(arguments)
+    except SystemExit: pass
+"""
+
+
+def on_a_terminal(commands):
+    """Run commands with stdout and stderr on a pseudo-terminal; return what came there of each, as text."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", MANY], stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, cwd=ROOT
+    ) as process:
+        os.close(theirs)
+        process.stdin.write(json.dumps([list(map(str, arguments)) for arguments in commands]).encode())
+        process.stdin.close()
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux says so at the end
+            while piece := os.read(ours, 4096):
+                shown += piece
+        assert process.wait(PATIENCE) == 0
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n").split("$ ")[1:]
+
+
+# --- the messages are not the work ----------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize(
+    "where", ["2>&-", "2>/dev/full >/dev/full", "2>&1 | head -n 1", "<&- >&- 2>&-", "2>&1 >&- | true"]
+)
+def test_a_run_goes_on_whatever_becomes_of_its_messages(tmp_path, corpus, where):
+    line = f"$charlm train {corpus} -m {tmp_path}/m {' '.join(SMALL)} --eval-every 1 {where}; exit ${{PIPESTATUS[0]}}"
+    done = in_shell(line)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert {path.name for path in (tmp_path / "m").iterdir()} >= FILES
+    assert len((tmp_path / "m" / "log.jsonl").read_text().splitlines()) >= 5
+
+
+@posix
+def test_a_run_goes_on_where_its_terminal_hangs_up(tmp_path, corpus):
+    """The bar, too: it draws itself anew all the time."""
+    ours, theirs = pty.openpty()
+    settings = [*SMALL, "--steps", "300", "--eval-every", "20"]
+    command = [sys.executable, "-m", "charlm", "train", str(corpus), "-m", str(tmp_path / "m"), *settings]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        assert os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(PATIENCE) == 0
+    assert json.loads((tmp_path / "m" / "log.jsonl").read_text().splitlines()[-1])["step"] == 300
+
+
+@posix
+@pytest.mark.parametrize("command", ["sample -n 2", "score --json aeai bfbj", "info", "--help"])
+@pytest.mark.parametrize(("where", "code"), [(">&-", 74), (">/dev/full", 74), ("| true", 0), ("2>/dev/full", 0)])
+def test_a_product_arrives_or_the_command_says_why(model, command, where, code):
+    done = in_shell(f"CHARLM_MODEL={model} $charlm {command} {where}; exit ${{PIPESTATUS[0]}}")
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == (code != 0)
+    assert "standard output: " in done.stderr if code else done.stderr == ""
+
+
+@posix
+@pytest.mark.parametrize(
+    "arguments", ["score -m {} -", "sample -m {} --prompt -", "train - -m new", "train /dev/stdin -m new"]
+)
+def test_standard_input_that_is_closed_is_missing(tmp_path, model, arguments):
+    done = in_shell(f"cd {tmp_path}; PYTHONPATH={ROOT} $charlm {arguments.format(model)} <&-")
+    assert done.returncode == 66, done.stderr
+    assert done.stderr == "charlm: standard input is closed: name a file\n"
+    assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
+    """What is written to descriptor 1 or 2 by others, C code say, must not land in a file of the run."""
+    script = (
+        "import os, charlm.cli.streams as s\n"
+        "with s.safe_streams():\n"
+        "    number = os.open('file', os.O_WRONLY | os.O_CREAT)\n"
+        "    os.write(number, b'%d' % number)\n"
+    )
+    in_shell(f"cd {tmp_path}; PYTHONPATH={ROOT} {sys.executable} -c \"{script}\" <&- >&- 2>&-")
+    assert int((tmp_path / "file").read_text()) > 2
+
+
+class Raw(io.RawIOBase):
+    """A device that takes a few bytes at a time, and none while it is busy; then it fails, if it is to."""
+
+    def __init__(self, busy=(), error=None):
+        self.taken, self.calls, self._busy, self._error = b"", 0, set(busy), error
+
+    def write(self, data):
+        self.calls += 1
+        if self.calls in self._busy:
+            return None
+        if self._error:
+            raise self._error
+        self.taken += bytes(data[:3])
+        return min(3, len(data))
+
+
+def test_a_slow_reader_gets_all(monkeypatch):
+    monkeypatch.setattr(streams.select, "select", lambda *_: None)
+    raw = Raw(busy={1, 3})
+    assert _Product(raw).write(b"abcdefgh") == 8
+    assert raw.taken == b"abcdefgh"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full"), BrokenPipeError(32, "gone")], ids=["full", "gone"])
+def test_a_failure_of_the_product_is_told_once(error):
+    """What is held back is dropped after it, so that the interpreter's last flush has nothing to complain of."""
+    raw = Raw(error=error)
+    product = io.TextIOWrapper(io.BufferedWriter(_Product(raw)))
+    product.write("a")
+    with pytest.raises(HadEnough if isinstance(error, BrokenPipeError) else StorageError):
+        product.flush()
+    product.flush()
+    assert raw.calls == 1
+
+
+# --- from Python ----------------------------------------------------------------------------------------------------
+
+
+class HungUp(io.StringIO):
+    """A stream that is no file, as notebooks have, and whose reader is gone."""
+
+    def write(self, text):
+        raise OSError(5, "hung up")
+
+
+def test_a_caller_keeps_its_streams(monkeypatch, corpus, tmp_path):
+    ours = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="replace")
+    monkeypatch.setattr(sys, "stdout", ours[0])
+    monkeypatch.setattr(sys, "stderr", ours[1])
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(corpus), "-m", str(tmp_path / "m"), *SMALL])
+    assert end.value.code == 0
+    with pytest.raises(SystemExit):
+        main(["info", "-m", str(tmp_path / "m")])
+    assert (sys.stdout, sys.stderr) == ours
+    assert not any(stream.closed for stream in ours)
+    assert (ours[1].encoding, ours[1].errors) == ("latin-1", "replace")
+    assert "gru" in ours[0].getvalue()
+    assert b"best valid" in ours[1].buffer.getvalue()
+
+
+@pytest.mark.parametrize("stream", [None, HungUp(), "closed"])
+def test_a_caller_without_standard_error_trains(monkeypatch, corpus, tmp_path, stream):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(corpus), "-m", str(tmp_path / "m"), *SMALL])
+    assert end.value.code == 0
+    assert sys.stderr is stream
+
+
+def test_commands_in_threads_at_once_put_the_caller_s_streams_back(monkeypatch):
+    """Whichever of two ends first."""
+    before = sys.stdout, sys.stderr
+    for order in (0, 1):
+        first, second = streams.safe_streams(), streams.safe_streams()
+        first.__enter__()
+        second.__enter__()
+        for one in (first, second)[:: 1 - 2 * order]:
+            one.__exit__(None, None, None)
+        assert (sys.stdout, sys.stderr) == before
+
+
+# --- nothing drives a terminal --------------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters()))
+def test_what_is_visible_drives_nothing(text):
+    shown = visible(text).encode().decode()  # no lone surrogate is left: two may make up a control character
+    assert not set(shown) & (CONTROLS - {"\t"})
+    assert len(shown) == len(text)
+    assert not set(one_line(text)) & (CONTROLS | set("\n\u202e\u2066"))
+
+
+def test_two_bytes_do_not_make_up_a_control_character():
+    """C2 9B, each no UTF-8 by itself, are the character CSI."""
+    assert visible("\udcc2\udc9b31m") == "\ufffd\ufffd31m"
+
+
+@posix
+def test_nothing_from_a_path_a_text_or_a_model_drives_a_terminal(tmp_path):
+    """In errors, in click's own messages, in notes of a run, and in every format of every command."""
+    evil = tmp_path / f"{EVIL}.txt"
+    evil.write_text(f"a{EVIL}b\nba\n" * 30)
+    model = tiny_model(f"ab{EVIL}", spread=0.1)
+    model.facts |= {"corpus": [EVIL], "charlm": EVIL}
+    file = tmp_path / f"{EVIL}.safetensors"
+    model.save(file)
+    (tmp_path / f"{EVIL}.toml").write_text(f"{json.dumps(EVIL)} = 1".replace("\x7f", "\\u007f"))
+    commands = [
+        ["info", "-m", file],
+        ["info", "-m", f"{file}x"],
+        ["info", f"--{EVIL}"],
+        [EVIL],
+        ["train", tmp_path / EVIL, "-m", tmp_path / "m"],
+        ["train", evil, "-m", tmp_path / f"m{EVIL}", *SMALL, "--eval-every", "1"],
+        ["train", evil, "--config", tmp_path / f"{EVIL}.toml"],
+        ["train", evil, "--cell", EVIL],
+        ["score", "-m", file, "--file", evil, "--tsv"],
+        ["score", "-m", file, "--file", evil, "--per-token", "--format", "kenlm"],
+        ["score", "-m", file, EVIL, "--json", "--per-token"],
+        ["score", "-m", file, EVIL],
+        ["sample", "-m", file, "-n", "9", "--json"],
+        ["sample", "-m", file, "--prompt", f"Z{EVIL}", "-n", "9"],
+        ["sample", "-m", file, "-n", "2", "--separator", EVIL],
+    ]
+    for arguments, shown in zip(commands, on_a_terminal(commands), strict=True):
+        allowed = "\t\r" if arguments[0] == "train" else "\t"  # the bar goes back to the beginning of its line
+        assert shown
+        assert not set(shown) & (CONTROLS - set(allowed)), (arguments, shown)
+
+
+def test_errors_are_single_lines_that_drive_nothing_in_a_file_too(tmp_path):
+    assert_refused(charlm("info", "-m", f"{tmp_path}/a\n{EVIL}\rb\u202e"), 66, "a␊␛]0;owned␇", "␡␍b\ufffd")
+
+
+@pytest.mark.parametrize("form", [["--tsv"], ["--json"]])
+def test_a_pipe_gets_the_characters_as_they_are(tmp_path, form):
+    """Colours too, which click takes out of what is no terminal."""
+    tiny_model("ab\x1b[1m").save(tmp_path / "m.safetensors")
+    shown = charlm("score", "-m", tmp_path / "m.safetensors", "a\x1b[1mb\x9b", *form).stdout
+    assert ("a\\u001b[1mb\x9b" if form == ["--json"] else "a\x1b[1mb\x9b") in shown
+    text = charlm("sample", "-m", tmp_path / "m.safetensors", "--prompt", "a\x1b[1mb", "--length", 3).stdout
+    assert text.startswith("a\x1b[1mb")
