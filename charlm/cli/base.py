@@ -15,7 +15,7 @@ from charlm.cli.signals import STOPPING, Interrupted, ignore_signals
 from charlm.cli.streams import HadEnough, one_line, safe_streams, visible
 from charlm.errors import CharlmError, StorageError
 
-__all__ = ["CharlmGroup", "GroupedCommand", "GroupedOption", "model_option", "option", "visible"]
+__all__ = ["CharlmGroup", "GroupedCommand", "GroupedOption", "as_utf8", "model_option", "option", "visible"]
 
 INTERRUPTED = [128 + number for number in STOPPING]
 DEFAULT_MODEL = "charlm-model"
@@ -103,6 +103,15 @@ def option(group: str) -> Callable[..., Callable[[Any], Any]]:
         return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
     return make
+
+
+def as_utf8(_: click.Context, __: click.Parameter, value: Any) -> Any:
+    """Return texts of the command line as the UTF-8 that they are, in a locale that knows no UTF-8 (a callback)."""
+    if isinstance(value, tuple):
+        return tuple(as_utf8(_, __, text) for text in value)
+    if not isinstance(value, str) or value.startswith("@"):  # a file's name stays as the system wants it
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def model_option(help_text: str = "Model directory or .safetensors file.") -> Callable[[Any], Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.base import GroupedCommand, model_option, option, visible
+from charlm.cli.base import GroupedCommand, as_utf8, model_option, option, visible
 from charlm.cli.records import to_json
 from charlm.errors import CharlmError, UsageError
 
@@ -36,10 +36,11 @@ Examples:
   charlm sample --length 0 | head -n 100""")  # fmt: skip
 @model_option()
 @_text("--length", type=int, default=200, show_default=True, metavar="N", help="Most tokens to draw; 0: no end.")
-@_text("--prompt", default="", metavar="TEXT|@FILE|-", help="Begin with this text, a file's (@FILE), or stdin's (-).")
+@_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
+       help="Begin with this text, a file's (@FILE), or stdin's (-).")  # fmt: skip
 @_text("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="COUNT",
        help="Write COUNT texts.")  # fmt: skip
-@_text("--stop", metavar="TEXT", help="End before this string.")
+@_text("--stop", metavar="TEXT", callback=as_utf8, help="End before this string.")
 @_text("--lines", type=int, metavar="N", help="End after N lines (models of documents).")
 @_text("--beam", type=click.IntRange(1), metavar="K", help="The K most probable texts, found by a beam of width K.")
 @_draw("--temperature", type=float, default=1.0, show_default=True, metavar="X",
@@ -51,8 +52,9 @@ Examples:
        help="Multiply the log-probability of tokens already written.")  # fmt: skip
 @_draw("--unk", type=click.Choice(["reject", "keep"]), default="reject", show_default=True, help="When <unk> is drawn.")
 @_draw("--seed", type=click.IntRange(0), metavar="N", help="The same seed gives the same texts.")
-@_must("--starts-with", default="", metavar="TEXT", help="Begin so, after the prompt: exact, by masking.")
-@_must("--contains", metavar="TEXT", help="Have this in it: by drawing until it does.")
+@_must("--starts-with", default="", metavar="TEXT", callback=as_utf8,
+       help="Begin so, after the prompt: exact, by masking.")  # fmt: skip
+@_must("--contains", metavar="TEXT", callback=as_utf8, help="Have this in it: by drawing until it does.")
 @_must("--pattern", metavar="RE", help="Match this from end to end: by drawing until it does.")
 @_must("--tries", type=click.IntRange(1), default=10_000, show_default=True, metavar="N",
        help="Most texts to draw for --contains and --pattern.")  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm import config
-from charlm.cli.base import DEFAULT_MODEL, GroupedCommand, option, visible
+from charlm.cli.base import DEFAULT_MODEL, GroupedCommand, as_utf8, option, visible
 from charlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Examples:
   charlm score --per-token "a sentence"
   cat lines.txt | charlm score - --json > scores.jsonl
   charlm score -m ours -m theirs --file held-out.txt""")  # fmt: skip
-@click.argument("texts", nargs=-1, metavar="TEXT... | -")
+@click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
 @_model("-m", "--model", "models", metavar="PATH", multiple=True, type=click.Path(), default=[DEFAULT_MODEL],
         show_default=True, envvar="CHARLM_MODEL", show_envvar=True,
         help="Model directory or .safetensors file; several are compared.")  # fmt: skip
