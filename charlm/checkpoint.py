@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import DataError, DivergedError, MissingInputError, OutputError, StorageError
+from charlm.errors import NO_ACCESS, DataError, DivergedError, MissingInputError, OutputError, StorageError
 
 FORMAT = "1"
 
@@ -41,14 +41,13 @@ _ZEROS = b"0" * 64
 # closing quote. The comma is always there: `charlm.format` is in every file and sorts before.
 _DIGEST_KEY = b',"charlm.sha256":"'
 
-_NO_ACCESS = {  # errors of the path; any other is the device's
-    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG,
-    errno.ELOOP,
-}  # fmt: skip
+_NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_FSYNC_OF_DIRECTORIES = _NO_FSYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTTY}
 
 _FOREIGN = "its header is not one that charlm writes: give a file as charlm wrote it"
 
 FilePath = str | os.PathLike[str]
+Content = tuple[dict[str, NDArray[Any]], dict[str, str]]  # tensors and metadata
 Entry = dict[str, Any]  # of a tensor in the header: dtype, shape, data_offsets
 
 
@@ -72,7 +71,7 @@ def save(path: FilePath, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[
         file.writelines(data)
 
 
-def load(path: FilePath) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def load(path: FilePath) -> Content:
     """Return the tensors of a file (writable, mostly views on one buffer) and its metadata without digest.
 
     Raises MissingInputError where the file cannot be opened, StorageError where reading it fails, and
@@ -84,18 +83,41 @@ def load(path: FilePath) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         entries, metadata = _parse(header)
         return _tensors(entries, data), metadata
     except OSError as error:
-        if error.errno in _NO_ACCESS:
+        if error.errno in NO_ACCESS:
             raise MissingInputError(f"cannot open {path}: {error.strerror}; give a model's path") from None
         raise StorageError(f"reading {path} failed: {error.strerror}; try a copy on another disk") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
+def metadata(path: FilePath) -> dict[str, str]:
+    """Return the metadata of a file, its tensors unread and its digest unchecked (DataError, OSError)."""
+    return _parse(_header(path))[1]
+
+
+def is_signed(path: FilePath) -> bool:
+    """Return whether a file's header names `charlm.format`, however damaged the rest may be (OSError)."""
+    header = _header(path)
+    return header.startswith(b"{") and b'"charlm.format":' in header
+
+
 def write_text(path: FilePath, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; raises OutputError and StorageError as `save` does."""
-    data = text.encode("utf-8", "surrogateescape")  # the name of a file need not be UTF-8: it keeps its bytes
+    """Write a text file in UTF-8 as `write_bytes` does."""
+    # the name of a file need not be UTF-8: it keeps its bytes
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(path: FilePath, data: bytes) -> None:
+    """Write a file, whole or not at all; raises OutputError and StorageError as `save` does."""
     with _replacing(path) as file:
         file.write(data)
+
+
+def _header(path: FilePath) -> bytes:
+    """Return as much of a header as there is."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return file.read(length) if length <= _MAX_HEADER else b""
 
 
 def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
@@ -200,26 +222,51 @@ def _replacing(path: FilePath) -> Iterator[BinaryIO]:
     target = Path(path)
     beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        with open(beside, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-        _sync_directory(target.parent)
-    except OSError as error:
-        if error.errno in _NO_ACCESS:
-            raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from None
-        raise StorageError(f"writing {path} failed: {error.strerror}; free some space there") from None
+        with storing(path):
+            with open(beside, "xb") as file:
+                yield file
+                file.flush()
+                _sync(file.fileno(), _NO_FSYNC)
+            os.replace(beside, target)
+            sync_directory(target.parent)
     finally:
         with suppress(OSError):
             beside.unlink()
 
 
-def _sync_directory(path: Path) -> None:
-    """Make a renaming last through a power cut."""
-    if os.name == "posix":  # elsewhere a directory cannot be opened
+@contextmanager
+def storing(path: FilePath) -> Iterator[None]:
+    """Tell of an OSError inside as OutputError where `path` cannot be written to, else as StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ACCESS:
+            raise OutputError(f"cannot write to {path}: {error.strerror}; choose another place") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free some space there" if full else "choose another disk"
+        raise StorageError(f"writing {path} failed: {error.strerror or error}; {advice}") from None
+
+
+def sync_directory(path: FilePath) -> bool:
+    """Make a renaming last through a power cut; return whether this file system can (OSError: it failed)."""
+    if os.name != "posix":  # a directory cannot be opened
+        return True
+    try:
         descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:  # it may be written to, not read
+        return False
+    try:
+        return _sync(descriptor, _NO_FSYNC_OF_DIRECTORIES)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int, unable: set[int]) -> bool:
+    """Flush to the disk; return False where the error is one of a file system that cannot."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in unable:
+            raise
+        return False
+    return True

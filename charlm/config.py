@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -65,6 +66,16 @@ def _check_type(name: str, value: object, hint: Any) -> None:
         return
     if type(value) not in allowed:
         raise UsageError(f"{name} must be {' or '.join(t.__name__ for t in allowed)}, not {value!r}")
+
+
+def path_given(name: str, path: str | os.PathLike[str]) -> str:
+    """Return a path that somebody gave under a name; raises UsageError for one that can be none."""
+    text = os.fspath(path)
+    if not text:
+        raise UsageError(f"{name} is empty: give the path of a file or a directory")
+    if "\0" in text:
+        raise UsageError(f"{name} has a NUL character, which no path can have: {text!r}")
+    return text
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

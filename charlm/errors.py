@@ -3,6 +3,13 @@
 A message is one line: what is wrong, where, and what to do about it.
 """
 
+import errno
+
+NO_ACCESS = frozenset({  # errors of a path: nothing there, or not for us; any other is the device's
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG,
+    errno.ELOOP,
+})  # fmt: skip
+
 
 class CharlmError(Exception):
     """Any failure that charlm foresees; `exit_code` is what the command line ends with."""

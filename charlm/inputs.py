@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from charlm import checkpoint
+from charlm import exchange
 from charlm.config import TextConfig
-from charlm.directory import RESUME_FILE
 from charlm.engines import Evaluator, Loss
 from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model, parse
+from charlm.ownership import RESUME_FILE
 from charlm.runs import Settings, digests_of
 from charlm.scoring import Score, evaluate
 from charlm.text.corpus import Corpus, Part, prepare
@@ -101,9 +101,9 @@ def _held_out(where: Path, name: str, model: Model) -> Part:
 def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
     """Read the corpus again that the run in directory `where` was given; `instead` is what to use where it is gone."""
     state = where / RESUME_FILE
-    if not state.exists():
+    if not exchange.current(state).exists():
         raise MissingInputError(f"{where} has no {RESUME_FILE} that names the corpus: give {instead} instead")
-    _, metadata = checkpoint.load(state)
+    _, metadata = exchange.load(state)
     settings = Settings.of(parse(metadata, "charlm.resume")["settings"], model.config.vocab_size)
     files = (settings.valid_file, settings.test_file)
     corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)

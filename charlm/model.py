@@ -13,23 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint
-from charlm.config import CONTEXTS, ModelConfig, TrainConfig
+from charlm import checkpoint, exchange
+from charlm.config import CONTEXTS, ModelConfig, TrainConfig, path_given
 from charlm.engines import Engine
 from charlm.engines.cache import CacheEngine
 from charlm.engines.choice import make_engine
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
-from charlm.errors import DataError, MissingInputError, UsageError
+from charlm.errors import DataError, MissingInputError, OutputError, UsageError
+from charlm.ownership import MODEL_FILE, is_model
 from charlm.processors import available_threads
 from charlm.sampling import SamplingConfig, log_softmax
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
 from charlm.writing import Sample, Writer
-
-MODEL_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -216,8 +215,15 @@ class Model:
         return self.tokenizer.encode(prompt)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the one file that sampling and scoring need, atomically (errors as `charlm.checkpoint.save`)."""
-        checkpoint.save(path, self.trained.tensors(), self.metadata())
+        """Write the one file that sampling and scoring need, atomically (errors as `charlm.checkpoint.save`).
+
+        Raises OutputError where a file stands that is no model of charlm's.
+        """
+        file = Path(path_given("path", path))
+        with checkpoint.storing(file):
+            if os.path.lexists(file) and not is_model(file):
+                raise OutputError(f"{file} is not a model of charlm's, and would be replaced: choose another name")
+        checkpoint.save(file, self.trained.tensors(), self.metadata())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what a file holds, arrays and JSON: Dask, Ray and Spark rebuild it there.
@@ -255,7 +261,7 @@ def load(
     """
     train = TrainConfig(engine=engine, device=device, threads=threads or available_threads())
     file = model_file(path)
-    tensors, metadata = checkpoint.load(file)
+    tensors, metadata = exchange.load(file)
     try:
         return rebuilt(tensors, metadata, train)
     except DataError as error:
@@ -288,11 +294,17 @@ def check_tensors(tensors: Mapping[str, Any], config: ModelConfig) -> None:
 
 def model_file(path: str | os.PathLike[str]) -> Path:
     """Return the model file that a `-m` value means; raises MissingInputError where there is none."""
-    file = Path(path)
-    if file.is_dir():
+    file = Path(path_given("path", path))
+    if os.path.isdir(file):
         file /= MODEL_FILE
-    if not file.exists():
-        raise MissingInputError(f"no model at {path}: train one with `charlm train CORPUS -m {path}`, or give -m PATH")
+    try:
+        exchange.current(file).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingInputError(
+            f"no model at {path}: train one with `charlm train CORPUS -m {path}`, or give -m PATH"
+        ) from None
+    except OSError:  # there is something: reading it tells what is wrong
+        pass
     return file
 
 

@@ -6,6 +6,7 @@ Model and state carry one run id, and the model is always put in place first.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -18,16 +19,18 @@ from typing import Any
 import charlm
 from charlm import checkpoint, plan
 from charlm.config import LIMITS, ModelConfig, TextConfig, TrainConfig
-from charlm.directory import RESUME_FILE, Directory
+from charlm.directory import Directory
 from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
-from charlm.errors import DataError, UsageError
-from charlm.model import MODEL_FILE, Language, Model, dump, load, parse
+from charlm.errors import DataError, OutputError, UsageError
+from charlm.model import Language, Model, dump, load, model_file, parse
+from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches, context_for
 from charlm.text.corpus import Corpus, prepare
+from charlm.text.reading import check_source
 from charlm.training import Progress, RunState, Task, fit, never
 
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
@@ -76,7 +79,8 @@ class Run:
         notes: list[str], started: float,
     ) -> None:  # fmt: skip
         self.directory, self.settings, self.corpus, self.model = directory, settings, corpus, model
-        self.state, self.notes = state, notes
+        self.state = state
+        self.notes = notes = [*directory.notes, *notes, *directory.edits(settings.flat())]
         self.test: Loss | None = None
         self._hidden, self._started = hidden, started
         self._task = _task(settings.train, corpus, model.language)
@@ -86,8 +90,8 @@ class Run:
 
     def events(self, stop: Callable[[], bool] = never) -> Iterator[Progress]:
         """Train, yielding the progress after every step; at the end score the test part with the best weights."""
-        if not self.state.step:
-            self.directory.begin(self.settings.flat())
+        if self.state.step:
+            self.directory.go_on(self.state.step)
         yield from fit(
             self.model.trained, self._task, self.settings.train, self, self.state, self._hidden, self._started, stop
         )
@@ -100,19 +104,16 @@ class Run:
             "step": progress.step,
             "epoch": progress.epoch,
             "tokens": progress.tokens,
-            "seconds": round(progress.seconds, 1),
             **_loss_facts("valid", valid),
         }
-        self.directory.before_save()
-        self.model.save(self.directory.path / MODEL_FILE)
+        self.model.save(self.directory.place() / MODEL_FILE)
 
     def save_state(self, state: RunState, hidden: Any) -> None:
         arrays, facts = self.model.trained.snapshot(hidden)
         resume = {"settings": self.settings.flat(), "state": dataclasses.asdict(state), "engine": facts}
-        self.directory.before_save()
-        checkpoint.save(
-            self.directory.path / RESUME_FILE, arrays, self.model.metadata() | {"charlm.resume": dump(resume)}
-        )
+        metadata = self.model.metadata() | {"charlm.resume": dump(resume)}
+        checkpoint.save(self.directory.place() / RESUME_FILE, arrays, metadata)
+        self.directory.saved()
 
     def log(self, progress: Progress) -> None:
         self.directory.log(json.dumps(progress.log_entry()))
@@ -134,11 +135,34 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     resumed, and whatever reading the corpus and the files raises.
     """
     begun = time.monotonic() if started is None else started
+    _check_inputs(given)
     if resume and (directory.path / RESUME_FILE).exists():
         return _take_up(directory, given, begun)
+    if resume:
+        _refuse_resume(directory, given)
     directory.refuse_existing()
     notes = [f"nothing to resume in {directory.path}: beginning anew"] if resume else []
     return _begin(directory, given, notes, begun)
+
+
+def _check_inputs(given: Mapping[str, Any]) -> None:
+    """Raise MissingInputError where a file that was named cannot be opened, before anything else is looked at."""
+    for path in (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file")):
+        if path is not None:
+            check_source(path)
+    if given.get("init_from") is not None:
+        model_file(given["init_from"])
+
+
+def _refuse_resume(directory: Directory, given: Mapping[str, Any]) -> None:
+    """Raise OutputError or UsageError where there is no state to go on from, and nothing to begin with either."""
+    if (directory.path / MODEL_FILE).exists():
+        raise OutputError(
+            f"{directory.path} has no {RESUME_FILE}, so that run cannot go on: start a new one from its model with "
+            f"--init-from {directory.path} and another -m"
+        )
+    if not given.get("corpus"):
+        raise UsageError(f"nothing to resume in {directory.path}: give the directory of a run with -m, or a corpus")
 
 
 def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], started: float) -> Run:
@@ -159,9 +183,10 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     engine = training_engine(settings.model, settings.train)
     if base:
         engine.load(base.trained.tensors())
-    facts = {"run": uuid.uuid4().hex, "charlm": charlm.__version__, "settings": settings.train.to_dict()}
     language = Language(corpus.tokenizer, corpus.sequences, context)
-    model = Model(engine, settings.model, language, facts | _corpus_facts(corpus))
+    facts = {"charlm": charlm.__version__, "settings": settings.train.to_dict()} | _corpus_facts(corpus)
+    facts["run"] = _run_id(settings, language, facts["digests"], base)
+    model = Model(engine, settings.model, language, facts)
     notes = [*notes, corpus.reason, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
 
@@ -170,6 +195,18 @@ def _context(text: TextConfig, corpus: Corpus) -> str:
     """Return what texts begin from, by its name in the settings."""
     newline = corpus.tokenizer.newline if corpus.sequences == "document" else None
     return context_for(text.context, corpus.train, newline)
+
+
+def _run_id(settings: Settings, language: Language, digests: Mapping[str, str], base: Model | None) -> str:
+    """Return what tells runs apart: the same for runs that end with the same bits, and drawn where the clock decides.
+
+    Paths are no part of it: what was read at them is.
+    """
+    if settings.train.minutes is not None:
+        return uuid.uuid4().hex
+    parts = [settings.text.to_dict(), settings.model.to_dict(), settings.train.to_dict(), language.to_dict(), digests]
+    origin = {name: base.facts.get(name) for name in ("run", "step", "digests")} if base else None
+    return hashlib.sha256(dump([charlm.__version__, *parts, origin]).encode()).hexdigest()[:32]
 
 
 def _chosen(given: Mapping[str, Any]) -> bool:
@@ -202,7 +239,6 @@ def _restored(
     engine = training_engine(settings.model, settings.train)
     hidden = engine.restore((dict(arrays), resume["engine"]))
     state = RunState(**resume["state"])
-    directory.go_on(settings.flat(), state.step)
     notes = [f"going on from step {state.step:,} in {directory.path}", *_warnings(resume["settings"], flat)]
     ranks = resume["engine"].get("ranks", 1)
     if ranks != rank_count():

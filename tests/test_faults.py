@@ -158,7 +158,8 @@ def test_signals_at_any_moment_end_in_a_saved_run(tmp_path, corpus, times):
     """One or two of them, at once or apart: exit 130 or 143, a whole state, no traceback, and it goes on from there."""
     rng, where, step = random.Random(3), tmp_path / "m", 0
     for number in range(times):
-        arguments = [corpus, *ENDLESS, "--log-every", 1, "-q"] if number == 0 else ["--resume", "-q"]
+        often = ["--log-every", 1, "--save-every", 50]
+        arguments = [corpus, *ENDLESS, *often, "-q"] if number == 0 else ["--resume", "-q"]
         log = where / "log.jsonl"
         with started("train", "-m", where, *arguments) as process:
             size = log.stat().st_size if log.exists() else 0

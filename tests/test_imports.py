@@ -15,7 +15,9 @@ PACKAGE = Path(charlm.__file__).parent
 TIERS = [
     ["errors"],
     ["config", "processors"],
-    ["text", "nn", "checkpoint"],
+    ["text", "nn", "checkpoint", "lock"],
+    ["ownership"],
+    ["exchange"],
     ["engines"],
     ["scoring", "sampling"],
     ["writing", "novelty", "comparison"],

@@ -371,8 +371,8 @@ def test_a_signed_but_garbled_state_is_data_error(tmp_path, change):
 
 def test_files_of_different_runs_are_not_mixed(tmp_path):
     corpus = write(tmp_path / "corpus.txt", LINES)
-    for name in ("one", "two"):
-        train(tmp_path / name, {"corpus": (corpus,), "steps": 3, **TINY})
+    for seed, name in enumerate(("one", "two")):
+        train(tmp_path / name, {"corpus": (corpus,), "steps": 3, "seed": seed, **TINY})
     (tmp_path / "one" / "model.safetensors").replace(tmp_path / "two" / "model.safetensors")
     with pytest.raises(DataError, match="different runs"):
         train(tmp_path / "two", {"steps": 5}, resume=True)

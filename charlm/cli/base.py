@@ -13,9 +13,10 @@ import click
 import charlm
 from charlm.cli.signals import STOPPING, Interrupted, ignore_signals
 from charlm.cli.streams import HadEnough, one_line, safe_streams, visible
-from charlm.errors import CharlmError, StorageError
+from charlm.config import path_given
+from charlm.errors import CharlmError, StorageError, UsageError
 
-__all__ = ["CharlmGroup", "GroupedCommand", "GroupedOption", "as_utf8", "model_option", "option", "visible"]
+__all__ = ["PATH", "CharlmGroup", "GroupedCommand", "GroupedOption", "as_utf8", "model_option", "option", "visible"]
 
 INTERRUPTED = [128 + number for number in STOPPING]
 DEFAULT_MODEL = "charlm-model"
@@ -114,10 +115,25 @@ def as_utf8(_: click.Context, __: click.Parameter, value: Any) -> Any:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
+class PathGiven(click.Path):
+    """The type of every option and argument that names a file or a directory: an empty one is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str):
+            self.fail(f"{value!r} is no path: give text", param, ctx)
+        try:
+            return path_given("it", value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+PATH = PathGiven()
+
+
 def model_option(help_text: str = "Model directory or .safetensors file.") -> Callable[[Any], Any]:
     """Return the `-m` option that all commands have."""
     return option("Model")(
-        "-m", "--model", metavar="PATH", default=DEFAULT_MODEL, show_default=True, envvar="CHARLM_MODEL",
+        "-m", "--model", type=PATH, metavar="PATH", default=DEFAULT_MODEL, show_default=True, envvar="CHARLM_MODEL",
         show_envvar=True, help=help_text,
     )  # fmt: skip
 

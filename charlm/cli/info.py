@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 @option("Output")("--json", "as_json", is_flag=True, help="One JSON object.")
 def info(model: str, as_json: bool) -> None:
     """Say what a model is: cell, sizes, parameters, vocabulary, corpus, best validation figure."""
+    from charlm.directory import seconds_at
     from charlm.model import load
 
-    facts = _facts(load(model, threads=1))
+    opened = load(model, threads=1)
+    opened.facts.setdefault("seconds", seconds_at(model, opened.facts))
+    facts = _facts(opened)
     if as_json:
         click.echo(to_json(facts))
         return

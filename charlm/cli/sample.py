@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.base import GroupedCommand, as_utf8, model_option, option, visible
+from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
 from charlm.cli.records import to_json
+from charlm.config import path_given
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ Examples:
 @_output("--echo/--no-echo", default=True, show_default=True, help="Write the prompt too.")
 @_output("--number", is_flag=True, help="Number the texts.")
 @_output("--separator", metavar="TEXT", help="Between texts. [default: nothing, or a line of dashes for documents]")
-@_output("--novelty", metavar="FILE", is_flag=False, flag_value=OWN_CORPUS,
+@_output("--novelty", type=PATH, metavar="FILE", is_flag=False, flag_value=OWN_CORPUS,
          help="Mark what is copied from the training text, or from FILE.")  # fmt: skip
 @_output("--raw", is_flag=True, help="Send control characters to a terminal as they are.")
 def sample(
@@ -157,7 +158,7 @@ def _prompt(prompt: str, writer: Model) -> str:
     elif prompt.startswith("@") and not prompt.startswith("@@"):
         from charlm import inputs
 
-        text = inputs.file_text(writer, prompt[1:], "utf-8")
+        text = inputs.file_text(writer, path_given("--prompt @FILE", prompt[1:]), "utf-8")
     else:
         return prompt[1:] if prompt.startswith("@@") else prompt
     return text if writer.language.document else text.removesuffix("\n")

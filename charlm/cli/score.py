@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm import config
-from charlm.cli.base import DEFAULT_MODEL, GroupedCommand, as_utf8, option, visible
+from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, as_utf8, option, visible
 from charlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -36,18 +36,20 @@ Examples:
   cat lines.txt | charlm score - --json > scores.jsonl
   charlm score -m ours -m theirs --file held-out.txt""")  # fmt: skip
 @click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
-@_model("-m", "--model", "models", metavar="PATH", multiple=True, type=click.Path(), default=[DEFAULT_MODEL],
+@_model("-m", "--model", "models", metavar="PATH", multiple=True, type=PATH, default=[DEFAULT_MODEL],
         show_default=True, envvar="CHARLM_MODEL", show_envvar=True,
         help="Model directory or .safetensors file; several are compared.")  # fmt: skip
 @_model("--mix", metavar="W,W...", help="Mix the models, of one vocabulary, with these weights.")
 @_model("--engine", type=click.Choice(config.ENGINES), default="numpy", show_default=True,
         help="What computes; torch: on a GPU.")  # fmt: skip
 @_model("--device", metavar="NAME", default="auto", help="Of engine torch: cpu, cuda, cuda:1, mps.")
-@_input("--file", "path", metavar="FILE", help="Score a file: its lines, or the whole for a model of documents.")
+@_input("--file", "path", type=PATH, metavar="FILE",
+        help="Score a file: its lines, or the whole for a model of documents.")  # fmt: skip
 @_input("--lines/--whole", "lines", default=None, help="Take --file by lines, or as one text.")
 @_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
 @_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the file.")
-@_input("--corpus", metavar="FILE|valid|test", help="Score as training validates: a file, or a part of the run's own.")
+@_input("--corpus", type=PATH, metavar="FILE|valid|test",
+        help="Score as training validates: a file, or a part of the run's own.")  # fmt: skip
 @_input("--dynamic", type=float, is_flag=False, flag_value=_DYNAMIC_RATE, metavar="[RATE]",
         help="With --corpus: go on learning from the text once it is scored (dynamic evaluation), "
         f"at {_DYNAMIC_RATE:g} or RATE.")  # fmt: skip

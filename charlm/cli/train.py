@@ -12,10 +12,10 @@ import click
 from click.core import ParameterSource
 
 from charlm import config
-from charlm.cli.base import GroupedCommand, model_option, option, visible
+from charlm.cli.base import PATH, GroupedCommand, model_option, option, visible
 from charlm.cli.signals import Signals
 from charlm.cli.streams import bar_stream
-from charlm.errors import DataError, MissingInputError, UsageError
+from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -43,7 +43,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> st
         with open(path, "rb") as file:
             values = {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
     except OSError as error:
-        raise MissingInputError(f"{path}: {error.strerror}; give a TOML file with --config") from None
+        kind = MissingInputError if error.errno in NO_ACCESS else StorageError
+        raise kind(f"{path}: {error.strerror}; give a TOML file with --config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not TOML: {error}") from None
     known = {parameter.name for parameter in ctx.command.params} - {"config", "resume", "force", "quiet"}
@@ -59,13 +60,13 @@ Examples:
   charlm train corpus.txt
   charlm train names.txt -m names --minutes 2
   charlm train news.txt.gz --tokenizer word --minutes 30""")  # fmt: skip
-@click.argument("corpus", nargs=-1)
+@click.argument("corpus", nargs=-1, type=PATH)
 @model_option("Directory to write the model to.")
-@_run("--config", metavar="FILE.toml", is_eager=True, callback=_read_config, expose_value=False,
+@_run("--config", type=PATH, metavar="FILE.toml", is_eager=True, callback=_read_config, expose_value=False,
       help="Read settings from TOML: the long names of these options, and `corpus`. Flags go before it.")  # fmt: skip
 @_run("--resume", is_flag=True, help="Go on with the run in the model directory, with its own settings.")
 @_run("--force", is_flag=True, help="Replace the model that stands there, at this run's first save.")
-@_run("--init-from", metavar="MODEL", help="Start from a model's weights and vocabulary (fine-tuning).")
+@_run("--init-from", type=PATH, metavar="MODEL", help="Start from a model's weights and vocabulary (fine-tuning).")
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
@@ -79,8 +80,8 @@ Examples:
             "[default: newline for documents, else sequence]")  # fmt: skip
 @_text("--valid-fraction", type=float, metavar="F", help="Share kept for validation. [default: 0.1]")
 @_text("--test-fraction", type=float, metavar="F", help="Share kept for the test at the end. [default: 0]")
-@_text("--valid-file", metavar="FILE", help="Validate on this file instead.")
-@_text("--test-file", metavar="FILE", help="Test on this file instead.")
+@_text("--valid-file", type=PATH, metavar="FILE", help="Validate on this file instead.")
+@_text("--test-file", type=PATH, metavar="FILE", help="Test on this file instead.")
 @_text("--split-seed", type=int, metavar="N", help="Which lines go to which part. [default: 0]")
 @_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
 @_model("--cell", type=click.Choice(config.CELLS), help="Recurrent cell. [default: by the corpus]")

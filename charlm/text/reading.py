@@ -20,7 +20,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from charlm.errors import DataError, MissingInputError, StorageError, UsageError
+from charlm.config import path_given
+from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_WORD = 1 << 20  # characters without white space after which `whole_words` cuts all the same
@@ -138,11 +139,28 @@ def open_source(path: str) -> Source:
         return Source(path, None if regular else _spool(file, path))
 
 
+def check_source(path: str) -> None:
+    """Check that a file can be opened, as `open_source` does, but leave what can be read only once alone."""
+    if path_given("path", path) == "-":
+        return
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if regular:
+        _open(path).close()
+
+
 def _open(path: str) -> IO[bytes]:
     try:
-        return open(path, "rb")
+        return open(path_given("path", path), "rb")
     except OSError as error:
-        raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> MissingInputError | StorageError:
+    kind = MissingInputError if error.errno in NO_ACCESS else StorageError
+    return kind(f"{path}: cannot be read: {error.strerror}")
 
 
 def _spool(file: IO[bytes], name: str) -> Scratch:
