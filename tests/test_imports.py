@@ -34,7 +34,7 @@ HIDDEN = {  # which files may import a library that is not in every one of them
     "click": "cli/",
     "tqdm": "cli/",
     "torch": "engines/torch",
-    "threadpoolctl": "engines/numpy.py",
+    "threadpoolctl": "engines/threads.py",
 }
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 # The front door: it names what lies above it, but imports that only when it is asked for.

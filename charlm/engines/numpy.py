@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
+from charlm.engines.threads import Result, Threads
 from charlm.engines.weights import check_fit, divergence, first_weights
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, shapes
@@ -28,26 +27,44 @@ from charlm.nn.params import Params, State
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
 
-Result = TypeVar("Result")
-
 _WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
 
 class _Worker:
-    """What one thread needs of its own: the model's buffers, a gradient, a random generator for dropout."""
+    """What one share of the columns needs of its own: buffers, a gradient, a random generator for dropout.
+
+    Each of several calls at once has buffers to itself; the gradient and the generator are those of the one call that
+    trains.
+    """
 
     def __init__(self, config: ModelConfig, seed: list[int]) -> None:
-        self.model = LanguageModel(config)
         self.rng = np.random.default_rng(seed)
-        self._shapes = shapes(config)
+        self._config = config
+        self._grads: Params | None = None
+        self._idle: list[LanguageModel] = []
 
-    @cached_property
+    def do(self, work: Callable[[LanguageModel], Result]) -> Result:
+        """Call `work` with a model whose buffers nobody else uses, kept for the next call unless this one fails."""
+        try:
+            model = self._idle.pop()
+        except IndexError:
+            model = LanguageModel(self._config)
+        result = work(model)
+        self._idle.append(model)
+        return result
+
+    @property
     def grads(self) -> Params:
-        return Params(self._shapes)
+        if self._grads is None:
+            self._grads = Params(shapes(self._config))
+        return self._grads
 
 
 class NumpyEngine:
-    """Implements `charlm.engines.Engine` on NumPy arrays; the state is a tuple of [layers, B, H]."""
+    """Implements `charlm.engines.Engine` on NumPy arrays; the state is a tuple of [layers, B, H].
+
+    Any number of threads may score and write with one engine at once; nothing may train or load it meanwhile.
+    """
 
     columns = 64
 
@@ -56,6 +73,7 @@ class NumpyEngine:
         self.config, self._train = model, train or TrainConfig()
         seed = self._train.seed
         self.params = first_weights(model, seed)
+        self._threads = Threads(threads)
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
         self._packed: Packed | None = None
 
@@ -67,14 +85,6 @@ class NumpyEngine:
     def _optimizer(self) -> Optimizer:
         return make_optimizer(self._train, self.params.shapes, self._do_all)
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(len(self._workers) - 1, "charlm")
-
-    @cached_property
-    def _blas(self) -> ThreadpoolController:
-        return ThreadpoolController()
-
     def zero_state(self, batch: int) -> State:
         return zero_state(self.config, batch)
 
@@ -84,10 +94,10 @@ class NumpyEngine:
     def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
         count = int(batch.weight.sum())
 
-        def backward(worker: _Worker, part: slice, before: State) -> tuple[float, State]:
-            share = batch.columns(part)
+        def backward(model: LanguageModel, k: int, part: slice, before: State) -> tuple[float, State]:
+            share, worker = batch.columns(part), self._workers[k]
             worker.grads.flat[:] = 0
-            return worker.model.backward(
+            return model.backward(
                 self.params, worker.grads, share.inputs, share.ids, share.weight, share.reset, before,
                 1 / max(1, count), worker.rng if self.config.dropout else None,
             )  # fmt: skip
@@ -112,12 +122,12 @@ class NumpyEngine:
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         weights = self._weights()
 
-        def forward(worker: _Worker, part: slice, before: State) -> tuple[tuple[Array, ...], State]:
+        def forward(model: LanguageModel, _: int, part: slice, before: State) -> tuple[tuple[Array, ...], State]:
             share = batch.columns(part)
             given = (weights, share.inputs, share.ids, share.reset, before)
             if top:
-                return worker.model.ranked_log_probs(*given, min(top, self.config.vocab_size))
-            logp, after = worker.model.log_probs(*given)
+                return model.ranked_log_probs(*given, min(top, self.config.vocab_size))
+            logp, after = model.log_probs(*given)
             return (logp,), after
 
         results = self._share_out(forward, batch.ids.shape[1], state)
@@ -127,9 +137,10 @@ class NumpyEngine:
     def read(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], Array, State]:
         weights = self._weights()
 
-        def forward(worker: _Worker, part: slice, before: State) -> tuple[Array, Array, State]:
+        def forward(model: LanguageModel, _: int, part: slice, before: State) -> tuple[Array, Array, State]:
             share = batch.columns(part)
-            return worker.model.read(weights, share.inputs, share.ids, share.reset, before)
+            logp, y, after = model.read(weights, share.inputs, share.ids, share.reset, before)
+            return logp, y.copy(), after
 
         logp, y, after = zip(*self._share_out(forward, batch.ids.shape[1], state), strict=True)
         return np.concatenate(logp, axis=1), np.concatenate(y, axis=1), _join(list(after))
@@ -138,20 +149,21 @@ class NumpyEngine:
         weights = self._weights()
 
         if inputs.size * self.params.flat.size < _WORTH_SHARING and isinstance(weights, Packed):
-            return self._workers[0].model.logits(weights, inputs, state)
+            return self._workers[0].do(lambda model: model.logits(weights, inputs, state))
 
-        def forward(worker: _Worker, part: slice, before: State) -> tuple[Array, State]:
-            return worker.model.logits(weights, inputs[:, part], before)
+        def forward(model: LanguageModel, _: int, part: slice, before: State) -> tuple[Array, State]:
+            return model.logits(weights, inputs[:, part], before)
 
         results = self._share_out(forward, inputs.shape[1], state)
         return np.concatenate([logits for logits, _ in results]), _join([after for _, after in results])
 
     def _weights(self) -> Params | Packed:
         """Return the weights for forward passes, laid out anew where they have changed."""
-        if self._packed is None and kernel.serves(self.params.flat):
+        packed = self._packed
+        if packed is None and kernel.serves(self.params.flat):
             with _overflowing():
-                self._packed = Packed(self.config, self.params)
-        return self._packed or self.params
+                packed = self._packed = Packed(self.config, self.params)
+        return packed or self.params
 
     def tensors(self) -> dict[str, Array]:
         return {name: value.copy() for name, value in self.params.items()}
@@ -183,7 +195,7 @@ class NumpyEngine:
         return tuple(arrays[f"state.{i}"] for i in range(len(zero_state(self.config, 1))))
 
     def _share_out(
-        self, work: Callable[[_Worker, slice, State], Result], columns: int, state: State
+        self, work: Callable[[LanguageModel, int, slice, State], Result], columns: int, state: State
     ) -> list[Result]:
         """Call `work` on each worker's share of the columns, the first on this thread; results in order."""
         shares = min(len(self._workers), columns)
@@ -191,10 +203,11 @@ class NumpyEngine:
 
         def run(k: int) -> Result:
             part = slice(bounds[k], bounds[k + 1])
+            before = tuple(value[:, part] for value in state)
             with _overflowing():
-                return work(self._workers[k], part, tuple(value[:, part] for value in state))
+                return self._workers[k].do(lambda model: work(model, k, part, before))
 
-        return self._on_threads(run, shares)
+        return self._threads.run(run, shares)
 
     def _do_all(self, tasks: Sequence[Callable[[], None]]) -> None:
         """Do all tasks, shared out over the threads."""
@@ -204,16 +217,7 @@ class NumpyEngine:
             for task in tasks[k::threads]:
                 task()
 
-        self._on_threads(run, threads)
-
-    def _on_threads(self, run: Callable[[int], Result], count: int) -> list[Result]:
-        """Call run(0), the first on this thread, to run(count - 1) at once; results in order.
-
-        BLAS keeps to one thread in each: with its own, steps of Muon took a third longer (GRU of 480, two cores).
-        """
-        with self._blas.limit(limits=1):
-            others = [self._pool.submit(run, k) for k in range(1, count)]
-            return [run(0), *(other.result() for other in others)]
+        self._threads.run(run, threads)
 
 
 def _overflowing() -> np.errstate:

@@ -13,8 +13,6 @@ Backward, for dp given, with d = dp * gain; without normalisation da = dp:
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from charlm.nn import kernel
@@ -71,30 +69,36 @@ class Steps:
         self._names, self._reset = recurrent, reset
         self._any: list[bool] = [False] * len(z) if reset is None else np.any(reset, axis=1).tolist()
         self._weight, self._bias = params[recurrent.weight], params[recurrent.bias]
+        # Made when they are asked for, but not with cached_property, whose lock is one for all threads in Python 3.11,
+        # and stays locked in a child that is forked while another thread holds it.
+        self._dense: Array | None = None
+        self._transposed: Array | None = None
         self._norm = None if recurrent.gain is None else _Norm(params[recurrent.gain], z, recurrent.space)
 
     @property
     def forward_arrays(self) -> tuple[Array | None, ...]:
         norm = self._norm
         arrays = (norm.gain, norm.normed, norm.inverse) if norm else (None, None, None)
-        return self._dense, self._weight, self._bias, *arrays
+        return self._resets(), self._weight, self._bias, *arrays
 
     @property
     def backward_arrays(self) -> tuple[Array | None, ...]:
         norm = self._norm
         arrays = (norm.gain, norm.normed, norm.inverse, norm.dgain) if norm else (None, None, None, None)
-        return self._dense, self._weight, *arrays
+        return self._resets(), self._weight, *arrays
 
-    @cached_property
-    def _dense(self) -> Array | None:
-        """The resets as bytes [T, B]; None where there are none."""
-        return np.ascontiguousarray(self._reset, np.uint8) if any(self._any) else None
+    def _resets(self) -> Array | None:
+        """Return the resets as bytes [T, B]; None where there are none."""
+        if self._dense is None and any(self._any):
+            self._dense = np.ascontiguousarray(self._reset, np.uint8)
+        return self._dense
 
-    @cached_property
-    def _transposed(self) -> Array:
-        """W_hh^T [H, G·H], contiguous where the loop is long enough to repay the copy."""
-        few = len(self._any) <= kernel.FEW_STEPS
-        return self._weight.T if few else np.ascontiguousarray(self._weight.T)
+    def _transposed_weight(self) -> Array:
+        """Return W_hh^T [H, G·H], contiguous where the loop is long enough to repay the copy."""
+        if self._transposed is None:
+            few = len(self._any) <= kernel.FEW_STEPS
+            self._transposed = self._weight.T if few else np.ascontiguousarray(self._weight.T)
+        return self._transposed
 
     def enter(self, t: int, previous: Array) -> Array:
         """Return the state [B, H] that step t starts from: `previous`, or a copy with the reset rows zeroed."""
@@ -104,7 +108,7 @@ class Steps:
 
     def forward(self, t: int, entered: Array, out: Array) -> Array:
         """Write p [B, G·H] of the state [B, H] that step t starts from to `out`, and return it."""
-        np.matmul(entered, self._transposed, out=out)
+        np.matmul(entered, self._transposed_weight(), out=out)
         if self._norm:
             self._norm.forward(t, out)
         out += self._bias
