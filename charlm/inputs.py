@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,58 +16,72 @@ from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model, parse
 from charlm.ownership import RESUME_FILE
 from charlm.runs import Settings, digests_of
-from charlm.scoring import Score, evaluate
+from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
 from charlm.text.corpus import Corpus, Part, prepare
-from charlm.text.reading import open_source, standard_input, text_blocks
-from charlm.text.tokenizers import EOS
+from charlm.text.reading import BLOCK, Source, open_source, text_blocks, whole_words
+from charlm.text.stream import Lines, open_lines
+from charlm.text.tokenizers import EOS, SPECIALS
 
 PARTS = ("valid", "test")
 
 
-def file_lines(model: Model, path: str, encoding: str) -> Iterator[str]:
-    """Yield the lines of a file, without their newline (errors as reading a corpus)."""
-    if model.tokenizer.kind != "byte":
-        return _lines(text_blocks(open_source(path), encoding))
-    return (_as_utf8(line) for line in _lines(text_blocks(open_source(path), None)))
+def text_lines(
+    models: Sequence[Model], path: str, encoding: str, shard: tuple[int, int] = (1, 1),
+    before_waiting: Callable[[], object] = lambda: None,
+) -> Lines:  # fmt: skip
+    """Return the lines of a file, or of stdin (`-`) as they come, without their newline (errors as reading a corpus).
 
-
-def stdin_lines(model: Model, encoding: str) -> Iterator[str]:
-    """Yield the lines of stdin as they come; a byte model takes any bytes, others raise DataError at a wrong one."""
-    escape = "surrogateescape" if model.tokenizer.kind == "byte" else "strict"
-    for number, line in enumerate(standard_input(), start=1):
-        try:
-            yield line.removesuffix(b"\n").decode(encoding, escape)
-        except (UnicodeDecodeError, LookupError) as error:
-            raise DataError(f"standard input, line {number}: {error}; name its encoding with --encoding") from None
+    Models of bytes, where there are no others, get the bytes as they are.
+    """
+    if _bytes_alone(models):
+        return open_lines(path, None, shard, _as_utf8, before_waiting)
+    return open_lines(path, encoding, shard, str, before_waiting)
 
 
 def file_text(model: Model, path: str, encoding: str) -> str:
-    """Return a file as one text."""
-    whole = "".join(text_blocks(open_source(path), None if model.tokenizer.kind == "byte" else encoding))
+    """Return a file, or stdin (`-`), as one text."""
+    whole = "".join(_blocks(model, open_source(path), encoding))
     return _as_utf8(whole) if model.tokenizer.kind == "byte" else whole
 
 
-def score_file(model: Model, path: str, encoding: str, eos: bool) -> Score:
-    """Score a file as one text, in memory that does not grow with it."""
-    part = _encode(model, path, encoding, "document")
-    return _total(model, path, part, evaluate(model.engine, part, model.language.start, True, count_eos=eos), eos)
+def whole_parts(models: Sequence[Model], path: str, encoding: str) -> list[Part]:
+    """Return a file, or stdin (`-`), as one text for each model (UsageError where it is not the same for all)."""
+    source = open_source(path)
+    return _same_text([_encode(model, source, encoding, "document") for model in models])
 
 
-def score_corpus(
-    model: Model, where: Path, corpus: str, encoding: str, dynamic: float | None = None, cache: int | None = None
+def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, encoding: str) -> list[Part]:
+    """Return what training validates on, for each model: a file, or the `valid` or `test` part of the run in its place.
+
+    Raises UsageError where the models do not have the same text, or the part was empty; MissingInputError where a
+    directory has no run, DataError where its corpus has changed since.
+    """
+    if len({model.language.sequences for model in models}) > 1:
+        raise UsageError(
+            "of these models some have lines as their texts and some documents, which --corpus would cut in two ways: "
+            "give --file FILE with --lines or --whole"
+        )
+    if corpus in PARTS:
+        return _same_text(_held_out_parts(models, places, corpus))
+    source = open_source(corpus)
+    return _same_text([_encode(model, source, encoding, model.language.sequences) for model in models])
+
+
+def score_part(
+    model: Model, part: Part, name: str, eos: bool, dynamic: float | None = None, cache: int | None = None
 ) -> Score:
-    """Score exactly as training validates: a file, or the `valid` or `test` part of the run in directory `where`.
+    """Score a part exactly as training validates; `eos` scores the ends of its texts too.
 
     `dynamic` is the rate of dynamic evaluation, `cache` the tokens of a continuous cache; the score's name says so.
-
-    Raises UsageError where the part was empty or a setting makes no sense, MissingInputError where the directory has
-    no run, DataError where the corpus has changed since.
     """
     language = model.language
-    part = _held_out(where, corpus, model) if corpus in PARTS else _encode(model, corpus, encoding, language.sequences)
-    engine, name = _adapting(model, corpus, dynamic, cache)
-    loss = evaluate(engine, part, language.start, language.document)
-    return _total(model, name, part, loss, not language.document)
+    engine, name = _adapting(model, name, dynamic, cache)
+    return _total(model, name, part, evaluate(engine, part, language.start, language.document, count_eos=eos), eos)
+
+
+def score_whole(model: Model, part: Part, name: str, eos: bool) -> Score:
+    """Score a file as one text, in memory that does not grow with it."""
+    return _total(model, name, part, evaluate(model.engine, part, model.language.start, True, count_eos=eos), eos)
 
 
 def _adapting(model: Model, name: str, dynamic: float | None, cache: int | None) -> tuple[Evaluator, str]:
@@ -77,9 +93,75 @@ def _adapting(model: Model, name: str, dynamic: float | None, cache: int | None)
     return model.engine if dynamic is None else model.dynamic(dynamic), name
 
 
-def _encode(model: Model, path: str, encoding: str, sequences: str) -> Part:
+@dataclass
+class LongText:
+    """One text of any length and the scores of its tokens, neither of them held in memory.
+
+    `total` is its score once `tokens` is over.
+    """
+
+    text: Iterator[str]
+    tokens: Iterator[TokenScore]
+    total: Score
+
+
+def long_text(model: Model, path: str, encoding: str, eos: bool) -> LongText:
+    """Return a file, or stdin (`-`), as one text to be scored token by token."""
+    source = open_source(path)
+    part = _encode(model, source, encoding, "document")
+    tokenizer, raw = model.tokenizer, model.tokenizer.kind == "byte"
+    blocks = _blocks(model, source, encoding)
+    cut = whole_words(blocks) if tokenizer.kind == "word" else blocks
+    pieces = (piece for text in cut for piece in tokenizer.pieces(text.encode("latin-1") if raw else text))
+    scores = stream_tokens(model.engine, tokenizer, model.language.start, part, pieces, eos)
+    text = _utf8_blocks(_blocks(model, source, encoding)) if raw else _blocks(model, source, encoding)
+    result = LongText(text, iter(()), _total(model, "", part, None, eos))
+    result.tokens = _adding_up(scores, result)
+    return result
+
+
+def _adding_up(scores: Iterator[TokenScore], into: LongText) -> Iterator[TokenScore]:
+    nats = unknown_nats = 0.0
+    count = unknown = 0
+    for score in scores:
+        nats, count = nats + score.logprob, count + 1
+        if score.unknown:
+            unknown_nats, unknown = unknown_nats + score.logprob, unknown + 1
+        yield score
+    into.total = replace(into.total, logprob=nats, tokens=count, unknown=unknown, unknown_logprob=unknown_nats)
+
+
+def _blocks(model: Model, source: Source, encoding: str) -> Iterator[str]:
+    return text_blocks(source, None if model.tokenizer.kind == "byte" else encoding)
+
+
+def _encode(model: Model, source: Source, encoding: str, sequences: str) -> Part:
     config = TextConfig(encoding=encoding, valid_fraction=0)
-    return prepare([path], config, tokenizer=model.tokenizer, sequences=sequences).train
+    return prepare([source], config, tokenizer=model.tokenizer, sequences=sequences).train
+
+
+def _same_text(parts: list[Part]) -> list[Part]:
+    """Return the parts; raises UsageError unless they are the same text, whatever the tokens of each model."""
+    if len({part.text_digest for part in parts}) > 1:
+        raise UsageError(
+            "the models would not score the same text (another split or corpus, or a BOM or CRs that models of bytes "
+            "keep): give texts, - or --file FILE --lines, which all of them read alike"
+        )
+    return parts
+
+
+def _held_out_parts(models: Sequence[Model], places: Sequence[Path], name: str) -> list[Part]:
+    """Read the part of each model's run, but only once where the ids are known to be the same."""
+    read: list[tuple[Model, Part]] = []
+    for model, where in zip(models, places, strict=True):
+        known = (part for other, part in read if _same_ids(model, other, name))
+        read.append((model, next(known, None) or _held_out(where, name, model)))
+    return [part for _, part in read]
+
+
+def _same_ids(model: Model, other: Model, name: str) -> bool:
+    digests = [(each.facts.get("digests") or {}).get(name) for each in (model, other)]
+    return None not in digests and digests[0] == digests[1] and (model.tokenizer.to_dict() == other.tokenizer.to_dict())
 
 
 def training_text(model: Model, where: Path) -> list[str]:
@@ -113,28 +195,39 @@ def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
 
 
 def _total(model: Model, name: str, part: Part, loss: Loss | None, eos: bool) -> Score:
-    total = loss or Loss()
-    tokenizer = model.tokenizer
+    total, raw = loss or Loss(), model.tokenizer.kind == "byte"
     return Score(
         text=name,
         logprob=-total.nats,
         tokens=total.count,
         unknown=total.unknown,
         unknown_logprob=-total.unknown_nats,
-        characters=part.characters,
+        characters=_code_points(part) if raw else part.characters,
         eos=part.sequences if eos else 0,
-        n_bytes=part.characters if tokenizer.kind == "byte" else None,
-        lossless=tokenizer.lossless,
+        n_bytes=part.characters if raw else None,
+        lossless=model.tokenizer.lossless,
     )
 
 
-def _lines(blocks: Iterable[str]) -> Iterator[str]:
-    held = ""
+def _code_points(part: Part) -> int:
+    """Count the characters that the bytes of a part are: a byte that is no UTF-8 counts as one."""
+    decoder, count = codecs.getincrementaldecoder("utf-8")("surrogateescape"), -part.sequences
+    for start in range(0, len(part), BLOCK):
+        ids = part.read(start, min(BLOCK, len(part) - start))
+        values = np.where(ids == EOS, ord("\n"), ids - len(SPECIALS)).astype(np.uint8)
+        count += len(decoder.decode(values.tobytes()))
+    return count + len(decoder.decode(b"", final=True))
+
+
+def _bytes_alone(models: Sequence[Model]) -> bool:
+    return all(model.tokenizer.kind == "byte" for model in models)
+
+
+def _utf8_blocks(blocks: Iterator[str]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for block in blocks:
-        *lines, held = (held + block).split("\n")
-        yield from lines
-    if held:
-        yield held
+        yield decoder.decode(block.encode("latin-1"))
+    yield decoder.decode(b"", final=True)
 
 
 def _as_utf8(text: str) -> str:

@@ -25,7 +25,7 @@ from charlm.errors import DataError, MissingInputError, OutputError, UsageError
 from charlm.ownership import MODEL_FILE, is_model
 from charlm.processors import available_threads
 from charlm.sampling import SamplingConfig, log_softmax
-from charlm.scoring import Score, TokenScore, score_texts
+from charlm.scoring import Score, TokenScore, always, score_texts
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
 from charlm.writing import Sample, Writer
@@ -131,9 +131,16 @@ class Model:
         """Return the score of one text; `eos` says whether its end counts (default: for models of lines)."""
         return next(self.scores([text], eos, per_token))
 
-    def scores(self, texts: Iterable[str], eos: bool | None = None, per_token: bool = False) -> Iterator[Score]:
-        """Score many texts in batches, each by itself, in order."""
-        return score_texts(self.engine, self.tokenizer, self.language.start, texts, self.counts_eos(eos), per_token)
+    def scores(
+        self, texts: Iterable[str], eos: bool | None = None, per_token: bool = False,
+        ready: Callable[[], bool] = always,
+    ) -> Iterator[Score]:  # fmt: skip
+        """Score many texts in batches, each by itself, in order; `texts` may go on without end.
+
+        Where `ready()` is false, which is asked after each text, those so far are scored before the next is taken.
+        """
+        counts = self.counts_eos(eos)
+        return score_texts(self.engine, self.tokenizer, self.language.start, texts, counts, per_token, ready)
 
     def counts_eos(self, eos: bool | None = None) -> bool:
         """Return whether the end of a text is scored: as asked, else for models of lines alone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from typing import Any
 
 import numpy as np
@@ -124,15 +124,22 @@ class Score:
         )
 
 
+def always() -> bool:
+    """Say yes: the next text is there, as those of a list are."""
+    return True
+
+
 def score_texts(
-    engine: Predictor, tokenizer: Tokenizer, context: Context, texts: Iterable[str], eos: bool, per_token: bool = False
-) -> Iterator[Score]:
+    engine: Predictor, tokenizer: Tokenizer, context: Context, texts: Iterable[str], eos: bool, per_token: bool = False,
+    ready: Callable[[], bool] = always,
+) -> Iterator[Score]:  # fmt: skip
     """Score each text by itself, in order, from the zero state; `eos` scores its end too.
 
     Texts are scored a window at a time, laid end to end in the columns of a batch with resets between, so that
-    nothing is padded; no text's figures depend on the others.
+    nothing is padded; no text's figures depend on the others, but for the rounding of float32. A window ends where
+    `ready` says that the next text is not there yet.
     """
-    for window in _windows(texts, tokenizer):
+    for window in _windows(texts, tokenizer, ready):
         joined = _Joined([ids for _, ids in window])
         columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos, most=engine.columns)
         figures = token_log_probs(engine, columns, _ALTERNATIVES if per_token else 0)
@@ -143,8 +150,16 @@ def score_texts(
             yield Score(
                 text, logprob, len(ids) + eos, int(count), unknown_logprob, len(text), int(eos),
                 len(ids) if tokenizer.kind == "byte" else None, tokenizer.lossless,
-                _token_scores(tokenizer, text, ids, eos, figures, start) if per_token else (),
+                _tokens_of(tokenizer, text, ids, eos, figures, start) if per_token else (),
             )  # fmt: skip
+
+
+def _tokens_of(
+    tokenizer: Tokenizer, text: str, ids: Ids, eos: bool, figures: LogProbs, start: int
+) -> tuple[TokenScore, ...]:
+    names, every = tokenizer.pieces(text), ids.tolist()
+    end = ([tokenizer.token(EOS)], [EOS]) if eos else ([], [])
+    return tuple(_token_scores(tokenizer, names + end[0], every + end[1], figures, start))
 
 
 def evaluate(
@@ -203,35 +218,52 @@ class _Joined:
         return self.ids[start : start + count]
 
 
-def _windows(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[tuple[str, Ids]]]:
+def _windows(
+    texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool]
+) -> Iterator[list[tuple[str, Ids]]]:
     """Encode texts and yield them in lists of bounded size."""
     encoded = ((text, tokenizer.encode(text)) for text in texts)
-    while window := list(_until_full(islice(encoded, _WINDOW_TEXTS))):
+    while window := list(_until_full(islice(encoded, _WINDOW_TEXTS), ready)):
         yield window
 
 
-def _until_full(encoded: Iterator[tuple[str, Ids]]) -> Iterator[tuple[str, Ids]]:
+def _until_full(encoded: Iterator[tuple[str, Ids]], ready: Callable[[], bool]) -> Iterator[tuple[str, Ids]]:
     tokens = 0
     for item in encoded:
         yield item
         tokens += len(item[1])
-        if tokens >= _WINDOW_TOKENS:
+        if tokens >= _WINDOW_TOKENS or not ready():
             return
 
 
+def stream_tokens(
+    engine: Predictor, tokenizer: Tokenizer, context: Context, source: Source, pieces: Iterable[str], eos: bool
+) -> Iterator[TokenScore]:
+    """Score one text of any length token by token, in memory that does not grow with it.
+
+    `source` holds its ids and its EOS, `pieces` yields what each id stands for in the text. The figures are those of
+    `score_texts`, to the bit: one column from beginning to end, the state carried over.
+    """
+    columns = Columns(source, [0], [len(source)], context.alone(), (), eos)
+    names = chain(pieces, [tokenizer.token(EOS)])
+    state = engine.zero_state(1)
+    for batch in columns.batches(_STEPS):
+        found, state = engine.log_probs(batch, state, _ALTERNATIVES)
+        count = int(batch.weight.sum())  # all but the end of the text, where that is not scored
+        ids = batch.ids[:count, 0].tolist()
+        column = LogProbs(found.target[:, 0], found.rank[:, 0], found.ids[:, 0], found.top[:, 0])
+        yield from _token_scores(tokenizer, list(islice(names, count)), ids, column, 0)
+
+
 def _token_scores(
-    tokenizer: Tokenizer, text: str, ids: Ids, eos: bool, figures: LogProbs, start: int
-) -> tuple[TokenScore, ...]:
-    """Return the scores of one text's tokens, which stand at `start` in the figures."""
-    names = [*tokenizer.pieces(text), tokenizer.token(EOS)]
-    every = [*ids.tolist(), EOS]
-    result = []
-    for k in range(len(ids) + eos):
-        best = map(tokenizer.token, figures.ids[start + k].tolist())
-        others = zip(best, figures.top[start + k].tolist(), strict=True)
-        logprob, rank = float(figures.target[start + k]), int(figures.rank[start + k])
-        result.append(TokenScore(names[k], every[k], logprob, every[k] == UNK, rank, tuple(others)))
-    return tuple(result)
+    tokenizer: Tokenizer, names: Sequence[str], ids: Sequence[int], figures: LogProbs, start: int
+) -> Iterator[TokenScore]:
+    """Yield the scores of tokens by their names and ids; the first one's figures stand at `start`."""
+    for k, (name, token_id) in enumerate(zip(names, ids, strict=True), start=start):
+        best = map(tokenizer.token, figures.ids[k].tolist())
+        others = zip(best, figures.top[k].tolist(), strict=True)
+        logprob, rank = float(figures.target[k]), int(figures.rank[k])
+        yield TokenScore(name, token_id, logprob, token_id == UNK, rank, tuple(others))
 
 
 def _perplexity(logprob: float, tokens: int) -> float | None:

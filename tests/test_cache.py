@@ -217,4 +217,4 @@ def test_what_has_no_cache_is_refused_in_a_line(tmp_path):
     assert_refused(charlm("score", "-m", path, "--corpus", text, "--cache", 0), 2, "1 to 100,000")
     assert_refused(charlm("score", "-m", path, "--corpus", text, "--cache", "many"), 2, "--cache", "many")
     mixed = ["-m", path, "-m", path, "--mix", "0.5,0.5"]
-    assert_refused(charlm("score", *mixed, "--corpus", text, "--cache"), 2, "a mixture does not adapt")
+    assert_refused(charlm("score", *mixed, "--corpus", text, "--cache"), 2, "--mix and --cache do not go together")

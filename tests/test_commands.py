@@ -266,7 +266,8 @@ def test_nothing_to_score_and_too_much(model):
     assert_refused(charlm("score", "-m", model), 2, "give texts to score")
     assert_refused(charlm("score", "-m", model, "a", "--file", "b"), 2, "give texts to score")
     assert_refused(charlm("score", "-m", model, "--file", "/none"), 66, "/none")
-    assert_refused(charlm("score", "-m", model, "-", stdin=b"a\nb\xff\n"), 65, "line 2", "--encoding")
+    wrong = charlm("score", "-m", model, "-", stdin=b"a\nb\xff\n")
+    assert_refused(wrong, 65, "standard input", "offset 3", "--encoding")
 
 
 def test_a_full_disk_is_one_line(tmp_path, corpus, monkeypatch):

@@ -281,5 +281,5 @@ def test_the_bootstrap_interval_is_that_of_the_mean():
     assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.15 * error)
     assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.15 * error)
     assert found == compare(first.tolist(), second.tolist())
-    same = compare([-1.0, -2.0], [-1.5, -2.5])
+    same = compare([-1.0, -2.0] * 5, [-1.5, -2.5] * 5)
     assert (same.low, same.mean, same.high) == (0.5, 0.5, 0.5)

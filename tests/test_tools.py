@@ -184,20 +184,6 @@ def test_lists_are_ordered_by_both_scores(model):
     assert_refused(wrong, 65, "line 1", "list, TAB, score, TAB, text")
 
 
-def test_models_are_compared_text_by_text(model, other, lines):
-    separately = [objects(run("score", "-m", path, "--file", lines, "--json")) for path in (model, other)]
-    result = run("score", "-m", model, "-m", other, "--file", lines, "--json")
-    for found, *each in zip(objects(result), *separately, strict=True):
-        assert found["logprob"] == [score["logprob"] for score in each]
-        assert found["best"] == str(model if each[0]["logprob"] > each[1]["logprob"] else other)
-    difference = sum(score["logprob"] for score in separately[0]) - sum(score["logprob"] for score in separately[1])
-    assert f"{difference:+.4f} nats in total" in result.stderr
-    assert "95 % interval" in result.stderr
-    table = run("score", "-m", model, "-m", other, "-", stdin=lines.read_bytes()).stdout
-    assert len(table.splitlines()) == len(LINES) + 2
-    assert_refused(run("score", "-m", model, "-m", other, "a", "--per-token"), 2, "several models")
-
-
 def test_mixed_models_score_as_one(model, other):
     mixture = charlm.model.mix([charlm.load(model), charlm.load(other)], [0.25, 0.75])
     result = run("score", "-m", model, "-m", other, "--mix", "0.25,0.75", "abba", "--json")

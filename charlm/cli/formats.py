@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,103 +14,138 @@ from charlm.cli.base import visible
 from charlm.cli.records import to_field, to_json
 
 if TYPE_CHECKING:
+    from charlm.inputs import LongText
     from charlm.scoring import Score, TokenScore
 
 _COLUMNS = ("logprob", "tokens", "unknown", "perplexity", "ppl known", "bits/char")
 _ROW = "{:>12} {:>8} {:>8} {:>11} {:>11} {:>10}  {}"
 _FIGURES = ("logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
+_TOKEN_FIGURES = ("text_number", "token", "logprob", "bits", "rank", "unknown")
 _KENLM_UNKNOWN, _KENLM_END = 0, 2  # kenlm's ids; ours follow, moved by one
 
 
-class _Totals:
-    """Adds up the scores that pass by."""
+class Totals:
+    """Adds scores up, those that pass by or that are given one by one."""
 
-    def __init__(self, scores: Iterable[Score]) -> None:
+    def __init__(self, scores: Iterable[Score] = ()) -> None:
         self._scores = scores
         self.total: Score | None = None
         self.count = 0
 
     def __iter__(self) -> Iterator[Score]:
         for score in self._scores:
-            self.total, self.count = score if self.total is None else self.total + score, self.count + 1
+            self.add(score)
             yield score
+
+    def add(self, score: Score) -> None:
+        """Add one more."""
+        self.total, self.count = score if self.total is None else self.total + score, self.count + 1
 
 
 def print_table(scores: Iterable[Score], per_token: bool) -> None:
-    """Print one score in full, or several as a table with their total."""
-    every = _Totals(scores)
-    rest = iter(every)
-    first, second = next(rest, None), next(rest, None)
-    if first is None:
-        return
-    if second is None:
-        _print_one(first)
-        return
-    _write(_ROW.format(*_COLUMNS, "text"))
-    for score in itertools.chain([first, second], rest):
+    """Print a table of texts as they come, the tokens of each below it, and the total of several."""
+    every = Totals(scores)
+    for score in every:
+        if every.count == 1:
+            _write(_ROW.format(*_COLUMNS, "text"))
         _write(_row(score, _shown(score.text)))
         for token in score.per_token:
             _write(_token_line(token))
-    if every.total is not None:
-        _write(_row(every.total, f"total of {every.count:,} texts"))
-
-
-def print_json(scores: Iterable[Score], per_token: bool) -> None:
-    """Print an object a text, and the total of several on stderr."""
-    every = _Totals(scores)
-    for score in every:
-        _write(to_json(_values(score, per_token)))
-    _summarise(every)
-
-
-def print_tsv(scores: Iterable[Score], per_token: bool) -> None:
-    """Print a header and a line for each text, or each token; tabs and newlines in texts as escapes, no value empty."""
-    names = ("text_number", "token", "logprob", "bits", "rank", "unknown") if per_token else (*_FIGURES, "text")
-    _write("\t".join(names))
-    every = _Totals(scores)
-    for number, score in enumerate(every, start=1):
-        for token in score.per_token:
-            _write_row(number, token.token, token.logprob, token.bits, token.rank, int(token.unknown))
-        if not per_token:
-            _write_row(*(getattr(score, name) for name in _FIGURES), score.text)
-    _summarise(every)
-
-
-def print_kenlm(scores: Iterable[Score], per_token: bool) -> None:
-    """Print what `query -v sentence` prints, or `query -v word` with tokens: base 10, and a summary at the end."""
-    every = _Totals(scores)
-    for score in every:
-        for place, token in enumerate(score.per_token, start=2):
-            number = _KENLM_UNKNOWN if token.unknown else _KENLM_END if token.end else token.id + 1
-            name = "</s>" if token.end else token.token
-            sys.stdout.write(f"{name}={number} {place} {_float32(token.logprob / math.log(10))}\t")
-        _write(f"Total: {_float32(score.log10)} OOV: {score.unknown}")
     total = every.total
-    if total is not None:
-        _write(f"Perplexity including OOVs:\t{_number(total.perplexity)}")
-        _write(f"Perplexity excluding OOVs:\t{_number(total.perplexity_known)}")
-        _write(f"OOVs:\t{total.unknown}\nTokens:\t{total.tokens}")
+    if total is not None and every.count > 1:
+        unknown = f", {share(total)} of the tokens unknown" if total.unknown else ""
+        _write(_row(total, f"total of {every.count:,} texts{unknown}"))
 
 
-PRINTERS = {"table": print_table, "json": print_json, "tsv": print_tsv, "kenlm": print_kenlm}
-
-
-def figure(value: float | None) -> str:
-    """Return a figure for people."""
-    return "-" if value is None else f"{value:,.4f}"
-
-
-def _print_one(score: Score) -> None:
+def print_one(score: Score) -> None:
+    """Print one score in full, below those of its tokens."""
     for token in score.per_token:
         _write(_token_line(token))
     _write(f"log-probability  {score.logprob:.4f} nats ({score.log10:.4f} in log10)")
-    _write(f"tokens           {score.tokens:,}, {score.unknown:,} unknown")
+    unknown = f"{score.unknown:,} unknown" + (f" ({share(score)})" if score.unknown else "")
+    _write(f"tokens           {score.tokens:,}, {unknown}")
     known = f" ({figure(score.perplexity_known)} without unknown tokens)" if score.unknown else ""
     _write(f"perplexity       {figure(score.perplexity)}{known}")
     bits = f"- ({score.why_no_bits})" if score.why_no_bits else figure(score.bits_per_char)
     _write(f"bits per char    {bits}")
     if score.n_bytes is not None:
         _write(f"bits per byte    {figure(score.bits_per_byte)}")
+
+
+def print_json(scores: Iterable[Score], per_token: bool) -> None:
+    """Print an object a text, and the total of several on stderr."""
+    every = Totals(scores)
+    for score in every:
+        tokens = {"per_token": list(map(_token_values, score.per_token))} if per_token else {}
+        _write(to_json({"text": score.text} | _values(score) | tokens))
+    _summarise(every)
+
+
+def print_tsv(scores: Iterable[Score], per_token: bool) -> None:
+    """Print a header and a line for each text, or each token; tabs and newlines in texts as escapes, None as NA."""
+    _write("\t".join(_TOKEN_FIGURES if per_token else (*_FIGURES, "text")))
+    every = Totals(scores)
+    for number, score in enumerate(every, start=1):
+        for token in score.per_token:
+            _write(_token_row(number, token))
+        if not per_token:
+            _write(_fields(*(getattr(score, name) for name in _FIGURES), score.text))
+    _summarise(every)
+
+
+def print_kenlm(scores: Iterable[Score], per_token: bool) -> None:
+    """Print what `query -v sentence` prints, or `query -v word` with tokens: base 10, and a summary at the end."""
+    every = Totals(scores)
+    for score in every:
+        for place, token in enumerate(score.per_token, start=2):
+            sys.stdout.write(_kenlm_word(token, place))
+        _write(_kenlm_total(score))
+    if every.total is not None:
+        _write_kenlm_summary(every.total)
+
+
+PRINTERS = {"table": print_table, "json": print_json, "tsv": print_tsv, "kenlm": print_kenlm}
+
+
+def print_long(long: LongText, form: str) -> None:
+    """Print one text token by token as `form` has it, while it is scored, so that memory does not grow with it."""
+    if form == "json":
+        _write_long_object(long)
+        return
+    if form == "tsv":
+        _write("\t".join(_TOKEN_FIGURES))
+    for place, token in enumerate(long.tokens, start=2):
+        if form == "kenlm":
+            sys.stdout.write(_kenlm_word(token, place))
+        else:
+            _write(_token_row(1, token) if form == "tsv" else _token_line(token))
+    if form == "table":
+        print_one(long.total)
+    elif form == "kenlm":
+        _write(_kenlm_total(long.total))
+        _write_kenlm_summary(long.total)
+
+
+def _write_long_object(long: LongText) -> None:
+    """Write the object that `print_json` writes, piece by piece: text and tokens first, and then the figures."""
+    sys.stdout.write('{"text": "')
+    for text in long.text:
+        sys.stdout.write(to_json(text)[1:-1])
+    sys.stdout.write('", "per_token": [')
+    for number, token in enumerate(long.tokens):
+        sys.stdout.write((", " if number else "") + to_json(_token_values(token)))
+    _write("], " + to_json(_values(long.total))[1:])
+
+
+def figure(value: float | None, sign: str = "") -> str:
+    """Return a figure for people; `sign` + shows that of a positive one too."""
+    return "-" if value is None else f"{value:{sign},.4f}"
+
+
+def share(score: Score) -> str:
+    """Return the share of unknown tokens in percent, never rounded to nothing."""
+    percent = 100 * score.unknown / score.tokens if score.tokens else 0.0
+    return f"{percent:.1f} %" if percent >= 0.05 else f"{percent:.2g} %"
 
 
 def _token_line(token: TokenScore) -> str:
@@ -121,14 +155,16 @@ def _token_line(token: TokenScore) -> str:
     return f"{line} {_shown(token.token):<12} {mark:<8} best: {others}"
 
 
-def _values(score: Score, per_token: bool) -> dict[str, Any]:
-    values: dict[str, Any] = {"text": score.text} | {name: getattr(score, name) for name in _FIGURES}
+def _token_row(number: int, token: TokenScore) -> str:
+    return _fields(number, token.token, token.logprob, token.bits, token.rank, int(token.unknown))
+
+
+def _values(score: Score) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(score, name) for name in _FIGURES}
     if score.why_no_bits:
         values["why_no_bits_per_char"] = score.why_no_bits
     if score.n_bytes is not None:
         values["bits_per_byte"] = score.bits_per_byte
-    if per_token:
-        values["per_token"] = [_token_values(token) for token in score.per_token]
     return values
 
 
@@ -143,23 +179,43 @@ def _row(score: Score, label: str) -> str:
     return _ROW.format(f"{score.logprob:.4f}", score.tokens, score.unknown, *map(figure, figures), label)
 
 
-def _summarise(every: _Totals) -> None:
+def _summarise(every: Totals) -> None:
     total = every.total
-    if total is not None and every.count > 1:
-        line = (
-            f"total of {every.count:,} texts: {total.logprob:.4f} nats, {total.tokens:,} tokens, {total.unknown:,} "
-            f"unknown, perplexity {figure(total.perplexity)}, bits per char {figure(total.bits_per_char)}"
-        )
-        click.echo(line, err=True)
+    if total is None or (every.count == 1 and not total.unknown):
+        return
+    unknown = f" ({share(total)})" if total.unknown else ""
+    click.echo(
+        f"total of {every.count:,} {'text' if every.count == 1 else 'texts'}: {total.logprob:.4f} nats, "
+        f"{total.tokens:,} tokens, {total.unknown:,} unknown{unknown}, perplexity {figure(total.perplexity)}, "
+        f"bits per char {figure(total.bits_per_char)}",
+        err=True,
+    )
+
+
+def _kenlm_word(token: TokenScore, place: int) -> str:
+    """Return a word as kenlm has it: no tab and no end of a line may stand in it, which are escaped as in TSV."""
+    number = _KENLM_UNKNOWN if token.unknown else _KENLM_END if token.end else token.id + 1
+    name = "</s>" if token.end else to_field(token.token)
+    return f"{name}={number} {place} {_float32(token.logprob / math.log(10))}\t"
+
+
+def _kenlm_total(score: Score) -> str:
+    return f"Total: {_float32(score.log10)} OOV: {score.unknown}"
+
+
+def _write_kenlm_summary(total: Score) -> None:
+    _write(f"Perplexity including OOVs:\t{_number(total.perplexity)}")
+    _write(f"Perplexity excluding OOVs:\t{_number(total.perplexity_known)}")
+    _write(f"OOVs:\t{total.unknown}\nTokens:\t{total.tokens}")
 
 
 def _write(line: str) -> None:
-    """Write a line without flushing it, as a million of them need; the end of the command flushes."""
+    """Write a line without flushing it, as a million of them need; a pause of the input and the end flush."""
     sys.stdout.write(line + "\n")
 
 
-def _write_row(*values: Any) -> None:
-    _write("\t".join([to_field(value) for value in values]))
+def _fields(*values: Any) -> str:
+    return "\t".join([to_field(value) for value in values])
 
 
 def _float32(value: float) -> str:

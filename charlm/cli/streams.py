@@ -6,6 +6,7 @@ then lost, and the command goes on. Nothing that is written to a terminal drives
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -23,6 +24,21 @@ from charlm.errors import StorageError
 # C0, DEL, C1, and lone surrogates: bytes that are no UTF-8, of which two may make up a C1 character.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")  # what follows is shown in another order than it is
+
+
+_HALVES = "charlm.halves"  # what becomes of surrogates in the output
+
+
+def _write_halves(error: UnicodeError) -> tuple[bytes, int]:
+    """Write a surrogate that stands for a byte as that byte, and any other, which UTF-8 has not, as U+FFFD."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    halves = error.object[error.start : error.end]
+    marked = "".join(half if 0xDC80 <= ord(half) <= 0xDCFF else "\ufffd" for half in halves)
+    return marked.encode("utf-8", "surrogateescape"), error.end
+
+
+codecs.register_error(_HALVES, _write_halves)
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
@@ -195,7 +211,7 @@ def _fill_closed_descriptors() -> None:
 def _opened(stream: Any, at_start: Any, kind: type[_Output], after: contextlib.ExitStack) -> Any:
     """Return the interpreter's own stream anew, over an output of the given kind; a caller's is only set to UTF-8."""
     if stream is None:
-        return _Text(kind(None), "utf-8", "surrogateescape", write_through=True)
+        return _Text(kind(None), "utf-8", _HALVES, write_through=True)
     if stream is not at_start or not isinstance(stream, io.TextIOWrapper):
         _set_to_utf8(stream, after)
         return stream
@@ -203,9 +219,9 @@ def _opened(stream: Any, at_start: Any, kind: type[_Output], after: contextlib.E
         stream.flush()
     below = kind(getattr(stream.buffer, "raw", stream.buffer))
     if kind is _Lossy or stream.write_through:
-        return _Text(below, "utf-8", "surrogateescape", write_through=True)
+        return _Text(below, "utf-8", _HALVES, write_through=True)
     buffer = io.BufferedWriter(below)
-    return _Text(buffer, "utf-8", "surrogateescape", line_buffering=stream.line_buffering)
+    return _Text(buffer, "utf-8", _HALVES, line_buffering=stream.line_buffering)
 
 
 def _set_to_utf8(stream: Any, after: contextlib.ExitStack) -> None:
@@ -214,7 +230,7 @@ def _set_to_utf8(stream: Any, after: contextlib.ExitStack) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         before = {"encoding": stream.encoding, "errors": stream.errors}
-        reconfigure(encoding="utf-8", errors="surrogateescape")
+        reconfigure(encoding="utf-8", errors=_HALVES)
         after.callback(_quietly, reconfigure, **before)
 
 

@@ -44,13 +44,15 @@ class Part:
 
     Every sequence ends with EOS, so a position begins one if it is 0 or the id before it is EOS. `characters`
     counts code points (bytes, for bytes) of the text as read, without the newlines that EOS stands for; `unknown`
-    counts UNK; `digest` is the SHA-256 of the ids as little-endian int32.
+    counts UNK; `digest` is the SHA-256 of the ids as little-endian int32, `text_digest` that of the text, the same
+    for every tokenizer.
     """
 
     sequences: int
     characters: int
     unknown: int
     digest: str
+    text_digest: str
     _length: int
     _ids: Scratch
     _dtype: np.dtype[np.generic]
@@ -78,11 +80,12 @@ class _PartWriter:
     def __init__(self, vocab_size: int) -> None:
         self._ids = Scratch()
         self._dtype: np.dtype[np.generic] = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
-        self._digest = hashlib.sha256()
+        self._digest, self._text_digest = hashlib.sha256(), hashlib.sha256()
         self._length = self._sequences = self._characters = self._unknown = 0
         self._ended = True  # the last id is EOS, or there is none
 
-    def append(self, ids: NDArray[np.int32], characters: int) -> None:
+    def append(self, ids: NDArray[np.int32], characters: int, text: bytes = b"") -> None:
+        self._text_digest.update(text)
         self._characters += characters
         if not ids.size:
             return
@@ -94,13 +97,14 @@ class _PartWriter:
         self._ended = bool(ids[-1] == EOS)
 
     def end_sequence(self) -> None:
+        self._text_digest.update(b"\xff")  # no byte of UTF-8
         if not self._ended:
             self.append(np.array([EOS], np.int32), 0)
 
     def part(self) -> Part:
-        digest = self._digest.hexdigest()
+        digests = (self._digest.hexdigest(), self._text_digest.hexdigest())
         counts = (self._sequences, self._characters, self._unknown)
-        return Part(*counts, digest, self._length, self._ids, self._dtype)
+        return Part(*counts, *digests, self._length, self._ids, self._dtype)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Corpus:
 
 
 def prepare(
-    paths: Sequence[str],
+    paths: Sequence[str | Source],
     config: TextConfig,
     valid_file: str | None = None,
     test_file: str | None = None,
@@ -128,8 +132,8 @@ def prepare(
     """Read, split and encode corpus files, `block` bytes at a time.
 
     `tokenizer` and `sequences`, where a model has them already, are used in place of building and deciding.
-    A validation or test file takes the place of that share of `paths`. Raises UsageError, DataError (empty or not
-    readable as text), MissingInputError, StorageError.
+    A validation or test file takes the place of that share of `paths`; files may be open already. Raises UsageError,
+    DataError (empty or not readable as text), MissingInputError, StorageError.
     """
     kind = tokenizer.kind if tokenizer else config.tokenizer
     counter = None if tokenizer else _counter(config)
@@ -148,13 +152,14 @@ def prepare(
     )
     tokenizer = tokenizer or _vocabulary(layout, counter)
     parts = _encode_all(layout, tokenizer, valid, test)
-    return Corpus(tokenizer, sequences, reason, parts[TRAIN], parts[VALID], parts[TEST], tuple(paths))
+    return Corpus(tokenizer, sequences, reason, parts[TRAIN], parts[VALID], parts[TEST], tuple(map(str, paths)))
 
 
 def _open_all(
-    paths: Sequence[str], valid_file: str | None, test_file: str | None
+    paths: Sequence[str | Source], valid_file: str | None, test_file: str | None
 ) -> tuple[list[Source], Source | None, Source | None]:
-    if sum(path is not None and is_standard_input(path) for path in (*paths, valid_file, test_file)) > 1:
+    named = [path for path in (*paths, valid_file, test_file) if isinstance(path, str)]
+    if sum(map(is_standard_input, named)) > 1:
         raise UsageError("standard input (-) can be read only once: name files for the others")
     valid, test = (None if path is None else open_source(path) for path in (valid_file, test_file))
     return [open_source(path) for path in paths], valid, test
@@ -326,6 +331,7 @@ def _encode(layout: _Layout, tokenizer: Tokenizer, writers: Sequence[_PartWriter
     for document in layout.documents():
         for part, text in document:
             characters = len(text) - (text.count("\n") if lines else 0)
-            writers[part].append(encode(text.encode("latin-1") if tokenizer.kind == "byte" else text), characters)
+            data = text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
+            writers[part].append(encode(data if tokenizer.kind == "byte" else text), characters, data)
         for writer in writers:
             writer.end_sequence()

@@ -18,7 +18,7 @@ import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Protocol
 
 from charlm.config import path_given
 from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
@@ -77,6 +77,9 @@ class Source:
     name: str
     spooled: Scratch | None = None
 
+    def __str__(self) -> str:
+        return self.name
+
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
         """Yield its bytes, at most `size` at a time, a `.gz` unpacked (MissingInputError, DataError, StorageError)."""
         with self.spooled.open() if self.spooled else _open(self.name) as file:
@@ -127,11 +130,22 @@ def _descriptor(path: str) -> str | None:
     return None
 
 
-def open_source(path: str) -> Source:
+class Readable(Protocol):
+    """Bytes by blocks; `name` is what messages call them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]: ...
+
+
+def open_source(path: str | Source) -> Source:
     """Check that a file can be read; spool standard input (`-`) or a pipe, which can be read only once.
 
-    Raises MissingInputError, StorageError.
+    What is open already stays so. Raises MissingInputError, StorageError.
     """
+    if isinstance(path, Source):
+        return path
     if is_standard_input(path):
         return Source("standard input", _spool(standard_input(), "standard input"))
     with _open(path) as file:
@@ -180,7 +194,7 @@ def _blocks(file: IO[bytes] | gzip.GzipFile, name: str, size: int) -> Iterator[b
         raise StorageError(f"{name}: reading failed: {error.strerror}") from error
 
 
-def text_blocks(source: Source, encoding: str | None, size: int = BLOCK) -> Iterator[str]:
+def text_blocks(source: Readable, encoding: str | None, size: int = BLOCK) -> Iterator[str]:
     """Yield the text of a file, with its BOM dropped and CRLF made LF; a lone CR stays.
 
     Encoding None takes bytes as they are: each becomes the code point of its value (Latin-1), so that all
@@ -192,7 +206,7 @@ def text_blocks(source: Source, encoding: str | None, size: int = BLOCK) -> Iter
     return _unix_newlines(_decoded(source, encoding, size))
 
 
-def _decoded(source: Source, encoding: str, size: int) -> Iterator[str]:
+def _decoded(source: Readable, encoding: str, size: int) -> Iterator[str]:
     decoder = _decoder(encoding)
     seen = 0
     for block in itertools.chain(source.blocks(size), [b""]):  # the empty block says that the file is over
@@ -218,11 +232,8 @@ def _decoder(encoding: str) -> codecs.IncrementalDecoder:
 def _unix_newlines(texts: Iterable[str]) -> Iterator[str]:
     held = ""  # a CR at the end of a block, whose LF may come with the next
     first = True
-    for text in texts:
-        if not text:
-            continue
-        text = held + (text.removeprefix("\ufeff") if first else text)
-        first = False
+    for text in texts:  # each gives one, an empty one too: who reads a pipe must not wait for more than that
+        text, first = held + (text.removeprefix("\ufeff") if first else text), first and not text
         held = "\r" if text.endswith("\r") else ""
         yield text.removesuffix("\r").replace("\r\n", "\n")
     yield held

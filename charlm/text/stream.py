@@ -1,0 +1,126 @@
+"""Lines of standard input, a pipe or a file as they come, so that each can be answered before the next is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from charlm.errors import MissingInputError, StorageError
+from charlm.text.reading import BLOCK, Source, is_standard_input, open_source, standard_input, text_blocks
+
+_GRACE = 0.002  # seconds without input that count as a pause: a writer that is busy comes back sooner
+
+
+class Pipe:
+    """What can be read only once. It is read from its descriptor, which tells whether more has arrived."""
+
+    def __init__(self, file: IO[bytes], name: str, before_waiting: Callable[[], object], closes: bool = True) -> None:
+        """Read from a file, which is closed at its end where it `closes`."""
+        self.name, self._closes = name, closes
+        self._file, self._before_waiting = file, before_waiting
+        self._descriptor: int | None = None
+        with contextlib.suppress(OSError, ValueError):  # a stand-in in memory has none, and never waits
+            self._descriptor = file.fileno()
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        """Yield bytes as they come, at most `size` at a time (StorageError)."""
+        try:
+            with self._file if self._closes else contextlib.nullcontext():
+                while block := self._read(size):
+                    yield block
+        except OSError as error:
+            raise StorageError(f"{self.name}: reading failed: {error.strerror}") from error
+
+    def arrived(self) -> bool:
+        """Return whether the next block, or the end, can be had without waiting."""
+        return self._descriptor is None or bool(select.select([self._descriptor], [], [], _GRACE)[0])
+
+    def _read(self, size: int) -> bytes:
+        if self._descriptor is None:
+            return self._file.read(size)
+        if not self.arrived():
+            self._before_waiting()
+            select.select([self._descriptor], [], [])
+        return os.read(self._descriptor, size)
+
+
+class Lines:
+    """The lines of a text in order, without their newline; of `shard` (k, n) only every nth, from the kth on.
+
+    They end at LF. `ready` says whether the next can be had at once: where not, this is the time to answer what
+    has come so far.
+    """
+
+    def __init__(
+        self, texts: Iterator[str], arrived: Callable[[], bool], shard: tuple[int, int] = (1, 1),
+        decoded: Callable[[str], str] = str,
+    ) -> None:  # fmt: skip
+        """Read `texts`, which never waits while `arrived`; `decoded` is what to make of each line."""
+        self._texts, self._arrived, self._decoded = texts, arrived, decoded
+        (first, self._step), self._number = shard, 0
+        self._first = first - 1
+        self._lines: deque[str] = deque()
+        self._begun: list[str] = []  # pieces of the line whose end has not come
+        self._over = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        while not self._lines and not self._over:
+            self._fill()
+        if not self._lines:
+            raise StopIteration
+        return self._decoded(self._lines.popleft())
+
+    def ready(self) -> bool:
+        """Return whether the next line, or the end, is there already."""
+        while not self._lines and not self._over and self._arrived():
+            self._fill()
+        return bool(self._lines) or self._over
+
+    def _fill(self) -> None:
+        text = next(self._texts, None)
+        if text is None:
+            self._over = True
+            last = "".join(self._begun)
+            self._take([last] if last else [])
+        elif "\n" not in text:
+            self._begun.append(text)
+        else:
+            lines = ("".join(self._begun) + text).split("\n")
+            self._begun = [lines.pop()]
+            self._take(lines)
+
+    def _take(self, lines: list[str]) -> None:
+        self._lines.extend(lines[(self._first - self._number) % self._step :: self._step])
+        self._number += len(lines)
+
+
+def open_lines(
+    path: str, encoding: str | None, shard: tuple[int, int] = (1, 1), decoded: Callable[[str], str] = str,
+    before_waiting: Callable[[], object] = lambda: None,
+) -> Lines:  # fmt: skip
+    """Return the lines of a file, or those of `-` (standard input) or a pipe as they come, by `text_blocks`' rules.
+
+    `before_waiting` is called each time the next line is not there yet. Raises MissingInputError, and on the way
+    DataError and StorageError.
+    """
+    opened = _open(path, before_waiting)
+    arrived = opened.arrived if isinstance(opened, Pipe) else lambda: True
+    return Lines(iter(text_blocks(opened, encoding)), arrived, shard, decoded)
+
+
+def _open(path: str, before_waiting: Callable[[], object]) -> Source | Pipe:
+    if is_standard_input(path):
+        return Pipe(standard_input(), "standard input", before_waiting, closes=False)
+    try:
+        passes = not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path)
+        return Pipe(open(path, "rb", buffering=0), path, before_waiting) if passes else open_source(path)
+    except OSError as error:
+        raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error
