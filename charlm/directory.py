@@ -45,7 +45,8 @@ class Directory:
 
     def __enter__(self) -> Self:
         """Open (OutputError, BusyError, StorageError), with nothing touched where that fails."""
-        _refuse_what_is_no_directory(self.path)
+        with checkpoint.storing(self.path):
+            _refuse_what_is_no_directory(self.path)
         refuse_foreign(self.path)
         try:
             with checkpoint.storing(self.path):

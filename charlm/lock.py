@@ -67,8 +67,8 @@ class Lock:
                 self._made = True
                 return descriptor
             except FileExistsError:
-                self._made = False
-            with contextlib.suppress(FileNotFoundError):  # removed by its owner: make it
+                pass
+            with contextlib.suppress(FileNotFoundError):  # removed by its owner in this moment: make it
                 return os.open(self._path, os.O_RDWR | follow)
 
     def _take(self, descriptor: int) -> None:
