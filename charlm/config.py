@@ -69,8 +69,10 @@ def _check_type(name: str, value: object, hint: Any) -> None:
 
 
 def path_given(name: str, path: str | os.PathLike[str]) -> str:
-    """Return a path that somebody gave under a name; raises UsageError for one that can be none."""
-    text = os.fspath(path)
+    """Return a path that somebody gave under a name; raises TypeError or UsageError for what is no path."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str or a path, not {type(path).__name__}")
     if not text:
         raise UsageError(f"{name} is empty: give the path of a file or a directory")
     if "\0" in text:

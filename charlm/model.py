@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint, exchange
+from charlm import checkpoint, checks, exchange
 from charlm.config import CONTEXTS, ModelConfig, TrainConfig, path_given
 from charlm.engines import Engine
 from charlm.engines.cache import CacheEngine
@@ -98,9 +99,10 @@ class Model:
     def sample(
         self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0, **settings: Any
     ) -> str:
-        """Write one text of at most `length` tokens after `prompt`, and return both.
+        """Write one text of at most `length` tokens (0: however many until EOS) after `prompt`, and return both.
 
-        `settings` are those of `SamplingConfig`: top_k, top_p, stop and so on.
+        `settings` are those of `SamplingConfig`: top_k, top_p, stop and so on. It is text to show: what a byte model
+        draws that is part of no character is U+FFFD; `samples` keeps the bytes.
         """
         return "".join(self.stream(length, prompt, seed, temperature, **settings))
 
@@ -108,28 +110,34 @@ class Model:
         self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0, **settings: Any
     ) -> Iterator[str]:
         """Write one text as `sample` does, yielding the prompt and then each piece as it is drawn."""
-        return self.writer(prompt).stream(SamplingConfig(length, temperature, **settings), seed)
+        pieces = self.writer(prompt).stream(SamplingConfig(length, temperature, **settings), seed)
+        return pieces if self.tokenizer.kind != "byte" else itertools.chain([next(pieces)], map(_printable, pieces))
 
     def samples(
         self, count: int, config: SamplingConfig | None = None, prompt: str = "", seed: int | None = None
     ) -> Iterator[Sample]:
         """Write `count` texts in batches and yield them in order, each as soon as it and those before it end."""
-        return self.writer(prompt).samples(count, config or SamplingConfig(), seed)
+        return self.writer(prompt).samples(checks.whole("count", count, 1), _drawing(config), seed)
 
     def matching(
         self, count: int, accept: Callable[[str], bool], config: SamplingConfig | None = None, prompt: str = "",
         seed: int | None = None, tries: int = 10_000,
     ) -> Iterator[Sample]:  # fmt: skip
         """Write texts, of which `count` that are accepted are yielded, or as many as `tries` of them have."""
-        return self.writer(prompt).matching(count, accept, tries, config or SamplingConfig(), seed)
+        return self.writer(prompt).matching(count, accept, tries, _drawing(config), seed)
 
-    def beam(self, width: int, length: int = 200, prompt: str = "", unk: str = "reject") -> list[Sample]:
-        """Return the most probable texts that go on from `prompt`, as a beam of `width` finds them, best first."""
-        return self.writer(prompt).beam(width, SamplingConfig(length, unk=unk))
+    def beam(
+        self, width: int, length: int = 200, prompt: str = "", unk: str = "reject", **settings: Any
+    ) -> list[Sample]:
+        """Return the most probable texts that go on from `prompt`, as a beam of `width` finds them, best first.
+
+        `settings` are those of `SamplingConfig` that do not draw: stop, lines, starts_with (UsageError).
+        """
+        return self.writer(prompt).beam(width, SamplingConfig(length, unk=unk, **settings))
 
     def score(self, text: str, eos: bool | None = None, per_token: bool = False) -> Score:
         """Return the score of one text; `eos` says whether its end counts (default: for models of lines)."""
-        return next(self.scores([text], eos, per_token))
+        return next(self.scores([checks.text("text", text)], eos, per_token))
 
     def scores(
         self, texts: Iterable[str], eos: bool | None = None, per_token: bool = False,
@@ -138,13 +146,15 @@ class Model:
         """Score many texts in batches, each by itself, in order; `texts` may go on without end.
 
         Where `ready()` is false, which is asked after each text, those so far are scored before the next is taken.
+        Raises TypeError for a single text, or one of bytes.
         """
-        counts = self.counts_eos(eos)
-        return score_texts(self.engine, self.tokenizer, self.language.start, texts, counts, per_token, ready)
+        counts, wanted = self.counts_eos(eos), checks.flag("per_token", per_token)
+        each = checks.texts("texts", texts)
+        return score_texts(self.engine, self.tokenizer, self.language.start, each, counts, wanted, ready)
 
     def counts_eos(self, eos: bool | None = None) -> bool:
         """Return whether the end of a text is scored: as asked, else for models of lines alone."""
-        return not self.language.document if eos is None else eos
+        return not self.language.document if eos is None else checks.flag("eos", eos)
 
     def full_scores(self, text: str, eos: bool | None = None) -> Iterator[TokenScore]:
         """Yield the score of each token of a text; their sum is the text's log-probability."""
@@ -169,7 +179,8 @@ class Model:
 
         Raises UsageError where `token` is not a single token of the tokenizer (unknown ones count as `<unk>`).
         """
-        if token == self.tokenizer.token(EOS):
+        checks.instance("state", state, TextState)
+        if checks.text("token", token) == self.tokenizer.token(EOS):
             return float(state.logp[EOS]), self.begin_state()
         ids = self.tokenizer.encode(token)
         if len(ids) != 1:
@@ -186,15 +197,16 @@ class Model:
 
         Raises UsageError unless 0 < lr <= 1, and for a mixture.
         """
-        if not 0 < lr <= 1:
+        if not 0 < checks.real("lr", lr) <= 1:
             raise UsageError(f"the rate of dynamic evaluation must be above 0 and at most 1, not {lr}")
-        return DynamicEngine(self._engine_apart(), lr)
+        return DynamicEngine(self._engine_apart(), float(lr))
 
     def cached(self, window: int, lr: float | None = None) -> CacheEngine:
         """Return an engine that looks up its last `window` tokens; with `lr` it goes on learning too, as `dynamic`.
 
         Raises UsageError unless 1 <= window <= 100,000, for a mixture, and as `dynamic`.
         """
+        window = checks.whole("window", window)
         return CacheEngine(self._engine_apart() if lr is None else self.dynamic(lr), window)
 
     def _engine_apart(self) -> NumpyEngine:
@@ -217,7 +229,7 @@ class Model:
 
     def prompt_ids(self, prompt: str) -> Ids:
         """Encode a prompt; raises UsageError for a newline where the model knows only single lines."""
-        if not self.language.document and "\n" in prompt:
+        if "\n" in checks.text("prompt", prompt) and not self.language.document:
             raise UsageError("the prompt has a newline, but this model knows single lines only: leave it out")
         return self.tokenizer.encode(prompt)
 
@@ -250,6 +262,11 @@ def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
 
     `weights` are positive and add up to 1.
     """
+    models, weights = list(models), [checks.real(f"weights[{k}]", weight) for k, weight in enumerate(weights)]
+    for k, model in enumerate(models):
+        checks.instance(f"models[{k}]", model, Model)
+    if not models or not all(map(math.isfinite, weights)):
+        raise UsageError("mix needs models, and a finite weight for each")
     first = models[0]
     if any(model.language.to_dict() != first.language.to_dict() for model in models):
         raise UsageError("models can be mixed only where tokenizer, vocabulary, sequences and context are the same")
@@ -266,7 +283,10 @@ def load(
     Raises MissingInputError where there is none, DataError where it is damaged or not a charlm model, and UsageError
     where PyTorch or the device is missing.
     """
-    train = TrainConfig(engine=engine, device=device, threads=threads or available_threads())
+    for name, value in (("engine", engine), ("device", device)):
+        checks.text(name, value)
+    threads = available_threads() if threads is None else checks.whole("threads", threads, 1)
+    train = TrainConfig(engine=engine, device=device, threads=threads)
     file = model_file(path)
     tensors, metadata = exchange.load(file)
     try:
@@ -313,6 +333,17 @@ def model_file(path: str | os.PathLike[str]) -> Path:
     except OSError:  # there is something: reading it tells what is wrong
         pass
     return file
+
+
+def _drawing(config: SamplingConfig | None) -> SamplingConfig:
+    if config is not None:
+        checks.instance("config", config, SamplingConfig)
+    return config or SamplingConfig()
+
+
+def _printable(text: str) -> str:
+    """Show each byte that is part of no character as U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def dump(value: Any) -> str:

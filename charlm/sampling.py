@@ -5,28 +5,31 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm import checks
 from charlm.engines import Array, Predictor
 from charlm.errors import UsageError
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK
 
 UNKNOWN_POLICIES = ("reject", "keep")
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {"int": checks.whole, "float": checks.real, "str": checks.text}
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a text is drawn, and where it ends.
+    """How a text is drawn, and where it ends; raises TypeError or UsageError for a value that cannot be.
 
-    length: at most so many tokens; 0: without end. temperature: 0 takes the most probable token. top_k, top_p, min_p:
-    which tokens stay candidates. repetition_penalty: what the log-probability of tokens already in the text is
-    multiplied with. unk: whether `<unk>` may be drawn. stop: end before this string. lines: end after so many lines.
-    starts_with: how the text begins, after the prompt, the rest being drawn as the model has it given that.
+    length: at most so many tokens; 0: however many until EOS. temperature: 0 takes the most probable token.
+    top_k, top_p, min_p: which tokens stay candidates. repetition_penalty: what the log-probability of tokens already
+    in the text is multiplied with. unk: whether `<unk>` may be drawn. stop: end before this string. lines: end after
+    so many lines. starts_with: how the text begins, after the prompt, the rest being drawn as the model has it given
+    that.
     """
 
     length: int = 200
@@ -41,8 +44,16 @@ class SamplingConfig:
     starts_with: str = ""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            kind, _, optional = str(field.type).partition(" | ")
+            value = getattr(self, field.name)
+            if value is not None or not optional:
+                object.__setattr__(self, field.name, _CHECKS[kind](field.name, value))
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
         if self.length < 0:
-            raise UsageError(f"length must be 0 (no end) or more, not {self.length}")
+            raise UsageError(f"length must be 0 (no limit) or more, not {self.length}")
         if not 0 <= self.temperature < math.inf:
             raise UsageError(f"temperature must be 0 or more, not {self.temperature}")
         if not 0 < self.repetition_penalty < math.inf:
@@ -193,12 +204,12 @@ def probabilities(
 
 def beam_search(
     engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, width: int,
-    first: NDArray[np.bool_] | None = None,
-) -> list[tuple[list[int], float]]:
+    is_over: Callable[[list[int]], bool], first: NDArray[np.bool_] | None = None,
+) -> list[tuple[list[int], float]]:  # fmt: skip
     """Return the `width` most probable ways on from `prompt` that a beam so wide finds: ids and log p, best first.
 
-    A way ends with EOS or after `config.length` tokens; ended ones compete with those under way. `<unk>` is left out
-    unless `config.unk` keeps it. `first` [V] says which tokens may come first.
+    A way ends where `is_over(ids)` says so or after `config.length` tokens; ended ones compete with those under way.
+    `<unk>` is left out unless `config.unk` keeps it. `first` [V] says which tokens may come first.
     """
     if config.length == 0:
         raise UsageError("a beam needs an end: give a length of 1 or more")
@@ -216,9 +227,11 @@ def beam_search(
         best = np.argsort(-totals, axis=None, kind="stable")[:width]
         rows, tokens = np.unravel_index(best[totals.ravel()[best] > -math.inf], totals.shape)
         ways = [([*going[r][0], int(v)], float(totals[r, v]), int(r)) for r, v in zip(rows, tokens, strict=True)]
-        ended += [(ids, total) for ids, total, _ in ways if ids[-1] == EOS]
+        over = [is_over(ids) for ids, _, _ in ways]
+        ended += [(ids, total) for (ids, total, _), ends in zip(ways, over, strict=True) if ends]
         ended = sorted(ended, key=lambda way: -way[1])[:width]
-        left = [way for way in ways if way[0][-1] != EOS and (len(ended) < width or way[1] > ended[-1][1])]
+        under_way = itertools.compress(ways, [not ends for ends in over])
+        left = [way for way in under_way if len(ended) < width or way[1] > ended[-1][1]]
         going = [(ids, total) for ids, total, _ in left]
         if not going:
             break

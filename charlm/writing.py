@@ -5,6 +5,7 @@ A text's number and the seed decide it: texts are drawn in batches of bounded wi
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,13 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm import checks
 from charlm.engines import Predictor
 from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig, beam_search, generate
 from charlm.text.batches import Context, Ids
-from charlm.text.tokenizers import EOS, SPECIALS, Tokenizer
+from charlm.text.possible import Possible
+from charlm.text.tokenizers import EOS, SPECIALS, UNK, Tokenizer
 
 _BATCH = 256  # texts drawn side by side
+_OF_DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # settings that a beam has no use for
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Sample:
     """A written text: the prompt and what followed, the drawn ids, their log-probability in nats, why it ended.
 
     `ended` is eos, length, stop or lines. `ids` and `logprob` are of all drawn tokens, what a stop string cut off too.
+    A byte that is part of no character is a lone surrogate in `text`, so that `text.encode("utf-8", "surrogateescape")`
+    gives the model's own bytes, and scoring the text its own score.
     """
 
     text: str
@@ -53,28 +59,59 @@ class Writer:
     ids: Ids
     document: bool = False
 
-    def stream(self, config: SamplingConfig, seed: int | None) -> Iterator[str]:
-        """Write one text, yielding the prompt and then its pieces as they are drawn."""
+    def possible(self, config: SamplingConfig) -> Possible:
+        """Return what tells whether a string can stand in what is written."""
+        return Possible(self.tokenizer, self.document, config.unk == "keep")
+
+    def stream(self, config: SamplingConfig, seed: int | None, number: int = 0) -> Iterator[str]:
+        """Write one text, the one of that number among those of a seed: yield the prompt, then pieces as drawn."""
+        (start, first), base = self._start(config), _seed(seed)
+        return self._stream(self._text(config, start), config, base, number, start, first)
+
+    def series(self, config: SamplingConfig, seed: int | None) -> Iterator[Iterator[str]]:
+        """Write one text after another, each as its pieces, which must be taken before the next text.
+
+        There is no end but by `stop` or `lines`, the lines of all texts counted together.
+        """
+        (start, first), base = self._start(config), _seed(seed)
+        return self._series(config, base, start, first)
+
+    def _series(
+        self, config: SamplingConfig, seed: int, start: Ids, first: NDArray[np.bool_] | None
+    ) -> Iterator[Iterator[str]]:
+        for number in itertools.count():
+            text = self._text(config, start)
+            yield self._stream(text, config, seed, number, start, first)
+            if text.ended in ("stop", "lines") or text.lines_left == 0:
+                return
+            config = replace(config, lines=text.lines_left)
+
+    def _stream(
+        self, text: _Text, config: SamplingConfig, seed: int, number: int, start: Ids, first: NDArray[np.bool_] | None
+    ) -> Iterator[str]:
         yield self.prompt
-        start, first = self._start(config)
-        text = self._text(config, start)
         yield text.release()
-        ended = _Ended({0: text})
-        for _ in generate(self.engine, self.context, start, config, _seed(seed), (0,), ended, first):
+        ended = _Ended({number: text})
+        for _ in generate(self.engine, self.context, start, config, seed, (number,), ended, first):
             yield text.release()
 
     def samples(self, count: int | None, config: SamplingConfig, seed: int | None) -> Iterator[Sample]:
         """Write `count` texts (None: ever more) in order, each yielded as soon as it and those before it end."""
+        count = None if count is None else checks.whole("count", count, 1)
         if config.length == 0 and count != 1:
-            raise UsageError("a text without end (length 0) can only be written alone, and not as JSON")
-        base = _seed(seed)
-        start, first = self._start(config)
+            raise UsageError("a text without end (length 0) can only be written alone: give the texts a length")
+        (start, first), base = self._start(config), _seed(seed)
+        return self._samples(count, config, base, start, first)
+
+    def _samples(
+        self, count: int | None, config: SamplingConfig, seed: int, start: Ids, first: NDArray[np.bool_] | None
+    ) -> Iterator[Sample]:
         begun = 0
         while count is None or begun < count:
             numbers = range(begun, begun + (_BATCH if count is None else min(_BATCH, count - begun)))
             texts = {number: self._text(config, start) for number in numbers}
             waiting = begun
-            for step in generate(self.engine, self.context, start, config, base, numbers, _Ended(texts), first):
+            for step in generate(self.engine, self.context, start, config, seed, numbers, _Ended(texts), first):
                 for number, logprob in zip(step.texts, step.logprobs, strict=True):
                     texts[number].logprob += logprob
                 while waiting in texts and texts[waiting].ended:
@@ -86,21 +123,35 @@ class Writer:
         self, count: int, accept: Callable[[str], bool], tries: int, config: SamplingConfig, seed: int | None
     ) -> Iterator[Sample]:
         """Write texts until `count` of them are accepted, or `tries` are written: exact, by rejection."""
-        found = 0
-        for tried, sample in enumerate(self.samples(None, config, seed), start=1):
-            if accept(sample.text):
-                found += 1
-                yield sample
-            if found == count or tried == tries:
-                return
+        count, tries = checks.whole("count", count, 1), checks.whole("tries", tries, 1)
+        if not callable(accept):
+            raise TypeError(f"accept must be a function of a text, not {type(accept).__name__}")
+        if config.temperature == 0:
+            raise UsageError("at temperature 0 every text is the same: choose a higher one, so that some may match")
+        written = itertools.islice(self.samples(None, config, seed), tries)
+        return itertools.islice((sample for sample in written if accept(sample.text)), count)
 
     def beam(self, width: int, config: SamplingConfig) -> list[Sample]:
-        """Return the most probable texts that a beam of `width` finds, best first."""
-        found = []
-        for drawn, logprob in beam_search(self.engine, self.context, self.ids, config, width, self._opening()):
-            text = self._text(replace(config, length=0), self.ids)
-            for token in drawn:
+        """Return the most probable texts that a beam of `width` finds, best first; nothing is drawn for it."""
+        width, usual = checks.whole("width", width, 1), SamplingConfig()
+        useless = [name for name in _OF_DRAWING if getattr(config, name) != getattr(usual, name)]
+        if useless:
+            raise UsageError(f"a beam draws nothing: leave {useless[0].replace('_', '-')} out")
+        start, first = self._start(config)
+
+        def written(ids: list[int]) -> _Text:
+            text = self._text(replace(config, length=0), start)
+            for token in ids:
                 text.feed(token)
+            return text
+
+        def is_over(ids: list[int]) -> bool:
+            return ids[-1] == EOS or (bounded and bool(written(ids).ended))
+
+        bounded = config.stop is not None or config.lines is not None
+        found = []
+        for drawn, logprob in beam_search(self.engine, self.context, start, config, width, is_over, first):
+            text = written(drawn)
             text.logprob = logprob
             if not text.ended:
                 text.end("length")
@@ -112,18 +163,38 @@ class Writer:
 
     def _start(self, config: SamplingConfig) -> tuple[Ids, NDArray[np.bool_] | None]:
         """Return the ids to begin after, and which tokens may come first so that the text starts as it must."""
+        self._refuse_impossible(config)
         if not config.starts_with:
             return self.ids, self._opening()
-        pieces = self.tokenizer.pieces(config.starts_with)
-        forced = self.tokenizer.encode(config.starts_with)
-        if self.tokenizer.kind != "word" or config.starts_with[-1].isspace():
+        start, first = self._forced(config)
+        if self._text(config, start).ended:
+            raise UsageError(f"starts-with {config.starts_with!r} goes beyond where stop or lines end the text")
+        return start, first
+
+    def _refuse_impossible(self, config: SamplingConfig) -> None:
+        """Raise UsageError for a string that no text of the model can have where it is wanted."""
+        if config.starts_with:
+            reason = self.possible(config).why_not(config.starts_with, begins=True)
+            if reason:
+                raise UsageError(f"no text can start with {config.starts_with!r}: {reason}")
+        if config.stop is not None:
+            reason = self.possible(config).why_not(config.stop)
+            if reason:
+                raise UsageError(f"stop {config.stop!r} can never come: {reason}")
+
+    def _forced(self, config: SamplingConfig) -> tuple[Ids, NDArray[np.bool_] | None]:
+        """Return `_start` of a text that starts as it must; the word that it breaks off in is any that begins so."""
+        text = config.starts_with
+        forced, pieces = self.tokenizer.encode(text), self.tokenizer.pieces(text)
+        if self.tokenizer.kind != "word" or text[-1].isspace():
             return np.concatenate([self.ids, forced]), None
         names = [self.tokenizer.token(k) for k in range(self.tokenizer.size)]
-        first = np.array([k >= len(SPECIALS) and name.startswith(pieces[-1]) for k, name in enumerate(names)])
-        if not first.any():
-            raise UsageError(f"no word of the model starts with {pieces[-1]!r}: choose another --starts-with")
-        return np.concatenate([self.ids, forced[:-1]]), first
-
+        for begun in (text.split()[-1], pieces[-1]):  # "don'" begins "don't", though it is two words by itself
+            first = np.array([k >= len(SPECIALS) and name.startswith(begun) for k, name in enumerate(names)])
+            before = self.tokenizer.encode(text.removesuffix(begun))
+            if first.any() and UNK not in before:
+                return np.concatenate([self.ids, before]), first
+        raise UsageError(f"no text can start with {text!r}: no word of the model starts with {pieces[-1]!r}")
 
     def _opening(self) -> NDArray[np.bool_] | None:
         """Return which tokens may come first [V] so that a document is not empty; None: all may."""
@@ -155,10 +226,11 @@ class _Text:
         self._pieces: list[str] = []
         self._tokens = 0
         self._held = ""  # the end of the text that may yet become the stop string
-        for k, token in enumerate(start.tolist()):
-            piece = self._decoder.feed(token)
-            if k >= prompt:
-                self._pieces.append(piece)
+        for token in start[:prompt].tolist():
+            self._decoder.feed(token)
+        self._decoder.finish()  # the prompt is shown as given, a character that it breaks off too
+        for token in start[prompt:].tolist():
+            self._add(self._decoder.feed(token))
 
     def feed(self, token: int) -> None:
         """Take a drawn token."""
@@ -181,6 +253,11 @@ class _Text:
         self._pieces.clear()
         self.ids.clear()
         return fresh
+
+    @property
+    def lines_left(self) -> int | None:
+        """How many lines may still follow once the text has ended, which ends its last line."""
+        return None if self._lines is None else self._lines - 1
 
     def sample(self, prompt: str) -> Sample:
         return Sample(prompt + "".join(self._pieces), tuple(self.ids), self.logprob, self.ended)
@@ -211,4 +288,4 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def _seed(seed: int | None) -> int:
-    return secrets.randbits(64) if seed is None else seed
+    return secrets.randbits(64) if seed is None else checks.whole("seed", seed, 0)

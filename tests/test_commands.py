@@ -1,8 +1,6 @@
 """The command line as people use it: products on stdout, one-line errors on stderr, documented exit codes."""
 
 import gzip
-import importlib
-import io
 import json
 import os
 import re
@@ -402,15 +400,3 @@ def test_settings_survive_as_toml(settings):
 def test_control_characters_become_visible():
     assert visible("a\x1b[31m\x07\x7f\x85b\n") == "a␛[31m␇␡\ufffdb\n"
     assert visible("a\nb", keep="") == "a␊b"
-
-
-def test_a_terminal_sees_pictures_and_a_pipe_the_thing_itself(monkeypatch):
-    sample = importlib.import_module("charlm.cli.sample")
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    assert sample._shown("\x1b]0;x") == "\x1b]0;x"
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    assert sample._shown("\x1b]0;x") == "␛]0;x"

@@ -108,7 +108,7 @@ def test_words_that_start_as_they_must_are_drawn_in_proportion():
     chi2 = sum((found.count(token) - draws * p / total) ** 2 / (draws * p / total) for token, p in first.items())
     assert set(found) == set(first)
     assert chi2 <= 3 + 5 * math.sqrt(6)
-    with pytest.raises(UsageError, match="no word of the model starts with 'x'"):
+    with pytest.raises(UsageError, match="no text can start with 'x': no text of the model has 'x'"):
         model.sample(starts_with="x")
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
+from charlm.cli.given import Given
 from charlm.cli.records import to_json
+from charlm.cli.streams import let_controls_through, tell_what_is_awaited
 from charlm.config import path_given
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import CharlmError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
     from charlm.model import Model
     from charlm.novelty import Novelty
     from charlm.sampling import SamplingConfig
-    from charlm.writing import Sample
+    from charlm.writing import Sample, Writer
 
 _text = option("Text")
 _draw = option("Drawing")
@@ -36,12 +38,13 @@ Examples:
   charlm sample --prompt "To be" --temperature 0.7 --seed 1
   charlm sample --length 0 | head -n 100""")  # fmt: skip
 @model_option()
-@_text("--length", type=int, default=200, show_default=True, metavar="N", help="Most tokens to draw; 0: no end.")
+@_text("--length", type=int, default=200, show_default=True, metavar="N",
+       help="Most tokens of a text; 0: no end, after EOS the next text follows.")  # fmt: skip
 @_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
-       help="Begin with this text, a file's (@FILE), or stdin's (-).")  # fmt: skip
+       help="Begin with this text, a file's (@FILE; @@ is an @ of the text itself), or stdin's (-).")  # fmt: skip
 @_text("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="COUNT",
        help="Write COUNT texts.")  # fmt: skip
-@_text("--stop", metavar="TEXT", callback=as_utf8, help="End before this string.")
+@_text("--stop", metavar="TEXT", callback=as_utf8, help=r"End before this string; a newline is $'\n' in the shell.")
 @_text("--lines", type=int, metavar="N", help="End after N lines (models of documents).")
 @_text("--beam", type=click.IntRange(1), metavar="K", help="The K most probable texts, found by a beam of width K.")
 @_draw("--temperature", type=float, default=1.0, show_default=True, metavar="X",
@@ -56,112 +59,186 @@ Examples:
 @_must("--starts-with", default="", metavar="TEXT", callback=as_utf8,
        help="Begin so, after the prompt: exact, by masking.")  # fmt: skip
 @_must("--contains", metavar="TEXT", callback=as_utf8, help="Have this in it: by drawing until it does.")
-@_must("--pattern", metavar="RE", help="Match this from end to end: by drawing until it does.")
+@_must("--pattern", metavar="RE", callback=as_utf8, help="Match this from end to end: by drawing until it does.")
 @_must("--tries", type=click.IntRange(1), default=10_000, show_default=True, metavar="N",
        help="Most texts to draw for --contains and --pattern.")  # fmt: skip
 @_output("--json", "as_json", is_flag=True, help="One JSON object a text: text, tokens, logprob, ended, ids.")
 @_output("--echo/--no-echo", default=True, show_default=True, help="Write the prompt too.")
 @_output("--number", is_flag=True, help="Number the texts.")
-@_output("--separator", metavar="TEXT", help="Between texts. [default: nothing, or a line of dashes for documents]")
+@_output("--separator", metavar="TEXT", callback=as_utf8,
+         help=r"Between texts, such as $'\n'. [default: nothing, or a line of dashes for documents]")  # fmt: skip
 @_output("--novelty", type=PATH, metavar="FILE", is_flag=False, flag_value=OWN_CORPUS,
          help="Mark what is copied from the training text, or from FILE.")  # fmt: skip
 @_output("--raw", is_flag=True, help="Send control characters to a terminal as they are.")
+@click.pass_context
 def sample(
-    model: str, prompt: str, count: int, beam: int | None, seed: int | None, contains: str | None,
-    pattern: str | None, tries: int, as_json: bool, echo: bool, number: bool, separator: str | None,
-    novelty: str | None, raw: bool, **drawing: Any,
+    ctx: click.Context, /, model: str, prompt: str, count: int, beam: int | None, seed: int | None,
+    contains: str | None, pattern: str | None, tries: int, as_json: bool, echo: bool, number: bool,
+    separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
 ) -> None:  # fmt: skip
     """Write text with a model, on stdout, until its end (EOS) or --length tokens."""
     from charlm.model import load
     from charlm.sampling import SamplingConfig
 
-    config, accept = SamplingConfig(**drawing), _acceptance(contains, pattern)
-    writer = load(model, threads=None if count > 1 or beam else 1)
-    prompt = _prompt(prompt, writer)
-    _check(writer, config, count, beam, accept, as_json)
-    _warn_of_unknown(writer, prompt)
-    plain = not (as_json or number or novelty or beam or accept)
-    if count == 1 and plain:
-        _stream(writer, config, prompt, seed, echo, raw)
+    config, given, regex = SamplingConfig(**drawing), Given(ctx), _compiled(pattern)
+    _refuse_useless(given)
+    loaded = load(model, threads=None if count > 1 or beam else 1)
+    _refuse_for_this_model(given, loaded)
+    prompt = _prompt(prompt, loaded)
+    printer = _Printer(prompt, echo, number, as_json, _separator(separator, loaded, as_json))
+    streams: Iterable[Iterator[str]] | None = None
+    with given.hints_of_escapes("prompt", "starts_with", "stop", "contains"):
+        writer = loaded.writer(prompt)
+        accept = _acceptance(writer, config, contains, regex)
+        if config.length == 0:
+            streams = writer.series(config, seed)
+        elif count == 1 and not (as_json or novelty or beam or accept):
+            streams = [writer.stream(config, seed)]
+        else:
+            texts = _samples(writer, config, count, beam, accept, tries, seed)
+    if raw:
+        let_controls_through()
+    _warn_of_unknown(loaded, prompt)
+    given.warn_of_escapes("prompt", "starts_with", "stop", "contains", "separator")
+    if streams is not None:
+        printer.print_streams(streams)
         return
-    judge = _novelty(writer, model, novelty) if novelty else None
-    if separator is None:
-        separator = "-" * 20 + "\n" if writer.language.document and not as_json else ""
-    copied = written = 0
-    for text in _samples(writer, config, prompt, count, beam, accept, tries, seed):
-        shown = text.text if echo else text.text[len(prompt) :]
-        verdict = _verdict(judge, text.text) if judge else {}
-        line = to_json(_values(text, shown) | verdict) if as_json else _shown(shown, raw)
-        if verdict and not as_json:
-            line += "\t" + _mark(verdict)
-        click.echo((separator if written else "") + (f"{written + 1}\t" if number and not as_json else "") + line)
-        written += 1
-        copied += verdict.get("copied", 0)
-    if judge:
-        click.echo(f"{copied} of {written} copied from the training text", err=True)
+    written = printer.print_texts(texts, _novelty(loaded, model, novelty) if novelty else None)
     if accept and written < count:
         raise CharlmError(f"only {written} of {count} texts matched in {tries:,} tries: raise --tries, or ask for less")
 
 
+def _refuse_useless(given: Given) -> None:
+    """Raise UsageError for an option that another one leaves nothing to do."""
+    for name in ("starts_with", "contains"):
+        given.refuse_empty(name)
+    if given.values["beam"]:
+        drawing = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+        given.refuse("--beam finds texts and draws none", *drawing, "contains", "pattern", "tries")
+        given.refuse("--beam K gives K texts", "count")
+    if given.values["length"] == 0:
+        whole = ("count", "beam", "as_json", "novelty", "contains", "pattern")
+        given.refuse("--length 0 writes text after text without end", *whole)
+    elif max(given.values["count"], given.values["beam"] or 1) == 1:
+        given.refuse("there is one text, with none to part it from: ask for several with -n", "separator")
+    if given.values["as_json"]:
+        given.refuse("--json writes an object a line", "separator", "raw")
+    if given.values["contains"] is None and given.values["pattern"] is None:
+        given.refuse("only --contains and --pattern take several tries", "tries")
+    if not given.values["echo"] and "prompt" not in given:
+        given.refuse("there is no prompt to leave out", "echo")
+    if given.values["prompt"] == given.values["novelty"] == "-":
+        raise UsageError("--prompt - and --novelty - cannot both read standard input: give one of them a file")
+
+
+def _refuse_for_this_model(given: Given, model: Model) -> None:
+    if not model.language.document and given.values["lines"] is not None:
+        raise UsageError("this model writes single lines: ask for N of them with -n, and leave --lines out")
+    if model.tokenizer.kind == "byte":
+        given.refuse("a model of bytes knows them all", "unk")
+
+
 def _samples(
-    writer: Model, config: SamplingConfig, prompt: str, count: int, beam: int | None,
-    accept: Callable[[str], bool] | None, tries: int, seed: int | None,
-) -> Iterator[Sample]:  # fmt: skip
+    writer: Writer, config: SamplingConfig, count: int, beam: int | None, accept: Callable[[str], bool] | None,
+    tries: int, seed: int | None,
+) -> Iterable[Sample]:  # fmt: skip
     if beam:
-        yield from writer.beam(beam, config.length, prompt, config.unk)
-    elif accept:
-        yield from writer.matching(count, accept, config, prompt, seed, tries)
-    else:
-        yield from writer.samples(count, config, prompt, seed)
+        return writer.beam(beam, config)
+    if accept:
+        return writer.matching(count, accept, tries, config, seed)
+    return writer.samples(count, config, seed)
 
 
-def _stream(writer: Model, config: SamplingConfig, prompt: str, seed: int | None, echo: bool, raw: bool) -> None:
-    pieces = writer.writer(prompt).stream(config, seed)
-    begin = next(pieces)
-    if echo:
-        click.echo(_shown(begin, raw), nl=False)
-    for piece in pieces:
-        click.echo(_shown(piece, raw), nl=False)
-        sys.stdout.flush()
-    click.echo()
-
-
-def _acceptance(contains: str | None, pattern: str | None) -> Callable[[str], bool] | None:
-    """Return what tells whether a text is as asked; None where nothing is asked."""
-    if contains is None and pattern is None:
-        return None
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
-        regex = re.compile(pattern if pattern is not None else ".*", re.DOTALL)
-    except re.error as error:
+        return None if pattern is None else re.compile(pattern, re.DOTALL)
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"pattern {pattern!r} is no regular expression: {error}") from None
-    return lambda text: (contains or "") in text and regex.fullmatch(text) is not None
 
 
-def _check(
-    writer: Model, config: SamplingConfig, count: int, beam: int | None, accept: object, as_json: bool
-) -> None:
-    """Raise UsageError for what does not go together."""
-    if config.length == 0 and (count > 1 or as_json or accept or beam):
-        raise UsageError("a text without end (length 0) is written alone, as it comes: leave -n, --json and such out")
-    if beam and (count > 1 or accept or config.starts_with):
-        raise UsageError("--beam K gives K texts: leave -n, --starts-with, --contains and --pattern out")
-    if config.lines is not None and not writer.language.document:
-        raise UsageError("this model writes single lines: ask for N of them with -n")
+def _acceptance(
+    writer: Writer, config: SamplingConfig, contains: str | None, regex: re.Pattern[str] | None
+) -> Callable[[str], bool] | None:
+    """Return what tells whether a text is as asked, None where nothing is; UsageError where none can be."""
+    if contains is None and regex is None:
+        return None
+    possible, wanted = writer.possible(config), contains or ""
+    reason = possible.why_not(wanted, writer.prompt)
+    if reason:
+        raise UsageError(f"no text can have {wanted!r} in it: {reason}")
+    if regex is None:
+        return lambda text: wanted in text
+    reason = possible.why_no_match(regex.pattern, writer.prompt)
+    if reason:
+        raise UsageError(f"no text can match {regex.pattern!r}: {reason}")
+    return lambda text: wanted in text and regex.fullmatch(text) is not None
 
 
-def _prompt(prompt: str, writer: Model) -> str:
+def _prompt(prompt: str, model: Model) -> str:
     """Return the prompt that an option's value means: @FILE, - for stdin, or the text itself (@@ for @)."""
+    from charlm import inputs
+
+    if prompt == "@":
+        raise UsageError("give a file after @ (--prompt @FILE), or @@ for the character itself")
+    if prompt.startswith("@@") or not (prompt == "-" or prompt.startswith("@")):
+        return prompt.removeprefix("@") if prompt.startswith("@@") else prompt
     if prompt == "-":
-        from charlm.text.reading import standard_input
+        tell_what_is_awaited("the prompt")
+    file = "-" if prompt == "-" else path_given("--prompt @FILE", prompt.removeprefix("@"))
+    try:
+        text = inputs.file_text(model, file, "utf-8")
+    except MissingInputError as error:
+        raise MissingInputError(f"{error}; for a text that begins with @ write @{prompt}") from None
+    return text if model.language.document else text.removesuffix("\n")
 
-        text = standard_input().read().decode("utf-8", "replace")
-    elif prompt.startswith("@") and not prompt.startswith("@@"):
-        from charlm import inputs
 
-        text = inputs.file_text(writer, path_given("--prompt @FILE", prompt[1:]), "utf-8")
-    else:
-        return prompt[1:] if prompt.startswith("@@") else prompt
-    return text if writer.language.document else text.removesuffix("\n")
+def _separator(separator: str | None, model: Model, as_json: bool) -> str:
+    if separator is not None:
+        return separator
+    return "-" * 20 + "\n" if model.language.document and not as_json else ""
+
+
+@dataclass(frozen=True)
+class _Printer:
+    """Prints texts, whole or as they are drawn, in the form that was asked for."""
+
+    prompt: str
+    echo: bool
+    number: bool
+    as_json: bool
+    separator: str
+
+    def print_streams(self, streams: Iterable[Iterator[str]]) -> None:
+        """Print texts piece by piece, each flushed."""
+        for written, pieces in enumerate(streams):
+            prompt = next(pieces)
+            click.echo(self._before(written) + (prompt if self.echo else ""), nl=False)
+            for piece in pieces:
+                click.echo(piece, nl=False)
+            click.echo()
+
+    def print_texts(self, texts: Iterable[Sample], judge: Novelty | None) -> int:
+        """Print whole texts, and return how many there were."""
+        copied = written = 0
+        for text in texts:
+            shown = text.text if self.echo else text.text[len(self.prompt) :]
+            verdict = _verdict(judge, text.text) if judge else {}
+            line = self._json(written, text, shown, verdict) if self.as_json else self._plain(written, shown, verdict)
+            click.echo(line)
+            written += 1
+            copied += verdict.get("copied", 0)
+        if judge:
+            click.echo(f"{copied} of {written} copied from the training text", err=True)
+        return written
+
+    def _before(self, written: int) -> str:
+        return (self.separator if written else "") + (f"{written + 1}\t" if self.number else "")
+
+    def _plain(self, written: int, shown: str, verdict: dict[str, Any]) -> str:
+        return self._before(written) + shown + ("\t" + _mark(verdict) if verdict else "")
+
+    def _json(self, written: int, text: Sample, shown: str, verdict: dict[str, Any]) -> str:
+        return to_json(({"number": written + 1} if self.number else {}) | _values(text, shown) | verdict)
 
 
 def _novelty(writer: Model, model: str, source: str) -> Novelty:
@@ -195,12 +272,7 @@ def _values(sample: Sample, shown: str) -> dict[str, Any]:
     }
 
 
-def _shown(text: str, raw: bool = False) -> str:
-    return visible(text) if sys.stdout.isatty() and not raw else text
-
-
 def _warn_of_unknown(model: Model, prompt: str) -> None:
-    model.prompt_ids(prompt)  # first of all: a prompt that cannot be used at all
     unknown = model.unknown_in(prompt)
     if unknown:
         listed = ", ".join(repr(token) for token in unknown)

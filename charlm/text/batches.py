@@ -87,7 +87,7 @@ def context_for(wanted: str, source: Source, newline: int | None) -> str:
     if wanted == "auto":
         return "newline" if newline is not None and _has_lines(source, newline) else "sequence"
     if wanted == "newline" and newline is None:
-        raise UsageError("context newline needs a document of several lines: leave it out, or give --sequences document")
+        raise UsageError("context newline needs a document of lines: leave it out, or give --sequences document")
     return wanted
 
 
@@ -144,7 +144,7 @@ class Columns:
         """Return where the context's first input is fed, [T, B]: where the state is reset, or texts alone begin."""
         if not self.context.inside:
             return reset
-        fed = previous == EOS
+        fed: NDArray[np.bool_] = previous == EOS
         if begin == 0:
             fed[0] |= np.asarray(self.starts) % max(1, len(self.source)) == 0
         return fed

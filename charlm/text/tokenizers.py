@@ -294,10 +294,10 @@ class _CharDecoder:
 
 
 class _ByteDecoder:
-    """Holds back the bytes of an unfinished character; a byte that belongs to none shows as U+FFFD."""
+    """Holds back the bytes of an unfinished character; a byte that belongs to none is a lone surrogate (PEP 383)."""
 
     def __init__(self) -> None:
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     def feed(self, token_id: int) -> str:
         if token_id < len(SPECIALS):
