@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -134,6 +135,8 @@ class TextConfig(_Settings):
             raise UsageError("word-pattern and no-punctuation need tokenizer word")
         if self.tokenizer == "byte" and (self.lowercase or self.vocab_size or self.min_count):
             raise UsageError("lowercase, vocab-size and min-count do not go with tokenizer byte: it keeps every byte")
+        if self.word_pattern is not None and re.search("[\ud800-\udfff]", self.word_pattern):
+            raise UsageError("word-pattern holds a byte that is no UTF-8, which no text can match")
         if self.word_pattern is not None and not self.punctuation:
             raise UsageError("give word-pattern or no-punctuation, not both: the pattern says what a word is")
 

@@ -23,6 +23,7 @@ from charlm.ownership import (
     is_log_entry,
     refuse_foreign,
 )  # fmt: skip
+from charlm.settings_file import to_toml
 
 
 class Directory:
@@ -180,19 +181,6 @@ def _is_foreign_line(line: bytes) -> bool:
     """Return whether somebody wrote a line into a log: it is no entry, nor what a crash leaves of one."""
     torn = not line.endswith(b"\n") or not line.strip(b"\0\n")
     return not torn and not is_log_entry(line)
-
-
-def to_toml(settings: Mapping[str, Any]) -> str:
-    """Return settings as TOML under the names of the command line's options; those that are None are left out.
-
-    A JSON string, number or list is a TOML one too, save that TOML wants DEL escaped.
-    """
-    lines = [
-        f"{name.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}\n"
-        for name, value in settings.items()
-        if value is not None
-    ]
-    return "".join(lines).replace("\x7f", "\\u007f")
 
 
 def seconds_at(model: str | os.PathLike[str], facts: Mapping[str, Any]) -> float | None:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,14 +24,14 @@ from charlm.directory import Directory
 from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
-from charlm.errors import DataError, OutputError, UsageError
+from charlm.errors import DataError, MissingInputError, OutputError, UsageError
 from charlm.model import Language, Model, dump, load, model_file, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches, context_for
 from charlm.text.corpus import Corpus, prepare
-from charlm.text.reading import check_source
+from charlm.text.reading import check_source, is_stream
 from charlm.training import Progress, RunState, Task, fit, never
 
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
@@ -231,6 +232,7 @@ def _restored(
     """Rebuild a run from what its state file holds."""
     language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
     _check_run_id(directory, facts)
+    _refuse_lost_streams(directory, resume["settings"], given)
     flat = _changed(resume["settings"], given)
     settings = Settings.of(flat, language.tokenizer.size)
     corpus = _prepare(flat, settings.text, language)
@@ -285,6 +287,29 @@ def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return kept | changes
 
 
+def streams_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return which of a run's settings name something that could be read only once: standard input or a pipe."""
+    paths = {name: settings.get(name) for name in _FILES}
+    lists = {name: [value] if isinstance(value, str) else value or [] for name, value in paths.items()}
+    return sorted(name for name, value in lists.items() if any(is_stream(path) for path in value))
+
+
+def _refuse_lost_streams(directory: Directory, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise MissingInputError where the run read a stream and is not given its text again."""
+    missing = [name for name in streams_of(stored) if name not in given]
+    if not missing:
+        return
+    streams = [path for path in stored["corpus"] if is_stream(path)] if "corpus" in missing else []
+    one = "-" if len(streams) == 1 else "FILE"
+    words = [one if path in streams else shlex.quote(path) for path in stored["corpus"] if streams]
+    words += ["-m", shlex.quote(str(directory.path)), "--resume"]
+    words += [f"--{name.replace('_', '-')} FILE" for name in missing if name != "corpus"]
+    raise MissingInputError(
+        "this run read standard input or a pipe, so give the same text again: "
+        f"charlm train {' '.join(words)}{' < FILE' if len(streams) == 1 else ''}"
+    )
+
+
 def _warnings(stored: Mapping[str, Any], flat: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(_MAY_CHANGE):
         if stored.get(name) != flat.get(name):
@@ -306,7 +331,7 @@ def digests_of(corpus: Corpus) -> dict[str, str]:
 
 def _corpus_facts(corpus: Corpus) -> dict[str, Any]:
     return {
-        "corpus": [os.path.basename(path) for path in corpus.paths],
+        "corpus": ["-" if is_stream(path) else os.path.basename(path) for path in corpus.paths],
         "train_tokens": len(corpus.train),
         "digests": digests_of(corpus),
     }
@@ -333,4 +358,5 @@ def _only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _absolute(path: str | None) -> Any:
-    return path if path is None or path == "-" else os.path.abspath(path)
+    """Return what a run remembers of a path; of anything that can be read only once, that it was such a thing."""
+    return path if path is None else "-" if is_stream(path) else os.path.abspath(path)

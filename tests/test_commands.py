@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from charlm import checkpoint
 from charlm.cli import main
 from charlm.cli.base import visible
-from charlm.directory import Directory, to_toml
+from charlm.directory import Directory
 from charlm.errors import BusyError, StorageError
+from charlm.settings_file import to_toml
 
 ROOT = Path(__file__).parents[1]
 LINES = "".join(f"{a}{b}{a}{c}\n" for a in "abcd" for b in "efgh" for c in "ijk") * 3

@@ -7,14 +7,19 @@ import os
 import pty
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charlm import checkpoint
 from charlm.cli import main, streams
 from charlm.cli.streams import HadEnough, _Product, one_line, visible
 from charlm.errors import StorageError
+from charlm.settings_file import read_toml, to_toml
+from charlm.text.reading import is_standard_input, is_stream
 from tests.test_commands import LINES, ROOT, SMALL, assert_refused, charlm
 from tests.tiny import tiny_model
 
@@ -283,3 +288,132 @@ def test_a_pipe_gets_the_characters_as_they_are(tmp_path):
     tiny_model("ab\x1b[1m").save(tmp_path / "m.safetensors")
     text = charlm("sample", "-m", tmp_path / "m.safetensors", "--prompt", "a\x1b[1mb", "--length", 3).stdout
     assert text.startswith("a\x1b[1mb")
+
+
+# --- streams as a corpus --------------------------------------------------------------------------------------------
+
+
+@posix
+def test_what_a_stream_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("a")
+    for name, target in (("to_stdin", "/dev/stdin"), ("to_fd", "/proc/self/fd/0"), ("again", "to_stdin"),
+                         ("to_file", "file"), ("circle", "circle"), ("to_pipe", "pipe")):  # fmt: skip
+        (tmp_path / name).symlink_to(target)
+    for path in ("-", "/dev/stdin", "/dev/fd/63", "/dev/./fd/0", "/proc/self/fd/12", "/proc/1/task/1/fd/3", "/dev/null",
+                 *(tmp_path / name for name in ("pipe", "to_pipe", "to_stdin", "to_fd", "again"))):  # fmt: skip
+        assert is_stream(str(path)), path
+    for name in ("file", "to_file", "circle", "missing", "", "a\0b"):
+        assert not is_stream(f"{tmp_path}/{name}"), name
+    assert [is_standard_input(path) for path in ("-", "/dev/stdin", f"{tmp_path}/again", "/dev/fd/0")] == [True] * 4
+    assert not any(is_standard_input(path) for path in ("/dev/fd/10", f"{tmp_path}/pipe", f"{tmp_path}/file", "0"))
+
+
+QUIET = " ".join([*SMALL, "-q"])
+STREAMS = {
+    "stdin": (f"$charlm train - -m m {QUIET} < c", "- -m m --resume < FILE"),
+    "stdin by name": (f"cat c | $charlm train /dev/stdin -m m {QUIET}", "- -m m --resume < FILE"),
+    "substitution": (f"$charlm train <(cat c) -m m {QUIET}", "- -m m --resume < FILE"),
+    "named pipe": (f"mkfifo p; cat c > p & $charlm train p -m m {QUIET}; wait", "- -m m --resume < FILE"),
+    "second of two": (f"$charlm train c - -m m {QUIET} < c", "/c - -m m --resume < FILE"),
+    "two": (f"$charlm train <(cat c) <(cat c) -m m {QUIET}", "FILE FILE -m m --resume\n"),
+    "validation": (f"$charlm train c --valid-file - -m m {QUIET} < c", "train -m m --resume --valid-file FILE\n"),
+    "test": (f"$charlm train c --test-file <(cat c) -m m {QUIET}", "train -m m --resume --test-file FILE\n"),
+}
+
+
+@posix
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_run_remembers_that_it_read_a_stream(tmp_path, corpus, monkeypatch, kind):
+    """It never waits for the keyboard afterwards; one line says what to give."""
+    line, advice = STREAMS[kind]
+    (tmp_path / "c").write_bytes(corpus.read_bytes())
+    done = in_shell(f"cd {tmp_path}; export PYTHONPATH={ROOT}; {line}")
+    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("charlm.text.reading.open_source", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr("charlm.text.corpus.open_source", lambda path: pytest.fail(f"{path} was read"))
+    assert_refused(charlm("train", "-m", "m", "--resume", "--steps", 9), 66, "give the same text again", advice)
+    assert_refused(charlm("sample", "-m", "m", "--novelty"), 66, "standard input or a pipe", "give --novelty FILE")
+    assert_refused(charlm("score", "-m", "m", "--corpus", "valid"), 66, "standard input or a pipe", "--corpus FILE")
+    written = tomllib.loads((tmp_path / "m" / "config.toml").read_text())
+    assert "-" in [*written["corpus"], written.get("valid-file"), written.get("test-file")]
+
+
+def test_a_stream_given_again_is_checked_and_goes_on(tmp_path, corpus):
+    arguments = ["-m", tmp_path / "m", *SMALL]
+    assert charlm("train", "-", *arguments, stdin=corpus.read_bytes()).exit_code == 0
+    resume = ["train", "-", "-m", tmp_path / "m", "--resume", "--steps"]
+    assert_refused(charlm(*resume, 9, stdin=corpus.read_bytes()[5:]), 2, "not the one this run was trained on")
+    assert charlm(*resume, 9, stdin=corpus.read_bytes()).exit_code == 0
+    config = tmp_path / "m" / "config.toml"
+    result = charlm("train", "--config", config, "-m", tmp_path / "n", stdin=corpus.read_bytes())
+    assert result.exit_code == 0, result.stderr
+    weights = [checkpoint.load(tmp_path / name / "model.safetensors")[0] for name in "mn"]
+    whole = charlm("train", corpus, "-m", tmp_path / "w", *SMALL, "--steps", 9)
+    assert whole.exit_code == 0
+    assert weights[1].keys() == checkpoint.load(tmp_path / "w" / "model.safetensors")[0].keys()
+    for name, value in checkpoint.load(tmp_path / "w" / "model.safetensors")[0].items():
+        assert (weights[1][name] == value).all()
+
+
+def test_a_state_of_an_earlier_version_that_names_a_stream(tmp_path, corpus):
+    """It has the path as it was given."""
+    assert charlm("train", corpus, "-m", tmp_path / "m", *SMALL).exit_code == 0
+    arrays, metadata = checkpoint.load(tmp_path / "m" / "resume.safetensors")
+    resume = json.loads(metadata["charlm.resume"])
+    resume["settings"]["corpus"] = ["/dev/fd/63"]
+    checkpoint.save(tmp_path / "m" / "resume.safetensors", arrays, metadata | {"charlm.resume": json.dumps(resume)})
+    assert_refused(charlm("train", "-m", tmp_path / "m", "--resume"), 66, f"train - -m {tmp_path}/m --resume < FILE")
+
+
+@posix
+def test_a_text_that_is_awaited_from_the_terminal_is_asked_for(tmp_path):
+    ours, theirs = pty.openpty()
+    os.write(ours, LINES.encode() + b"\x04")  # one Ctrl-D
+    command = [sys.executable, "-m", "charlm", "train", "-", "-m", str(tmp_path / "m"), *SMALL]
+    with subprocess.Popen(command, stdin=theirs, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        _, told = process.communicate(timeout=PATIENCE)
+    os.close(theirs)
+    os.close(ours)
+    assert process.returncode == 0, told
+    assert "charlm: reading the text from the terminal; end it with Ctrl-D" in told
+
+
+# --- settings as TOML -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.txt", b"a%E9\xff b.txt", b"\x1b]0;\x07\x7f\"'\\.txt", "ä\u2028\x85.txt".encode()]
+)
+def test_a_run_is_repeated_whatever_the_bytes_of_its_paths(tmp_path, name):
+    """config.toml is TOML, and gives the same model; a resume finds the same file."""
+    path = os.path.join(os.fsencode(tmp_path), name)
+    Path(os.fsdecode(path)).write_text(LINES)
+    files = ["--valid-file", os.fsdecode(path), "--test-file", os.fsdecode(path)]
+    assert charlm("train", os.fsdecode(path), *files, "-m", tmp_path / "m", *SMALL).exit_code == 0
+    written = tomllib.loads((tmp_path / "m" / "config.toml").read_bytes().decode())
+    assert "corpus" in written
+    result = charlm("train", "--config", tmp_path / "m" / "config.toml", "-m", tmp_path / "n")
+    assert result.exit_code == 0, result.stderr
+    models = [checkpoint.load(tmp_path / name / "model.safetensors")[0] for name in "mn"]
+    assert all((models[0][name] == models[1][name]).all() for name in models[0])
+    assert (tmp_path / "n" / "config.toml").read_bytes() == (tmp_path / "m" / "config.toml").read_bytes()
+    assert charlm("train", "-m", tmp_path / "m", "--resume", "--steps", 7).exit_code == 0
+
+
+@given(st.dictionaries(st.sampled_from(["corpus", "valid_file", "test_file"]), st.binary(min_size=1), min_size=1))
+def test_settings_come_back_from_toml_whatever_their_bytes(tmp_path_factory, paths):
+    settings = {name: os.path.abspath(os.fsdecode(value.replace(b"\0", b""))) for name, value in paths.items()}
+    settings |= {"word_pattern": "\x7f\\\"\u2028", "lr": 1e-7, "tie": True, "min_count": None}
+    if "corpus" in settings:
+        settings["corpus"] = [settings["corpus"], "b"]
+    file = tmp_path_factory.getbasetemp() / "settings.toml"
+    file.write_bytes(to_toml(settings).encode())
+    assert read_toml(str(file)) == {name: value for name, value in settings.items() if value is not None}
+
+
+def test_a_pattern_with_a_byte_that_is_no_utf8_is_refused(tmp_path, corpus):
+    arguments = ["train", corpus, "-m", tmp_path / "m", "--tokenizer", "word", "--word-pattern", "a\udce9"]
+    assert_refused(charlm(*arguments), 2, "no UTF-8")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import sys
 import time
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from charlm import config
-from charlm.cli.base import PATH, GroupedCommand, model_option, option, visible
+from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
 from charlm.cli.signals import Signals
-from charlm.cli.streams import bar_stream
-from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
+from charlm.cli.streams import bar_stream, tell_what_is_awaited
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.runs import Run
@@ -39,14 +38,9 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> st
     """Put a TOML file's settings under the flags and the environment, as click's defaults."""
     if path is None:
         return None
-    try:
-        with open(path, "rb") as file:
-            values = {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
-    except OSError as error:
-        kind = MissingInputError if error.errno in NO_ACCESS else StorageError
-        raise kind(f"{path}: {error.strerror}; give a TOML file with --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not TOML: {error}") from None
+    from charlm.settings_file import read_toml
+
+    values = read_toml(path)
     known = {parameter.name for parameter in ctx.command.params} - {"config", "resume", "force", "quiet"}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -71,7 +65,8 @@ Examples:
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
 @_text("--punctuation/--no-punctuation", default=None, help="Words: keep punctuation marks as tokens, or drop them.")
-@_text("--word-pattern", metavar="RE", help="Words: a regular expression for a token, e.g. '\\S+' for split text.")
+@_text("--word-pattern", metavar="RE", callback=as_utf8,
+       help="Words: a regular expression for a token, e.g. '\\S+' for split text.")
 @_text("--vocab-size", type=int, metavar="N", help="Keep the N-2 commonest tokens. [default: words 20000, else all]")
 @_text("--min-count", type=int, metavar="N", help="Keep tokens seen N times. [default: words 2, else 1]")
 @_text("--sequences", type=click.Choice(config.SEQUENCES), help="Is each line a text, or the file? [default: auto]")
@@ -137,11 +132,15 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
     from charlm.directory import Directory
     from charlm.engines import parallel
     from charlm.runs import open_run
+    from charlm.text.reading import is_standard_input
 
     if parallel.rank_count() > 1:
         parallel.ranks()  # before the corpus is read, which may take longer than the others would wait
     if parallel.rank() > 0:
         parallel.follow()
+    files = (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file"))
+    if any(path is not None and is_standard_input(path) for path in files):
+        tell_what_is_awaited("the text")
     with Signals() as signals, Directory(model, force) as directory:
         with signals.at_once():
             run = open_run(directory, given, resume, started)

@@ -95,7 +95,8 @@ def standard_input() -> IO[bytes]:
     stream: IO[bytes] | None = getattr(sys.stdin, "buffer", None)
     if stream is None:
         raise MissingInputError("standard input is closed: name a file")
-    return stream
+    # At a terminal one Ctrl-D ends the text: a buffer would ask for more, and hide that there was an end.
+    return getattr(stream, "raw", stream) if stream.isatty() else stream
 
 
 def is_standard_input(path: str) -> bool:
