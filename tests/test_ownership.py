@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from charlm import checkpoint
-from charlm.directory import Directory, to_toml
+from charlm.directory import Directory
 from charlm.errors import OutputError
 from charlm.lock import LOCK_FILE
 from charlm.ownership import FILES, NEW, READY
 from charlm.runs import open_run
+from charlm.settings_file import to_toml
 from tests.test_commands import LINES, SMALL, assert_refused, charlm
 
 NAMES = [LOCK_FILE, *FILES, NEW, READY]

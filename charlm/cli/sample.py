@@ -188,6 +188,8 @@ def _prompt(prompt: str, model: Model) -> str:
     try:
         text = inputs.file_text(model, file, "utf-8")
     except MissingInputError as error:
+        if file == "-":
+            raise
         raise MissingInputError(f"{error}; for a text that begins with @ write @{prompt}") from None
     return text if model.language.document else text.removesuffix("\n")
 
