@@ -21,4 +21,5 @@ def lowest(requirements: list[str]) -> list[str]:
 
 settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 project = settings["project"]
-print(*lowest(settings["build-system"]["requires"] + project["dependencies"] + project["optional-dependencies"]["dev"]))
+allowed = settings["build-system"]["requires"] + project["dependencies"] + project["optional-dependencies"]["dev"]
+print(*lowest(allowed), sep="\n")

@@ -197,9 +197,10 @@ class Model:
 
         Raises UsageError unless 0 < lr <= 1, and for a mixture.
         """
-        if not 0 < checks.real("lr", lr) <= 1:
-            raise UsageError(f"the rate of dynamic evaluation must be above 0 and at most 1, not {lr}")
-        return DynamicEngine(self._engine_apart(), float(lr))
+        lr = checks.real("lr", lr)
+        if not 0 < lr <= 1:
+            raise UsageError(f"lr, the rate of dynamic evaluation, must be above 0 and at most 1, not {lr:g}")
+        return DynamicEngine(self._engine_apart(), lr)
 
     def cached(self, window: int, lr: float | None = None) -> CacheEngine:
         """Return an engine that looks up its last `window` tokens; with `lr` it goes on learning too, as `dynamic`.
@@ -266,7 +267,7 @@ def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
     for k, model in enumerate(models):
         checks.instance(f"models[{k}]", model, Model)
     if not models or not all(map(math.isfinite, weights)):
-        raise UsageError("mix needs models, and a finite weight for each")
+        raise UsageError("mix needs models, and weights that are finite numbers")
     first = models[0]
     if any(model.language.to_dict() != first.language.to_dict() for model in models):
         raise UsageError("models can be mixed only where tokenizer, vocabulary, sequences and context are the same")

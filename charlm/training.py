@@ -124,7 +124,7 @@ def fit(
     begun = time.monotonic() if started is None else started
     run = _Run(engine, task, config, keeper, state or RunState(), begun, stop)
     run.hidden = engine.zero_state(run.batches.batch_size) if hidden is None else hidden
-    # No word of `stop` here: it is answered in a step, which saves; and a run has one at least, for there to be a model.
+    # No word of `stop` here: it is answered in a step, which saves; and a run has one step, for there to be a model.
     while not run.state.step or not run.ended():
         for batch in run.batches.epoch(run.state.epoch, run.state.chunk):
             progress = run.step(batch)

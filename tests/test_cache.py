@@ -206,7 +206,7 @@ def test_it_is_named_where_it_was_used(tmp_path):
 def test_what_has_no_cache_is_refused_in_a_line(tmp_path):
     model = tiny_model("abc")
     for window in (0, -1, 100_001):
-        with pytest.raises(UsageError, match="the cache holds 1 to 100,000 tokens"):
+        with pytest.raises(UsageError, match="the window of the cache must be 1 to 100,000 tokens"):
             model.cached(window)
     with pytest.raises(UsageError, match="a mixture does not adapt"):
         mix([model, model], [0.5, 0.5]).cached(100)

@@ -34,7 +34,7 @@ class CacheEngine:
     def __init__(self, reader: Reader, window: int, theta: float = _THETA, share: float = _SHARE) -> None:
         """Keep the last `window` tokens; raises UsageError unless they are 1 to 100,000."""
         if not 1 <= window <= _LARGEST_WINDOW:
-            raise UsageError(f"the cache holds 1 to {_LARGEST_WINDOW:,} tokens, not {window:,}")
+            raise UsageError(f"the window of the cache must be 1 to {_LARGEST_WINDOW:,} tokens, not {window:,}")
         self._reader, self._window, self._theta, self._share = reader, window, theta, share
 
     def zero_state(self, batch: int) -> State:

@@ -87,7 +87,7 @@ def context_for(wanted: str, source: Source, newline: int | None) -> str:
     if wanted == "auto":
         return "newline" if newline is not None and _has_lines(source, newline) else "sequence"
     if wanted == "newline" and newline is None:
-        raise UsageError("context newline needs a document of lines: leave it out, or give --sequences document")
+        raise UsageError("context newline needs a document of several lines: leave it out or give --sequences document")
     return wanted
 
 
