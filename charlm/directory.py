@@ -67,17 +67,17 @@ class Directory:
             with contextlib.suppress(OSError):
                 exchange.undo(self.path)
         self._lock.release()
-        if not self._stands:
+        for made in [] if self._stands else reversed(self._made):
             with contextlib.suppress(OSError):
-                for made in reversed(self._made):
-                    made.rmdir()
+                made.rmdir()
 
     def _make(self) -> None:
         above = [self.path, *self.path.parents]
         for path in reversed([path for path in above if not path.exists()]):
-            path.mkdir(exist_ok=True)
-            self._made.append(path)
-            checkpoint.sync_directory(path.parent)
+            with contextlib.suppress(FileExistsError):  # made by somebody else in this moment; or it is a/..
+                path.mkdir()
+                self._made.append(path)
+                checkpoint.sync_directory(path.parent)
 
     def _note_what_is_missing(self, synced: bool) -> None:
         missing = [] if self._lock.guarded else ["locks, so a second trainer there is not noticed"]

@@ -60,16 +60,12 @@ class Lock:
         self._descriptor = None
 
     def _open(self) -> int:
-        follow = getattr(os, "O_NOFOLLOW", 0)
-        while True:
-            try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | follow, 0o666)
-                self._made = True
-                return descriptor
-            except FileExistsError:
-                pass
-            with contextlib.suppress(FileNotFoundError):  # removed by its owner in this moment: make it
-                return os.open(self._path, os.O_RDWR | follow)
+        mode = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(self._path, mode | os.O_CREAT | os.O_EXCL, 0o666)
+            self._made = True
+            return descriptor
+        return os.open(self._path, mode | os.O_CREAT, 0o666)  # its owner may remove it in this moment
 
     def _take(self, descriptor: int) -> None:
         if fcntl is None:

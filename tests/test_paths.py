@@ -125,7 +125,7 @@ def test_a_mistyped_directory_leaves_nothing_behind(tmp_path, monkeypatch, corpu
     (tmp_path / "empty.txt").touch()
     (tmp_path / there).mkdir(parents=True, exist_ok=True)
     before = contents(tmp_path)
-    for place in ("a/b/c", "a/b"):
+    for place in ("a/b/c", "a/b", "new/../other/m"):
         assert_refused(charlm("train", *arguments, "-m", place, "-q"), code)
         assert contents(tmp_path) == before
 
