@@ -101,6 +101,7 @@ class Run:
 
     def save_model(self, progress: Progress) -> None:
         valid = progress.valid or Loss()
+        self.model.facts.pop("seconds", None)  # older runs kept them here, and equal runs differ in them
         self.model.facts |= {
             "step": progress.step,
             "epoch": progress.epoch,

@@ -343,3 +343,12 @@ def test_info_takes_the_seconds_from_the_log_beside_the_model_or_from_an_older_f
         "charlm.training": json.dumps(facts | {"seconds": 12.5}),
     })  # fmt: skip
     assert shown(tmp_path) == 12.5
+    # such a run goes on: what its model said of the time is no longer true
+    shutil.copy(room / "m" / "log.jsonl", tmp_path)
+    arrays, state = checkpoint.load(room / "m" / "resume.safetensors")
+    facts = json.loads(state["charlm.training"]) | {"seconds": 12.5}
+    checkpoint.save(tmp_path / "resume.safetensors", arrays, state | {"charlm.training": json.dumps(facts)})
+    assert charlm("train", "-m", tmp_path, "--resume", "--steps", 20).exit_code == 0
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert json.loads(charlm("info", "-m", tmp_path, "--json").stdout)["step"] == last["step"] == 20
+    assert shown(tmp_path) == round(last["seconds"], 1)
