@@ -340,6 +340,26 @@ def test_a_reader_that_may_not_write_reads_through(room, tmp_path, monkeypatch):
     assert contents(where) == before
 
 
+@pytest.mark.parametrize("name", [".lock", "config.toml", "model.safetensors"])
+def test_a_reader_touches_nothing_where_something_is_not_charlms(room, tmp_path, monkeypatch, name):
+    where = tmp_path / "m"
+    interrupted(room, where, monkeypatch, 0)
+    (where / name).write_text("mine")
+    before = contents(where)
+    assert READERS["load"](where) == told(room / "new")[0]
+    assert contents(where) == before
+
+
+def test_a_directory_of_somebody_elses_is_not_taken_for_a_waiting_run(room, tmp_path):
+    where = tmp_path / "m"
+    laid_out(room, where, "run")
+    shutil.copytree(room / "new", where / READY)
+    (where / READY / "notes.txt").write_text("mine")
+    before = contents(where)
+    assert READERS["load"](where) == told(room / "old")[0]
+    assert contents(where) == before
+
+
 def test_a_file_that_moves_while_it_is_opened_is_found(room, tmp_path, monkeypatch):
     where = tmp_path / "m"
     interrupted(room, where, monkeypatch, 1)

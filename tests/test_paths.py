@@ -78,7 +78,7 @@ def test_an_empty_path_in_toml_is_a_usage_error(tmp_path, monkeypatch, corpus, n
 
 
 def test_an_empty_name_after_an_at_sign(model):
-    assert_refused(charlm("sample", "-m", model, "--prompt", "@"), 2, "--prompt @FILE is empty")
+    assert_refused(charlm("sample", "-m", model, "--prompt", "@"), 2, "--prompt @FILE")
 
 
 @pytest.mark.parametrize("bad", ["", "a\0b"], ids=ascii)

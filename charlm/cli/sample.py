@@ -14,7 +14,6 @@ from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option,
 from charlm.cli.given import Given
 from charlm.cli.records import to_json
 from charlm.cli.streams import let_controls_through, tell_what_is_awaited
-from charlm.config import path_given
 from charlm.errors import CharlmError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def _prompt(prompt: str, model: Model) -> str:
         return prompt.removeprefix("@") if prompt.startswith("@@") else prompt
     if prompt == "-":
         tell_what_is_awaited("the prompt")
-    file = "-" if prompt == "-" else path_given("--prompt @FILE", prompt.removeprefix("@"))
+    file = "-" if prompt == "-" else prompt.removeprefix("@")
     try:
         text = inputs.file_text(model, file, "utf-8")
     except MissingInputError as error:
