@@ -202,9 +202,8 @@ def test_gzip(tmp_path, block):
         lambda data: data[:12],
         lambda data: data[:30] + bytes([data[30] ^ 255]) + data[31:],
         lambda data: data[:-8] + b"\0\0\0\0" + data[-4:],
-        lambda data: b"plain text\n",
     ],
-    ids=["cut-data", "cut-length", "cut-early", "flipped", "checksum", "not-gzip"],
+    ids=["cut-data", "cut-length", "cut-early", "flipped", "checksum"],
 )
 def test_a_damaged_gzip_file(tmp_path, damage):
     content = bytes(np.random.default_rng(0).integers(0, 256, 3000, np.uint8))

@@ -119,7 +119,7 @@ Examples:
 @_stop("--save-every", type=int, metavar="N", help="Steps between saves. [default: a minute]")
 @_stop("--log-every", type=int, metavar="N", help="Steps between lines of the log.")
 def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) -> int:
-    """Train a model on CORPUS: text files, .gz too, or - for stdin.
+    """Train a model on CORPUS: text files, packed ones too, or - for stdin.
 
     Lines or whole files, sizes, and how long to train follow from the corpus; every option overrides its part.
     """

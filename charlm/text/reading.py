@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
+import hashlib
+import io
 import itertools
 import os
 import re
@@ -15,17 +16,17 @@ import stat
 import sys
 import tempfile
 import weakref
-import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import IO, Protocol
 
 from charlm.config import path_given
 from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
+from charlm.text.contents import HEAD, binary, foreign, guessed_encoding, marked_encoding, packing
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_WORD = 1 << 20  # characters without white space after which `whole_words` cuts all the same
 _WAY_OUT = "name its encoding with --encoding, or take bytes as they are with --tokenizer byte"
+_CHANGED = "changed while it was read: leave it alone meanwhile"
 _BLANK_LINES = re.compile(r"\n\s*\n")  # with the end of the line before them
 _DESCRIPTOR = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+")
 _MOST_LINKS = 40  # as many as Linux follows
@@ -70,24 +71,89 @@ def _storing() -> Iterator[None]:
         raise StorageError(f"temporary file failed: {cause}; free some space, or set TMPDIR") from error
 
 
-@dataclass(frozen=True)
 class Source:
-    """A corpus file that can be read again and again; `name` is what messages call it."""
+    """A corpus file that can be read again and again; `name` is what messages call it.
 
-    name: str
-    spooled: Scratch | None = None
+    It is read at the length that it had when it was opened, so that a log may grow meanwhile. Every reading to its
+    end must give the same bytes, or the parts would be torn.
+    """
+
+    def __init__(self, name: str, spooled: Scratch | None = None, size: int | None = None) -> None:
+        """Describe a file, of which `size` bytes are read: all, unless given."""
+        self.name, self._spooled, self._size = name, spooled, size
+        self._read: dict[int, int] = {}  # by the size of blocks: a hash of what was read
 
     def __str__(self) -> str:
         return self.name
 
+    def head(self) -> bytes:
+        """Return its first bytes, unpacked (errors as `blocks`)."""
+        with self._opened() as file:
+            return file.read(HEAD)
+
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
-        """Yield its bytes, at most `size` at a time, a `.gz` unpacked (MissingInputError, DataError, StorageError)."""
-        with self.spooled.open() if self.spooled else _open(self.name) as file:
-            if self.name.lower().endswith(".gz"):
-                with gzip.GzipFile(fileobj=file) as unpacked:
-                    yield from _blocks(unpacked, self.name, size)
-            else:
-                yield from _blocks(file, self.name, size)
+        """Yield its bytes, unpacked, at most `size` at a time (MissingInputError, DataError, StorageError)."""
+        read = 0
+        with self._opened() as file:
+            while block := file.read(size):
+                read = hash((read, block))
+                yield block
+        if self._read.setdefault(size, read) != read:
+            raise DataError(f"{self.name}: {_CHANGED}")
+
+    def digest(self) -> bytes:
+        """Return what identifies its bytes, unpacked (errors as `blocks`)."""
+        digest = hashlib.blake2b(digest_size=16)
+        for block in self.blocks():
+            digest.update(block)
+        return digest.digest()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[IO[bytes] | _Limited]:
+        with self._spooled.open() if self._spooled else _open(self.name) as file:
+            limited = _Limited(file, self.name, self._size)
+            packed = packing(limited.read(HEAD))
+            limited.rewind()
+            if packed is None:
+                yield limited
+                return
+            try:
+                with packed.open(limited) as unpacked:
+                    yield unpacked
+            except ImportError:
+                problem = f"this Python cannot unpack {packed.name}: unpack it first"
+                raise DataError(f"{self.name}: {problem}") from None
+            except packed.errors() as error:
+                problem = f"damaged or cut-off {packed.name} file ({error}); unpack it to see what is left"
+                raise DataError(f"{self.name}: {problem}") from error
+
+
+class _Limited(io.RawIOBase):
+    """The first bytes of a file, so many as it had when it was opened."""
+
+    def __init__(self, file: IO[bytes], name: str, size: int | None) -> None:
+        self._file, self._name = file, name
+        self._size = sys.maxsize if size is None else size
+        self._missed = size is not None  # whether an earlier end is a loss
+        self._left = self._size
+
+    def rewind(self) -> None:
+        self._file.seek(0)
+        self._left = self._size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, count: int = -1) -> bytes:
+        wanted = self._left if count < 0 else min(count, self._left)
+        try:
+            data = self._file.read(wanted)
+        except OSError as error:
+            raise StorageError(f"{self._name}: reading failed: {error.strerror}") from error
+        if wanted and not data and self._missed:
+            raise DataError(f"{self._name}: {_CHANGED}")
+        self._left -= len(data)
+        return data
 
 
 def standard_input() -> IO[bytes]:
@@ -150,8 +216,10 @@ def open_source(path: str | Source) -> Source:
     if is_standard_input(path):
         return Source("standard input", _spool(standard_input(), "standard input"))
     with _open(path) as file:
-        regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        return Source(path, None if regular else _spool(file, path))
+        about = os.fstat(file.fileno())
+        if stat.S_ISREG(about.st_mode) and (about.st_size or not file.peek(1)):
+            return Source(path, size=about.st_size)
+        return Source(path, _spool(file, path))  # a pipe, or a file of the system, which tells no length
 
 
 def check_source(path: str) -> None:
@@ -166,7 +234,7 @@ def check_source(path: str) -> None:
         _open(path).close()
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(path: str) -> io.BufferedReader:
     try:
         return open(path_given("path", path), "rb")
     except OSError as error:
@@ -180,19 +248,10 @@ def _unreadable(path: str, error: OSError) -> MissingInputError | StorageError:
 
 def _spool(file: IO[bytes], name: str) -> Scratch:
     scratch = Scratch()
-    for block in _blocks(file, name, BLOCK):
+    reader = _Limited(file, name, None)
+    while block := reader.read(BLOCK):
         scratch.write(block)
     return scratch
-
-
-def _blocks(file: IO[bytes] | gzip.GzipFile, name: str, size: int) -> Iterator[bytes]:
-    try:
-        while block := file.read(size):
-            yield block
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{name}: damaged or cut-off gzip file ({error}); unpack it to see what is left") from error
-    except OSError as error:
-        raise StorageError(f"{name}: reading failed: {error.strerror}") from error
 
 
 def text_blocks(source: Readable, encoding: str | None, size: int = BLOCK) -> Iterator[str]:
@@ -209,8 +268,17 @@ def text_blocks(source: Readable, encoding: str | None, size: int = BLOCK) -> It
 
 def _decoded(source: Readable, encoding: str, size: int) -> Iterator[str]:
     decoder = _decoder(encoding)
+    blocks = source.blocks(size)
+    if isinstance(source, Source):
+        head = source.head()
+    else:
+        head = next(blocks, b"")  # what has arrived of a stream
+        blocks = itertools.chain([head], blocks)
+    actual = encoding_of(head, source.name, encoding)
+    if actual != encoding:
+        encoding, decoder = actual, _decoder(actual)
     seen = 0
-    for block in itertools.chain(source.blocks(size), [b""]):  # the empty block says that the file is over
+    for block in itertools.chain(blocks, [b""]):  # the empty block says that the file is over
         seen += len(block)
         try:
             yield decoder.decode(block, final=not block)
@@ -220,6 +288,24 @@ def _decoded(source: Readable, encoding: str, size: int) -> Iterator[str]:
             raise DataError(f"{source.name}: {problem} ({error.reason}); {_WAY_OUT}") from error
         except UnicodeError as error:
             raise DataError(f"{source.name}: not valid {encoding} ({error}); {_WAY_OUT}") from error
+
+
+def encoding_of(head: bytes, name: str, encoding: str) -> str:
+    """Return the encoding of a file that begins with `head`: as set, or for UTF-8 as a byte order mark tells.
+
+    Raises DataError for what is no text, and for UTF-16 or UTF-32 where that was not set and no mark tells.
+    """
+    if found := foreign(head):
+        raise DataError(f"{name}: is {found[0]}: {found[1]}")
+    if "a\n".encode(encoding) != b"a\n":
+        return encoding
+    if (marked := marked_encoding(head)) and codecs.lookup(encoding).name.startswith("utf-8"):
+        return marked
+    if guess := guessed_encoding(head):
+        raise DataError(f"{name}: looks like {guess[:6].upper()}: name it with --encoding {guess}")
+    if binary(head):
+        raise DataError(f"{name}: is binary, not text: give text, or take bytes as they are with --tokenizer byte")
+    return encoding
 
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
