@@ -31,28 +31,38 @@ LIMITS = ("epochs", "steps", "minutes")  # of a run, which has one at most
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 _MOST_LAYERS, _WIDEST = 100, 1 << 16  # beyond any use; a hostile file cannot ask for more
+_MOST_THREADS = 1024  # each has gradients of its own
+_LONGEST = 1e9  # epochs or minutes
+_LARGEST = 1e30  # of what float32 multiplies with
+_INT64 = 1 << 63  # TOML and NumPy have no larger whole numbers
+_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list of texts",
+             dict: "a table"}  # fmt: skip
 
 NO_TOKEN = -1  # the input id that stands for the zero vector: batches hold it, the token input reads it
 
 
 class _Settings:
-    """Conversion to and from plain dictionaries, shared by the frozen dataclasses below."""
+    """Type checks, and conversion to and from plain dictionaries, shared by the frozen dataclasses below."""
+
+    def __post_init__(self) -> None:
+        hints = _type_hints(type(self).__name__)
+        for name in hints:
+            check_type(_as_option(name), getattr(self, name), hints[name])
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a dictionary, refusing unknown names and wrong types (UsageError)."""
-        hints = _type_hints(cls.__name__)
-        for name, value in values.items():
-            if name not in hints:
+        """Build from a dictionary, refusing unknown and missing names and wrong types (UsageError)."""
+        fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        for name in values:
+            if name not in fields:
                 raise UsageError(f"unknown setting {name!r}")
-            _check_type(name, value, hints[name])
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise UsageError(f"incomplete settings: {error}") from None
+        for name, field in fields.items():
+            if field.default is dataclasses.MISSING and name not in values:
+                raise UsageError(f"the setting {_as_option(name)} is missing")
+        return cls(**values)
 
 
 @functools.cache
@@ -61,12 +71,39 @@ def _type_hints(settings: str) -> dict[str, Any]:
     return typing.get_type_hints(globals()[settings])
 
 
-def _check_type(name: str, value: object, hint: Any) -> None:
+def check_type(name: str, value: object, hint: Any) -> None:
+    """Raise UsageError unless `value` is exactly of type `hint`: no text for a number, no fraction for a whole number.
+
+    A whole number may stand for a fraction. No number is NaN or infinite or beyond 64 bits, and no text holds a NUL:
+    no setting has a use for one. `hint` is int, float, bool, str, list, dict, None, or a union of these; the items of
+    a list are texts.
+    """
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in allowed and type(value) is int:
-        return
-    if type(value) not in allowed:
-        raise UsageError(f"{name} must be {' or '.join(t.__name__ for t in allowed)}, not {value!r}")
+    kind = type(value)
+    if kind not in allowed and not (kind is int and float in allowed):
+        wanted = " or ".join(_IN_WORDS[each] for each in allowed if each in _IN_WORDS)
+        raise UsageError(f"{name} must be {wanted}, not {_shown(value)}")
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        raise UsageError(f"{name} must be a number of at most 64 bits, not {_shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, not {value}")
+    if isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{name} must be a text without NUL characters, not {value!r:.80}")
+    if isinstance(value, list):
+        for item in value:
+            check_type(f"each of {name}", item, str)
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error shows it: in one short line, also a number that Python refuses to write out."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"one of {value.bit_length():,} bits"
+    return f"{value!r:.80}"
+
+
+def _as_option(name: str) -> str:
+    """Return a setting's name as the user writes it."""
+    return name.replace("_", "-")
 
 
 def path_given(name: str, path: str | os.PathLike[str]) -> str:
@@ -83,13 +120,13 @@ def path_given(name: str, path: str | os.PathLike[str]) -> str:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
 
 
 def _within(name: str, value: float | None, low: float, high: float = math.inf) -> None:
     """Check low <= value <= high; None means not given."""
     if value is not None and not low <= value <= high:
-        limits = f"{low} or more" if high == math.inf else f"between {low} and {high}"
+        limits = f"{low} or more" if high == math.inf else f"between {low:,} and {high:,}"
         raise UsageError(f"{name} must be {limits}, not {value}")
 
 
@@ -98,9 +135,9 @@ def _share(name: str, value: float) -> None:
         raise UsageError(f"{name} must be at least 0 and below 1, not {value}")
 
 
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < math.inf:
-        raise UsageError(f"{name} must be above 0, not {value}")
+def _positive(name: str, value: float | None, high: float) -> None:
+    if value is not None and not 0 < value <= high:
+        raise UsageError(f"{name} must be above 0 and at most {high:g}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -121,6 +158,7 @@ class TextConfig(_Settings):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _one_of("tokenizer", self.tokenizer, TOKENIZERS)
         _one_of("sequences", self.sequences, SEQUENCES)
         _one_of("context", self.context, CONTEXTS)
@@ -157,7 +195,8 @@ class ModelConfig(_Settings):
     residual: bool = False
 
     def __post_init__(self) -> None:
-        _within("vocab_size", self.vocab_size, 2)
+        super().__post_init__()
+        _within("vocab-size", self.vocab_size, 2)
         _one_of("cell", self.cell, CELLS)
         _one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
         _within("layers", self.layers, 1, _MOST_LAYERS)
@@ -200,6 +239,7 @@ class TrainConfig(_Settings):
     log_every: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("engine", self.engine, ENGINES)
@@ -208,12 +248,16 @@ class TrainConfig(_Settings):
             raise UsageError(f"device {self.device} needs --engine torch: NumPy computes on the processor")
         if self.engine == "numpy" and self.precision != "float32":
             raise UsageError(f"precision {self.precision} needs --engine torch: NumPy computes in float32")
-        for name in ("lr", "clip", "epochs", "minutes"):
-            _positive(name, getattr(self, name))
-        for name in ("warmup", "weight_decay", "lr_decay_after", "seed"):
-            _within(name.replace("_", "-"), getattr(self, name), 0)
-        for name in ("batch_size", "seq_len", "steps", "patience", "threads", "eval_every", "save_every", "log_every"):
-            _within(name.replace("_", "-"), getattr(self, name), 1)
+        for name in ("lr", "clip"):
+            _positive(name, getattr(self, name), _LARGEST)
+        for name in ("epochs", "minutes"):
+            _positive(name, getattr(self, name), _LONGEST)
+        for name in ("warmup", "lr_decay_after", "seed"):
+            _within(_as_option(name), getattr(self, name), 0)
+        for name in ("batch_size", "seq_len", "steps", "patience", "eval_every", "save_every", "log_every"):
+            _within(_as_option(name), getattr(self, name), 1)
+        _within("threads", self.threads, 1, _MOST_THREADS)
+        _within("weight-decay", self.weight_decay, 0, _LARGEST)
         _within("lr-decay", self.lr_decay, 0, 1)
         _share("momentum", self.momentum)
         if sum(getattr(self, name) is not None for name in LIMITS) > 1:

@@ -13,9 +13,9 @@ from charlm import exchange
 from charlm.config import TextConfig
 from charlm.engines import Evaluator, Loss
 from charlm.errors import DataError, MissingInputError, UsageError
-from charlm.model import Model, parse
+from charlm.model import Model
 from charlm.ownership import RESUME_FILE
-from charlm.runs import Settings, digests_of, streams_of
+from charlm.runs import digests_of, stored_settings, streams_of
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
 from charlm.text.corpus import Corpus, Part, prepare
 from charlm.text.reading import BLOCK, Source, open_source, text_blocks, whole_words
@@ -185,13 +185,11 @@ def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
     state = where / RESUME_FILE
     if not exchange.current(state).exists():
         raise MissingInputError(f"{where} has no {RESUME_FILE} that names the corpus: give {instead} instead")
-    _, metadata = exchange.load(state)
-    stored = parse(metadata, "charlm.resume")["settings"]
-    if streams_of(stored):
+    settings = stored_settings(state, model.config.vocab_size)
+    if streams_of(settings.flat()):
         raise MissingInputError(
             f"the run in {where} read standard input or a pipe, whose text is gone: give {instead} instead"
         )
-    settings = Settings.of(stored, model.config.vocab_size)
     files = (settings.valid_file, settings.test_file)
     corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)
     if digests_of(corpus) != model.facts.get("digests"):

@@ -23,6 +23,7 @@ from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, MissingInputError, OutputError, UsageError
+from charlm.facts import check_facts
 from charlm.ownership import MODEL_FILE, is_model
 from charlm.processors import available_threads
 from charlm.sampling import SamplingConfig, log_softmax
@@ -299,16 +300,18 @@ def load(
 def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None = None) -> Model:
     """Return the model that a file's tensors and metadata describe; raises DataError where they do not fit."""
     try:
+        facts = parse(metadata, "charlm.training")
         config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
         language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
     except UsageError as error:  # in a file it is no setting of the user's
         raise DataError(str(error)) from None
+    check_facts(facts)
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
     check_tensors(tensors, config)
     engine = make_engine(config, train or TrainConfig())
     engine.load(tensors)
-    return Model(engine, config, language, parse(metadata, "charlm.training"))
+    return Model(engine, config, language, facts)
 
 
 def check_tensors(tensors: Mapping[str, Any], config: ModelConfig) -> None:
@@ -355,9 +358,14 @@ def dump(value: Any) -> str:
 def parse(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     """Return the JSON object under a metadata key; raises DataError where it is missing or no object."""
     try:
-        value = json.loads(metadata[key])
+        value = json.loads(metadata[key], parse_constant=_refuse_constant)
     except (KeyError, ValueError, RecursionError):
         raise DataError(f"{key} is missing or not JSON") from None
     if not isinstance(value, dict):
         raise DataError(f"{key} is not a JSON object")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads although JSON does not have them."""
+    raise ValueError(name)

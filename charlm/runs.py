@@ -13,18 +13,21 @@ import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import charlm
-from charlm import checkpoint, plan
-from charlm.config import LIMITS, ModelConfig, TextConfig, TrainConfig
+from charlm import checkpoint, exchange, plan
+from charlm.config import LIMITS, ModelConfig, TextConfig, TrainConfig, check_type
 from charlm.directory import Directory
 from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, MissingInputError, OutputError, UsageError
+from charlm.facts import check_facts
 from charlm.model import Language, Model, dump, load, model_file, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
@@ -36,7 +39,9 @@ from charlm.training import Progress, RunState, Task, fit, never
 
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 _COMPUTING = frozenset({"engine", "device", "precision"})
-_FILES = frozenset({"corpus", "valid_file", "test_file"})  # on resume their content is compared, not their names
+_HELD_OUT = ("valid_file", "test_file")
+_FILES = frozenset({"corpus", *_HELD_OUT})  # on resume their content is compared, not their names
+_OF_ENGINE = {"optimizer_steps": int, "ranks": int}
 
 TEXT_SETTINGS = frozenset(field.name for field in dataclasses.fields(TextConfig))
 MODEL_SETTINGS = frozenset(field.name for field in dataclasses.fields(ModelConfig)) - {"vocab_size"}
@@ -62,6 +67,7 @@ class Settings:
     @classmethod
     def of(cls, flat: Mapping[str, Any], vocabulary: int) -> Settings:
         """Check and sort settings given by option name; `vocabulary` is the size that the corpus led to."""
+        _check_files(flat)
         return cls(
             tuple(_absolute(path) for path in flat["corpus"]),
             _absolute(flat.get("valid_file")),
@@ -85,7 +91,8 @@ class Run:
         self.test: Loss | None = None
         self._hidden, self._started = hidden, started
         self._task = _task(settings.train, corpus, model.language)
-        self.batch_shape = f"{self._task.train.batch_size}x{self._task.train.seq_len}"
+        self.columns = self._task.train.batch_size
+        self.batch_shape = f"{self.columns}x{self._task.train.seq_len}"
         if self._task.train.note:
             notes.append(self._task.train.note)
 
@@ -137,6 +144,7 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     resumed, and whatever reading the corpus and the files raises.
     """
     begun = time.monotonic() if started is None else started
+    _check_files(given)
     _check_inputs(given)
     if resume and (directory.path / RESUME_FILE).exists():
         return _take_up(directory, given, begun)
@@ -145,6 +153,22 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     directory.refuse_existing()
     notes = [f"nothing to resume in {directory.path}: beginning anew"] if resume else []
     return _begin(directory, given, notes, begun)
+
+
+def _check_files(flat: Mapping[str, Any]) -> None:
+    """Raise UsageError unless the corpus is a list or a tuple of paths, and other files are paths or None."""
+    corpus = flat.get("corpus", ())
+    if type(corpus) not in (list, tuple):
+        raise UsageError(f"corpus must be a list of paths, not {corpus!r:.80}")
+    for name, value in (*(("corpus", path) for path in corpus), *((name, flat.get(name)) for name in _HELD_OUT)):
+        check_type(name.replace("_", "-"), os.fspath(value) if isinstance(value, os.PathLike) else value, str | None)
+
+
+def _check_settings(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for what no run could have, before the corpus is read and a plan made from it."""
+    TextConfig.from_dict(_only(given, TEXT_SETTINGS))
+    ModelConfig.from_dict(_only(given, MODEL_SETTINGS - {"tie", "nonlinearity"}) | {"vocab_size": 2})  # a plan may fit
+    TrainConfig.from_dict(_only(given, TRAIN_SETTINGS))
 
 
 def _check_inputs(given: Mapping[str, Any]) -> None:
@@ -170,6 +194,7 @@ def _refuse_resume(directory: Directory, given: Mapping[str, Any]) -> None:
 def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], started: float) -> Run:
     if not given.get("corpus"):
         raise UsageError("give a corpus to train on, or --resume a run that has one")
+    _check_settings(given)
     base = load(given["init_from"]) if given.get("init_from") else None
     text = TextConfig.from_dict(_only(given, TEXT_SETTINGS))
     corpus = _prepare(given, text, base.language if base else None)
@@ -218,20 +243,11 @@ def _chosen(given: Mapping[str, Any]) -> bool:
 
 
 def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> Run:
-    arrays, metadata = checkpoint.load(directory.path / RESUME_FILE)
-    resume, facts = parse(metadata, "charlm.resume"), parse(metadata, "charlm.training")
-    try:
-        return _restored(directory, arrays, metadata, resume, facts, given, started)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{directory.path / RESUME_FILE} lacks or garbles what a resume needs ({error})") from error
-
-
-def _restored(
-    directory: Directory, arrays: Mapping[str, Any], metadata: Mapping[str, str], resume: Mapping[str, Any],
-    facts: Mapping[str, Any], given: Mapping[str, Any], started: float,
-) -> Run:  # fmt: skip
     """Rebuild a run from what its state file holds."""
-    language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
+    path = directory.path / RESUME_FILE
+    arrays, metadata = checkpoint.load(path)
+    with _reading(path):
+        language, facts, resume, state = _believed(metadata)
     _check_run_id(directory, facts)
     _refuse_lost_streams(directory, resume["settings"], given)
     flat = _changed(resume["settings"], given)
@@ -240,8 +256,8 @@ def _restored(
     if digests_of(corpus) != facts["digests"]:
         raise UsageError("the corpus is not the one this run was trained on: give that one, or begin anew with --force")
     engine = training_engine(settings.model, settings.train)
-    hidden = engine.restore((dict(arrays), resume["engine"]))
-    state = RunState(**resume["state"])
+    with _reading(path):
+        hidden = engine.restore((dict(arrays), resume["engine"]))
     notes = [f"going on from step {state.step:,} in {directory.path}", *_warnings(resume["settings"], flat)]
     ranks = resume["engine"].get("ranks", 1)
     if ranks != rank_count():
@@ -250,7 +266,40 @@ def _restored(
             "dropout is drawn, in another way"
         )
     model = Model(engine, settings.model, language, facts)
-    return Run(directory, settings, corpus, model, state, hidden, notes, started)
+    run = Run(directory, settings, corpus, model, state, hidden, notes, started)
+    if run.columns != arrays["state.0"].shape[1]:
+        raise DataError(f"{path} has {arrays['state.0'].shape[1]} columns and not {run.columns}: begin anew (--force)")
+    return run
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise DataError, which names the file, for whatever comes of believing what it says."""
+    try:
+        yield
+    except (DataError, UsageError) as error:  # in a file it is no setting of the user's
+        raise DataError(f"{path}: {error}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path} lacks or garbles what a run needs ({error})") from error
+
+
+def _believed(metadata: Mapping[str, str]) -> tuple[Language, dict[str, Any], dict[str, Any], RunState]:
+    """Return a state file's language, facts, `charlm.resume` and state, or raise what `_reading` expects."""
+    language, facts = Language.from_dict(parse(metadata, "charlm.vocabulary")), parse(metadata, "charlm.training")
+    resume = parse(metadata, "charlm.resume")
+    check_facts(facts)
+    check_facts(resume["engine"], _OF_ENGINE)
+    if not {"run", "digests"} <= facts.keys():
+        raise DataError("it does not say which run and which corpus it is of")
+    Settings.of(resume["settings"], language.tokenizer.size)
+    return language, facts, resume, RunState.from_dict(resume["state"])
+
+
+def stored_settings(path: Path, vocabulary: int) -> Settings:
+    """Return the settings in a state file (DataError where they are damaged, and as `exchange.load`)."""
+    _, metadata = exchange.load(path)
+    with _reading(path):
+        return Settings.of(parse(metadata, "charlm.resume")["settings"], vocabulary)
 
 
 def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | None) -> Corpus:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError
+from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
 
 _PATHS = ("corpus", "valid_file", "test_file", "init_from")
 _URI = "file://"
@@ -33,16 +33,21 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 def read_toml(path: str) -> dict[str, Any]:
     """Return the settings that a TOML file has, by option name with underscores; a file URI there is a path.
 
-    Raises MissingInputError, StorageError, and DataError where the file is not TOML.
+    Raises MissingInputError, StorageError, DataError where the file is not TOML, and UsageError where a setting is
+    there both with - and with _.
     """
     try:
         with open(path, "rb") as file:
-            values = {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
+            settings = tomllib.load(file)
     except OSError as error:
         kind = MissingInputError if error.errno in NO_ACCESS else StorageError
         raise kind(f"{path}: {error.strerror}; give a TOML file with --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also of numbers too long, and bytes that are no UTF-8
         raise DataError(f"{path} is not TOML: {error}") from None
+    values = {name.replace("-", "_"): value for name, value in settings.items()}
+    if len(values) < len(settings):
+        twice = sorted(name for name in settings if "-" in name and name.replace("-", "_") in settings)
+        raise UsageError(f"{', '.join(twice)} is there twice, with - and with _: leave one out")
     for name in values.keys() & set(_PATHS):
         value = values[name]
         values[name] = [*map(_from_uri, value)] if _is_list(value) else _from_uri(value)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from charlm.config import TrainConfig
 from charlm.engines import Engine, Loss
 from charlm.errors import DivergedError
+from charlm.facts import check_facts
 from charlm.nn.optim import learning_rate
 from charlm.scoring import evaluate
 from charlm.text.batches import Batch, Context, Source, TrainingBatches
@@ -46,6 +48,12 @@ class RunState:
     pending_tokens: int = 0
     skipped: int = 0  # steps left out, their gradients not being finite
     skipped_in_a_row: int = 0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild; raises DataError where an entry is not of its type, TypeError where one is unknown."""
+        check_facts(values, typing.get_type_hints(cls))
+        return cls(**values)
 
 
 @dataclass(frozen=True)

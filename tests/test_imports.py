@@ -15,7 +15,7 @@ PACKAGE = Path(charlm.__file__).parent
 TIERS = [
     ["errors"],
     ["config", "processors", "checks", "settings_file"],
-    ["text", "nn", "checkpoint", "lock"],
+    ["text", "nn", "checkpoint", "lock", "facts"],
     ["ownership"],
     ["exchange"],
     ["engines"],

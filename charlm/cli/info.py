@@ -58,10 +58,17 @@ def _facts(model: Model) -> dict[str, Any]:
         "seconds": origin.get("seconds"),
         "valid_nats": nats,
         "valid_nats_known": known,
-        "valid_perplexity": None if nats is None else math.exp(nats),
+        "valid_perplexity": None if nats is None else _perplexity(nats),
         "test_nats": origin.get("test_nats"),
         "trained_by": f"charlm {origin.get('charlm')}",
     }
+
+
+def _perplexity(nats: float) -> float:
+    try:
+        return math.exp(nats)
+    except OverflowError:  # a model that has gone astray: its perplexity is beyond any float
+        return math.inf
 
 
 def _shown(value: Any) -> str:

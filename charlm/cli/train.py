@@ -40,13 +40,35 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> st
         return None
     from charlm.settings_file import read_toml
 
-    values = read_toml(path)
-    known = {parameter.name for parameter in ctx.command.params} - {"config", "resume", "force", "quiet"}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise UsageError(f"{path} has unknown settings: {', '.join(unknown)}; `charlm train --help` lists the known")
-    ctx.default_map = values
+    try:
+        ctx.default_map = _typed(ctx.command.params, read_toml(path))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     return path
+
+
+def _typed(parameters: list[click.Parameter], values: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's settings by the names of parameters, each of exactly the type that its option has."""
+    known = {parameter.name: parameter for parameter in parameters}
+    for name in ("config", "resume", "force", "quiet"):  # for a command line alone
+        del known[name]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(f"unknown settings: {', '.join(unknown)}; `charlm train --help` lists the known")
+    for name, value in values.items():
+        config.check_type(name.replace("_", "-"), value, _type_of(known[name]))
+    return {
+        name: [value] if known[name].nargs == -1 and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def _type_of(parameter: click.Parameter) -> Any:
+    """Return the type of an option's value in TOML; many texts may be one."""
+    if parameter.nargs == -1:
+        return list | str
+    kinds = {click.types.IntParamType: int, click.types.FloatParamType: float, click.types.BoolParamType: bool}
+    return next((kind for click_type, kind in kinds.items() if isinstance(parameter.type, click_type)), str)
 
 
 @click.command(cls=GroupedCommand, epilog="""\b

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
 from charlm.engines.threads import Result, Threads
-from charlm.engines.weights import check_fit, divergence, first_weights
+from charlm.engines.weights import check_fit, divergence, first_weights, fitting
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
@@ -188,11 +188,12 @@ class NumpyEngine:
         arrays, facts = snapshot
         self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
         for name, moment in self._optimizer.moments.items():
-            moment[:] = arrays[f"optimizer.{name}"]
+            moment[:] = fitting(arrays, f"optimizer.{name}", moment.shape)
         self._optimizer.steps = facts["optimizer_steps"]
         for worker, generator in zip(self._workers, facts["dropout_generators"], strict=False):
             worker.rng.bit_generator.state = generator
-        return tuple(arrays[f"state.{i}"] for i in range(len(zero_state(self.config, 1))))
+        shapes = [part.shape for part in zero_state(self.config, arrays["state.0"].shape[1])]
+        return tuple(fitting(arrays, f"state.{i}", shape) for i, shape in enumerate(shapes))
 
     def _share_out(
         self, work: Callable[[LanguageModel, int, slice, State], Result], columns: int, state: State

@@ -40,3 +40,11 @@ def check_fit(tensors: Mapping[str, Array], expected: Mapping[str, tuple[int, ..
                 f"tensor {name} is {value.dtype}{list(value.shape)}, but the configuration says "
                 f"float32{list(expected[name])}"
             )
+
+
+def fitting(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
+    """Return the float32 array of a name and shape; raises DataError where there is none such."""
+    value = arrays.get(name)
+    if value is None or value.shape != shape or value.dtype != np.float32:
+        raise DataError(f"the state's {name} is missing or is not float32{list(shape)}: begin anew with --force")
+    return value
