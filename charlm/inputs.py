@@ -15,7 +15,8 @@ from charlm.engines import Evaluator, Loss
 from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model
 from charlm.ownership import RESUME_FILE
-from charlm.runs import digests_of, stored_settings, streams_of
+from charlm.run_files import streams_of
+from charlm.runs import digests_of, stored_settings
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
 from charlm.text.corpus import Corpus, Part, prepare
 from charlm.text.reading import BLOCK, Source, open_source, text_blocks, whole_words

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,26 +20,25 @@ from typing import Any
 
 import charlm
 from charlm import checkpoint, exchange, plan
-from charlm.config import LIMITS, ModelConfig, TextConfig, TrainConfig, check_type
+from charlm.config import LIMITS, ModelConfig, TextConfig, TrainConfig
 from charlm.directory import Directory
 from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
-from charlm.errors import DataError, MissingInputError, OutputError, UsageError
+from charlm.errors import DataError, OutputError, UsageError
 from charlm.facts import check_facts
-from charlm.model import Language, Model, dump, load, model_file, parse
+from charlm.model import Language, Model, dump, load, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
+from charlm.run_files import FILES, absolute, check_files, check_inputs, refuse_lost_streams
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches, context_for
 from charlm.text.corpus import Corpus, prepare
-from charlm.text.reading import check_source, is_stream
+from charlm.text.reading import is_stream
 from charlm.training import Progress, RunState, Task, fit, never
 
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 _COMPUTING = frozenset({"engine", "device", "precision"})
-_HELD_OUT = ("valid_file", "test_file")
-_FILES = frozenset({"corpus", *_HELD_OUT})  # on resume their content is compared, not their names
 _OF_ENGINE = {"optimizer_steps": int, "ranks": int}
 
 TEXT_SETTINGS = frozenset(field.name for field in dataclasses.fields(TextConfig))
@@ -67,11 +65,11 @@ class Settings:
     @classmethod
     def of(cls, flat: Mapping[str, Any], vocabulary: int) -> Settings:
         """Check and sort settings given by option name; `vocabulary` is the size that the corpus led to."""
-        _check_files(flat)
+        check_files(flat)
         return cls(
-            tuple(_absolute(path) for path in flat["corpus"]),
-            _absolute(flat.get("valid_file")),
-            _absolute(flat.get("test_file")),
+            tuple(absolute(path) for path in flat["corpus"]),
+            absolute(flat.get("valid_file")),
+            absolute(flat.get("test_file")),
             TextConfig.from_dict(_only(flat, TEXT_SETTINGS)),
             ModelConfig.from_dict(_only(flat, MODEL_SETTINGS) | {"vocab_size": vocabulary}),
             TrainConfig.from_dict(_only(flat, TRAIN_SETTINGS)),
@@ -144,8 +142,8 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     resumed, and whatever reading the corpus and the files raises.
     """
     begun = time.monotonic() if started is None else started
-    _check_files(given)
-    _check_inputs(given)
+    check_files(given)
+    check_inputs(given)
     if resume and (directory.path / RESUME_FILE).exists():
         return _take_up(directory, given, begun)
     if resume:
@@ -155,29 +153,11 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     return _begin(directory, given, notes, begun)
 
 
-def _check_files(flat: Mapping[str, Any]) -> None:
-    """Raise UsageError unless the corpus is a list or a tuple of paths, and other files are paths or None."""
-    corpus = flat.get("corpus", ())
-    if type(corpus) not in (list, tuple):
-        raise UsageError(f"corpus must be a list of paths, not {corpus!r:.80}")
-    for name, value in (*(("corpus", path) for path in corpus), *((name, flat.get(name)) for name in _HELD_OUT)):
-        check_type(name.replace("_", "-"), os.fspath(value) if isinstance(value, os.PathLike) else value, str | None)
-
-
 def _check_settings(given: Mapping[str, Any]) -> None:
     """Raise UsageError for what no run could have, before the corpus is read and a plan made from it."""
     TextConfig.from_dict(_only(given, TEXT_SETTINGS))
     ModelConfig.from_dict(_only(given, MODEL_SETTINGS - {"tie", "nonlinearity"}) | {"vocab_size": 2})  # a plan may fit
     TrainConfig.from_dict(_only(given, TRAIN_SETTINGS))
-
-
-def _check_inputs(given: Mapping[str, Any]) -> None:
-    """Raise MissingInputError where a file that was named cannot be opened, before anything else is looked at."""
-    for path in (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file")):
-        if path is not None:
-            check_source(path)
-    if given.get("init_from") is not None:
-        model_file(given["init_from"])
 
 
 def _refuse_resume(directory: Directory, given: Mapping[str, Any]) -> None:
@@ -249,7 +229,7 @@ def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> 
     with _reading(path):
         language, facts, resume, state = _believed(metadata)
     _check_run_id(directory, facts)
-    _refuse_lost_streams(directory, resume["settings"], given)
+    refuse_lost_streams(directory.path, resume["settings"], given)
     flat = _changed(resume["settings"], given)
     settings = Settings.of(flat, language.tokenizer.size)
     corpus = _prepare(flat, settings.text, language)
@@ -327,7 +307,7 @@ def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     if given.get("context") == "auto":  # which the run has resolved
         given = {name: value for name, value in given.items() if name != "context"}
     changes = {name: value for name, value in given.items() if value != stored.get(name)}
-    refused = sorted(set(changes) - _MAY_CHANGE - _FILES)
+    refused = sorted(set(changes) - _MAY_CHANGE - FILES)
     if refused:
         listed = ", ".join(f"{name.replace('_', '-')} {stored.get(name)} -> {changes[name]}" for name in refused)
         raise UsageError(f"a resumed run keeps its settings, so leave these out or begin anew with --force: {listed}")
@@ -335,29 +315,6 @@ def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     if any(name in changes for name in LIMITS):
         kept |= dict.fromkeys(LIMITS)
     return kept | changes
-
-
-def streams_of(settings: Mapping[str, Any]) -> list[str]:
-    """Return which of a run's settings name something that could be read only once: standard input or a pipe."""
-    paths = {name: settings.get(name) for name in _FILES}
-    lists = {name: [value] if isinstance(value, str) else value or [] for name, value in paths.items()}
-    return sorted(name for name, value in lists.items() if any(is_stream(path) for path in value))
-
-
-def _refuse_lost_streams(directory: Directory, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise MissingInputError where the run read a stream and is not given its text again."""
-    missing = [name for name in streams_of(stored) if name not in given]
-    if not missing:
-        return
-    streams = [path for path in stored["corpus"] if is_stream(path)] if "corpus" in missing else []
-    one = "-" if len(streams) == 1 else "FILE"
-    words = [one if path in streams else shlex.quote(path) for path in stored["corpus"] if streams]
-    words += ["-m", shlex.quote(str(directory.path)), "--resume"]
-    words += [f"--{name.replace('_', '-')} FILE" for name in missing if name != "corpus"]
-    raise MissingInputError(
-        "this run read standard input or a pipe, so give the same text again: "
-        f"charlm train {' '.join(words)}{' < FILE' if len(streams) == 1 else ''}"
-    )
 
 
 def _warnings(stored: Mapping[str, Any], flat: Mapping[str, Any]) -> Iterator[str]:
@@ -405,8 +362,3 @@ def _empty_parts(corpus: Corpus, text: TextConfig) -> Iterator[str]:
 
 def _only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: settings[name] for name in names if name in settings}
-
-
-def _absolute(path: str | None) -> Any:
-    """Return what a run remembers of a path; of anything that can be read only once, that it was such a thing."""
-    return path if path is None else "-" if is_stream(path) else os.path.abspath(path)

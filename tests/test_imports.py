@@ -23,7 +23,7 @@ TIERS = [
     ["writing", "novelty", "comparison"],
     ["model"],
     ["training", "plan"],
-    ["directory"],
+    ["directory", "run_files"],
     ["runs"],
     ["inputs"],
     ["cli"],

@@ -171,9 +171,10 @@ def test_settings_check_their_types_themselves(settings, name, values):
 @pytest.mark.parametrize("given", [
     {"corpus": "corpus.txt"}, {"corpus": ("corpus.txt", 5)}, {"corpus": 5}, {"corpus": {"corpus.txt": 1}},
     {"corpus": ("corpus.txt",), "valid_file": 5}, {"corpus": ("corpus.txt",), "test_file": ["corpus.txt"]},
+    {"corpus": ("corpus.txt", None)}, {"corpus": ("corpus.txt",), "init_from": 5},
 ])  # fmt: skip
 def test_files_of_a_run_are_paths(room, given):
-    with Directory(room / "m") as directory, pytest.raises(UsageError, match=r"corpus|valid-file|test-file"):
+    with Directory(room / "m") as directory, pytest.raises(UsageError, match=r"corpus|valid-file|test-file|init-from"):
         open_run(directory, given)
 
 
