@@ -2,12 +2,16 @@
 
 import os
 import signal
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from charlm.config import NO_TOKEN
+
+with warnings.catch_warnings(action="ignore"):  # of compiled loops that are out of date: pytest_configure says it
+    from charlm.nn import kernel
 from charlm.nn.model import shapes
 from charlm.nn.params import Params
 from charlm.nn.stack import zero_state
@@ -18,6 +22,12 @@ settings.load_profile("charlm")
 
 # A shell starts background jobs with SIGINT ignored, and processes inherit that: the tests send it, so they need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure():
+    """Refuse to test compiled loops that are not those of this source, or that cannot be opened."""
+    if kernel.missing and "installed again" in kernel.missing:
+        raise pytest.UsageError(f"{kernel.missing}: pip install -e .")
 
 
 @pytest.fixture(scope="session")

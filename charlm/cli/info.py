@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @model_option()
 @option("Output")("--json", "as_json", is_flag=True, help="One JSON object.")
 def info(model: str, as_json: bool) -> None:
-    """Say what a model is: cell, sizes, parameters, vocabulary, corpus, best validation figure."""
+    """Say what a model is: cell, sizes, parameters, vocabulary, corpus, best validation figure; and what computes."""
     from charlm.directory import seconds_at
     from charlm.model import load
 
@@ -35,6 +35,8 @@ def info(model: str, as_json: bool) -> None:
 
 
 def _facts(model: Model) -> dict[str, Any]:
+    from charlm.nn import kernel
+
     config, language, origin = model.config, model.language, model.facts
     nats, known = origin.get("valid_nats"), origin.get("valid_nats_known")
     return {
@@ -61,6 +63,8 @@ def _facts(model: Model) -> dict[str, Any]:
         "valid_perplexity": None if nats is None else _perplexity(nats),
         "test_nats": origin.get("test_nats"),
         "trained_by": f"charlm {origin.get('charlm')}",
+        "kernel": kernel.target,
+        "kernel_missing": kernel.missing,
     }
 
 

@@ -18,32 +18,49 @@
 #define NAME(name) JOIN(name, TARGET)
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)") /* no element needs another's result */
+#define UNROLLED _Pragma("clang loop unroll(full)") /* so that a tile's sums stay in registers */
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLLED _Pragma("GCC unroll 16")
 #endif
 #define INLINE static inline __attribute__((always_inline))
 #define NORM_EPS 1e-5f /* PyTorch's */
 #define AT(array, offset) ((array) ? (array) + (offset) : NULL)
 
 /* LANES floats fit a register. A tile of ROWS x (2 * LANES) sums, two vectors of weights and a broadcast fill the registers. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) /* Clang says that it is GCC, too */
+#define SEVERAL_TARGETS
 #define TARGET avx512
 #define LANES 16
 #define ROWS 12
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((min_vector_width(512))), apply_to = function)
+#include "kernel.c"
+#pragma clang attribute pop
+#pragma clang attribute pop
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
 #include "kernel.c"
 #pragma GCC pop_options
+#endif
 #undef TARGET
 #undef LANES
 #undef ROWS
 #define TARGET avx2
 #define LANES 8
 #define ROWS 6
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#include "kernel.c"
+#pragma clang attribute pop
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #include "kernel.c"
 #pragma GCC pop_options
+#endif
 #undef TARGET
 #undef LANES
 #undef ROWS
@@ -57,7 +74,7 @@
 uint32_t source_crc(void) { return SOURCE_CRC; }
 
 const char *best_target(void) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#ifdef SEVERAL_TARGETS
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return "avx512";
@@ -90,11 +107,11 @@ static float *NAME(pack)(long K, long N, const float *weight, long k_stride, lon
 /* out [rows, columns] = (add ? out : 0) + a [rows, K] times one panel; all loops over `rows` unroll, as it is a constant. */
 INLINE void NAME(tile)(int rows, long K, const float *a, const float *panel, float *out, long N, long columns, int add) {
     VECTOR sum[ROWS][2];
-#pragma GCC unroll 16
+    UNROLLED
     for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = (VECTOR){0};
     for (long k = 0; k < K; k++, panel += COLUMNS) {
         VECTOR left = *(const VECTOR *)panel, right = *(const VECTOR *)(panel + LANES);
-#pragma GCC unroll 16
+        UNROLLED
         for (int i = 0; i < rows; i++) {
             float x = a[i * K + k];
             sum[i][0] += left * x;
@@ -102,7 +119,7 @@ INLINE void NAME(tile)(int rows, long K, const float *a, const float *panel, flo
         }
     }
     if (columns == COLUMNS) {
-#pragma GCC unroll 16
+        UNROLLED
         for (int i = 0; i < rows; i++) {
             VECTOR *left = (VECTOR *)(out + i * N), *right = (VECTOR *)(out + i * N + LANES);
             if (add) sum[i][0] += *left, sum[i][1] += *right;

@@ -26,35 +26,48 @@ FEW_STEPS = 4  # up to so many, laying the weights out anew costs more than it s
 _TARGETS = ["numpy", "base", "avx2", "avx512"]  # the later the faster
 
 
-def _open() -> tuple[ctypes.CDLL | None, str]:
-    """Return the library, or None, and the target whose functions to call."""
-    library = _built()
-    best = "numpy"
-    if library is not None:
-        library.best_target.restype = ctypes.c_char_p
-        best = library.best_target().decode()
-    target, allowed = os.environ.get("CHARLM_KERNEL") or best, _TARGETS[: _TARGETS.index(best) + 1]
-    if target not in allowed:
-        raise UsageError(f"CHARLM_KERNEL is {target!r}, but must be one of {', '.join(allowed)} here")
-    return (None if target == "numpy" else library), target
+def _open() -> tuple[ctypes.CDLL | None, str, str | None]:
+    """Return the library, or None, the target whose functions to call, and why NumPy must do their work, if it must."""
+    wanted = os.environ.get("CHARLM_KERNEL")
+    if wanted == "numpy":
+        return None, wanted, "CHARLM_KERNEL=numpy says so"
+    library, reason = _built()
+    best = library.best_target().decode() if library else "numpy"
+    found, allowed = wanted or best, _TARGETS[: _TARGETS.index(best) + 1]
+    if found not in allowed:
+        raise UsageError(f"CHARLM_KERNEL is {found!r}, but must be one of {', '.join(allowed)} here")
+    return library, found, reason
 
 
-def _built() -> ctypes.CDLL | None:
-    """Open the library; None where none was built, or where it was built from another kernel.c than lies here."""
-    paths = [Path(__file__).with_name(f"_kernel{suffix}") for suffix in EXTENSION_SUFFIXES]
-    library = next((ctypes.CDLL(str(path)) for path in paths if path.exists()), None)
-    source = Path(__file__).with_name("kernel.c")
-    if library is None or not source.exists():
-        return library
-    crc: Any = getattr(library, "source_crc", lambda: None)
-    crc.restype = ctypes.c_uint32
-    if crc() != zlib.crc32(source.read_bytes()):
-        warnings.warn("kernel.c changed after it was built: NumPy does its work until it is installed", stacklevel=2)
-        return None
-    return library
+def _built() -> tuple[ctypes.CDLL | None, str | None]:
+    """Open the library; where there is none of use return None and why, and warn of one that was built in vain."""
+    here = Path(__file__)
+    paths = [path for suffix in EXTENSION_SUFFIXES if (path := here.with_name(f"_kernel{suffix}")).exists()]
+    others = [path for path in here.parent.glob("_kernel.*") if path.suffix in (".so", ".pyd", ".dylib")]
+    if not paths and not others:
+        return None, "none were built when charlm was installed: install a C compiler (gcc, clang), then charlm again"
+    library, fault = _opened(paths[0]) if paths else (None, f"{others[0].name} is another Python's")
+    if fault is None:
+        return library, None
+    reason = f"{fault}: NumPy does the work of the compiled loops until charlm is installed again"
+    warnings.warn(reason, stacklevel=2)
+    return None, reason
 
 
-_library, target = _open()
+def _opened(path: Path) -> tuple[ctypes.CDLL | None, str | None]:
+    """Open a library; with None comes what is wrong with it."""
+    try:
+        library = ctypes.CDLL(str(path))
+        library.best_target.restype, library.source_crc.restype = ctypes.c_char_p, ctypes.c_uint32
+    except (OSError, AttributeError) as error:
+        return None, f"{path} cannot be used ({error})"
+    source = path.with_name("kernel.c")
+    if source.exists() and library.source_crc() != zlib.crc32(source.read_bytes()):
+        return None, "kernel.c changed after it was built"
+    return library, None
+
+
+_library, target, missing = _open()
 
 
 def serves(array: Array) -> bool:
