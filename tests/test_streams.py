@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -218,6 +220,40 @@ def test_a_caller_without_standard_error_trains(monkeypatch, corpus, tmp_path, s
     assert sys.stderr is stream
 
 
+@pytest.mark.parametrize("how", ["close", "detach"])
+def test_a_caller_that_closed_its_standard_output(monkeypatch, tmp_path, model, how):
+    """The interpreter's own stream, that is, as a program closes it to hear of a full disk at its end."""
+    stream = open(tmp_path / "out", "w")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "__stdout__", stream)
+    buffer = getattr(stream, how)()
+    with pytest.raises(SystemExit) as end:
+        main(["info", "-m", str(model)])
+    assert end.value.code == 74
+    assert sys.stdout is stream
+    if buffer is not None:
+        buffer.close()
+
+
+BUG = """
+import sys
+from charlm.cli import main
+sys.argv = ["charlm", "info"]
+main.commands["info"].callback = lambda **_: exec(chr(27) + "]0;owned")
+main()
+"""
+
+
+@posix
+@pytest.mark.parametrize("where", ["", "2>/dev/full"])
+def test_a_bug_is_told_as_a_traceback_that_drives_nothing(where):
+    """And its exit code is 1 where nobody can read it, too."""
+    done = in_shell(f"{sys.executable} -c {shlex.quote(BUG)} {where}")
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) == (where == "")
+    assert "\x1b" not in done.stderr
+
+
 def test_commands_in_threads_at_once_put_the_caller_s_streams_back(monkeypatch):
     """Whichever of two ends first."""
     before = sys.stdout, sys.stderr
@@ -368,16 +404,20 @@ def test_a_state_of_an_earlier_version_that_names_a_stream(tmp_path, corpus):
 
 
 @posix
-def test_a_text_that_is_awaited_from_the_terminal_is_asked_for(tmp_path):
+@pytest.mark.parametrize(
+    "arguments", [["train", "-", "-m", "new", *SMALL], ["score", "-"], ["sample", "--prompt", "-"]], ids=lambda a: a[0]
+)
+def test_a_text_that_is_awaited_from_the_terminal_is_asked_for(tmp_path, monkeypatch, model, arguments):
+    monkeypatch.setenv("CHARLM_MODEL", str(model))
     ours, theirs = pty.openpty()
-    os.write(ours, LINES.encode() + b"\x04")  # one Ctrl-D
-    command = [sys.executable, "-m", "charlm", "train", "-", "-m", str(tmp_path / "m"), *SMALL]
-    with subprocess.Popen(command, stdin=theirs, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    os.write(ours, b"aeai\nbfbj\ncgck\n"[:5 if arguments[0] == "sample" else None] + b"\x04")  # one Ctrl-D
+    command = [sys.executable, "-m", "charlm", *[str(tmp_path / "m") if part == "new" else part for part in arguments]]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         _, told = process.communicate(timeout=PATIENCE)
     os.close(theirs)
     os.close(ours)
     assert process.returncode == 0, told
-    assert "charlm: reading the text from the terminal; end it with Ctrl-D" in told
+    assert re.search("charlm: reading the (text|texts|prompt) from the terminal; end it with Ctrl-D", told)
 
 
 # --- settings as TOML -----------------------------------------------------------------------------------------------

@@ -32,9 +32,16 @@ class CharlmGroup(click.Group):
         click.option("--traceback", is_flag=True, help="Show where an error comes from, for developers.")(self)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
+        own = not args and not extra  # the command is all that this process does
         with safe_streams():
-            code = self._run(*args, **extra)
-            if code in INTERRUPTED and not args and not extra:  # the command is all that this process does
+            try:
+                code = self._run(*args, **extra)
+            except Exception:  # a bug: what it says may hold anything, and standard error may be gone
+                if not own:
+                    raise
+                click.echo(traceback.format_exc(), err=True, nl=False)
+                code = 1
+            if own and code in INTERRUPTED:
                 ignore_signals()
         sys.exit(code)
 

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from charlm import config
 from charlm.cli.asked import STDIN, Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, as_utf8, option, visible
+from charlm.cli.streams import tell_what_is_awaited
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def score(**options: Any) -> None:
 
     models = [charlm.model.load(path, engine=asked.engine, device=asked.device) for path in asked.models]
     check_models(asked, models)
+    if asked.stdin:
+        tell_what_is_awaited("the texts")
     scorers = models if asked.mix is None else [charlm.model.mix(models, asked.weights())]
     if asked.compares:
         _compare(asked, models)

@@ -102,9 +102,9 @@ class _Product(_Output):
             except (BrokenPipeError, ConnectionResetError):
                 self._over = True
                 raise HadEnough from None
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a caller from Python has closed it
                 self._over = True
-                raise StorageError(f"standard output: {error.strerror or error}") from None
+                raise StorageError(f"standard output: {getattr(error, 'strerror', None) or error}") from None
         return memoryview(data).nbytes
 
 
@@ -196,13 +196,16 @@ def tell_what_is_awaited(what: str) -> None:
 
 
 def _fill_closed_descriptors() -> None:
-    """Put the null device where a standard stream is closed, so that no file of ours gets its number."""
-    for number in range(3):
+    """Put the null device where a standard stream is closed, so that no file of ours gets its number.
+
+    The wrong way round, so that a product does not seem to be written, nor a text to be empty.
+    """
+    for number, way in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             with contextlib.suppress(OSError):
-                opened = os.open(os.devnull, os.O_RDWR)
+                opened = os.open(os.devnull, way)
                 if opened != number:
                     os.dup2(opened, number)
                     os.close(opened)
@@ -222,6 +225,13 @@ def _opened(stream: Any, at_start: Any, kind: type[_Output], after: contextlib.E
         return _Text(below, "utf-8", _HALVES, write_through=True)
     buffer = io.BufferedWriter(below)
     return _Text(buffer, "utf-8", _HALVES, line_buffering=stream.line_buffering)
+
+
+def _is_detached(stream: io.TextIOWrapper) -> bool:
+    try:
+        return stream.buffer is None
+    except ValueError:
+        return True
 
 
 def _set_to_utf8(stream: Any, after: contextlib.ExitStack) -> None:

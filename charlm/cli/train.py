@@ -161,7 +161,7 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
     if parallel.rank() > 0:
         parallel.follow()
     files = (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file"))
-    if any(path is not None and is_standard_input(path) for path in files):
+    if not quiet and any(path is not None and is_standard_input(path) for path in files):
         tell_what_is_awaited("the text")
     with Signals() as signals, Directory(model, force) as directory:
         with signals.at_once():
