@@ -74,12 +74,29 @@ REFUSED = [
     ("line", ["--contains", "a\n"], "single lines"),
     ("line", ["--pattern", "a+Ж.*"], "'Ж'"),
     ("line", ["--stop", "\n"], "single lines"),
+    ("line", ["--contains", "abab", "--length", 3], "--length"),
+    ("bytes", ["--pattern", "[ab]{9,}", "--length", 3, "--prompt", "abaab"], "it asks for 9 characters"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "options", "named"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_cannot_be_obeyed_is_refused_by_name(where, kind, options, named):
     assert_refused(sampled(where, kind, *options), 2, named)
+
+
+def test_what_is_as_long_as_a_text_can_be_is_drawn(where):
+    found = sampled(where, "line", "--contains", "aab", "--length", 2, "--prompt", "a", "--seed", 1)
+    assert found.stdout == "aab\n"
+    options = ["--length", 2, "--prompt", "a", "--starts-with", "a", "--seed", 1]
+    assert sampled(where, "line", "--pattern", "aab.", *options).stdout[:3] == "aab"
+
+
+def test_a_setting_of_the_environment_gives_way_to_the_command_line(where):
+    """It may be meant for other commands: what it cannot do here it does not forbid."""
+    env = {"CHARLM_SAMPLE_SEED": "1", "CHARLM_SAMPLE_TEMPERATURE": "1.0"}
+    assert sampled(where, "line", "--beam", 2, env=env).exit_code == 0
+    seeded = sampled(where, "line", "-n", 3, "--seed", 1).stdout
+    assert sampled(where, "line", "-n", 3, env=env).stdout == seeded
 
 
 def test_a_beam_obeys_where_texts_end_and_how_they_begin(where):
@@ -139,6 +156,10 @@ def test_a_stream_of_documents_ends_with_its_lines_or_its_stop(where):
         stopped = sampled(where, "document", "--length", 0, "--stop", "ab", "--separator", "", "--seed", seed).stdout
         assert stopped == whole.split("ab")[0] + "\n"
     assert parts.count("-" * 20) > 1
+    model = load(where / "document.safetensors").writer()
+    for seed in range(30):  # EOS ends the third line of some
+        texts = ["".join(pieces) for pieces in model.series(SamplingConfig(0, lines=3), seed)]
+        assert "\n".join(texts).count("\n") == 2
 
 
 def test_each_text_of_a_stream_begins_with_its_prompt(where):

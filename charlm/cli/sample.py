@@ -162,12 +162,15 @@ def _acceptance(
     if contains is None and regex is None:
         return None
     possible, wanted = writer.possible(config), contains or ""
+    longest = possible.longest(config.length, writer.prompt + config.starts_with)
     reason = possible.why_not(wanted, writer.prompt)
+    if longest is not None and len(wanted) > longest:
+        reason = f"it has more than {longest:,} characters, the most that --length lets a text have"
     if reason:
         raise UsageError(f"no text can have {wanted!r} in it: {reason}")
     if regex is None:
         return lambda text: wanted in text
-    reason = possible.why_no_match(regex.pattern, writer.prompt)
+    reason = possible.why_no_match(regex.pattern, writer.prompt, longest)
     if reason:
         raise UsageError(f"no text can match {regex.pattern!r}: {reason}")
     return lambda text: wanted in text and regex.fullmatch(text) is not None

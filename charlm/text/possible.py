@@ -40,14 +40,25 @@ class Possible:
             return ""
         return self._reason(text)
 
-    def why_no_match(self, pattern: str, before: str = "") -> str:
-        """Return why no text can match a regular expression from end to end; "" where one may, or who knows."""
+    def why_no_match(self, pattern: str, before: str = "", longest: int | None = None) -> str:
+        """Return why no text can match a regular expression from end to end; "" where one may, or who knows.
+
+        `longest` is how many characters a text has at most.
+        """
         try:
             parser, compiler = map(importlib.import_module, ("re._parser", "re._compiler"))
         except ImportError:  # they are not documented: without them texts are drawn until one matches
             return ""
         parsed = parser.parse(pattern, re.DOTALL)
+        if longest is not None and parsed.getwidth()[0] > longest:
+            return f"it asks for {parsed.getwidth()[0]:,} characters, and a text has {longest:,} at most"
         return _Pattern(self, before, parser, compiler).why_not(parsed, parsed.state.flags)
+
+    def longest(self, length: int, before: str) -> int | None:
+        """Return how many characters a text of `length` tokens after `before` can have; None where no one knows."""
+        if not length or "<unk>" in self._names or self._tokenizer.kind == "word":
+            return None
+        return len(before) + length
 
     def characters(self, before: str) -> set[str] | None:
         """Return all characters that can stand in a text; None where that is any."""
@@ -159,8 +170,8 @@ class _Pattern:
         if name == "SUBPATTERN":
             _, added, removed, inner = value
             return self.why_not(inner, (flags | added) & ~removed)
-        if name == "ATOMIC_GROUP":
-            return self.why_not(value, flags)
+        if name in ("ATOMIC_GROUP", "ASSERT"):
+            return self.why_not(value if name == "ATOMIC_GROUP" else value[1], flags)
         if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
             least, _, inner = value
             return self.why_not(inner, flags) if least else ""
