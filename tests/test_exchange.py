@@ -340,6 +340,18 @@ def test_a_reader_that_may_not_write_reads_through(room, tmp_path, monkeypatch):
     assert contents(where) == before
 
 
+def test_a_reader_without_locks_leaves_the_exchange_to_trainers(room, tmp_path, monkeypatch):
+    """It could not know whether one is at work."""
+    fcntl = pytest.importorskip("fcntl", reason="locks are those of POSIX")
+    where = tmp_path / "m"
+    before = interrupted(room, where, monkeypatch, 1)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: failing(errno.ENOLCK)())
+    assert READERS["load"](where) == told(room / "new")[0]
+    assert contents(where) == before
+    assert charlm("train", "-m", where, "--resume", "--steps", 3).exit_code == 0
+    assert set(os.listdir(where)) == {*FILES}
+
+
 @pytest.mark.parametrize("name", [".lock", "config.toml", "model.safetensors"])
 def test_a_reader_touches_nothing_where_something_is_not_charlms(room, tmp_path, monkeypatch, name):
     where = tmp_path / "m"
