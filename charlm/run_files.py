@@ -10,7 +10,6 @@ from typing import Any
 
 from charlm.config import check_type
 from charlm.errors import MissingInputError, UsageError
-from charlm.model import model_file
 from charlm.text.reading import check_source, is_stream
 
 HELD_OUT = ("valid_file", "test_file")
@@ -18,7 +17,10 @@ FILES = frozenset({"corpus", *HELD_OUT})  # on resume their content is compared,
 
 
 def check_files(flat: Mapping[str, Any]) -> None:
-    """Raise UsageError unless the corpus is a list or a tuple of paths, and other files are paths or None."""
+    """Raise UsageError unless the corpus is a list or a tuple of paths, and other files are paths or None.
+
+    The same of keep-vocabulary, which is True, False or None.
+    """
     corpus = flat.get("corpus", ())
     if type(corpus) not in (list, tuple):
         raise UsageError(f"corpus must be a list of paths, not {corpus!r:.80}")
@@ -26,6 +28,7 @@ def check_files(flat: Mapping[str, Any]) -> None:
         check_type("corpus", _text(path), str)
     for name in (*HELD_OUT, "init_from"):
         check_type(name.replace("_", "-"), _text(flat.get(name)), str | None)
+    check_type("keep-vocabulary", flat.get("keep_vocabulary"), bool | None)
 
 
 def _text(path: Any) -> Any:
@@ -37,8 +40,6 @@ def check_inputs(given: Mapping[str, Any]) -> None:
     for path in (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file")):
         if path is not None:
             check_source(path)
-    if given.get("init_from") is not None:
-        model_file(given["init_from"])
 
 
 def streams_of(settings: Mapping[str, Any]) -> list[str]:

@@ -27,13 +27,14 @@ from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, OutputError, UsageError
 from charlm.facts import check_facts
+from charlm.finetuning import base_file, grown, load_base, text_settings, vocabulary_notes
 from charlm.model import Language, Model, dump, load, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
 from charlm.run_files import FILES, absolute, check_files, check_inputs, refuse_lost_streams
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches, context_for
-from charlm.text.corpus import Corpus, prepare
+from charlm.text.corpus import Corpus, Part, prepare
 from charlm.text.reading import is_stream
 from charlm.training import Progress, RunState, Task, fit, never
 
@@ -56,11 +57,14 @@ class Settings:
     text: TextConfig
     model: ModelConfig
     train: TrainConfig
+    init_from: str | None = None
+    keep_vocabulary: bool | None = None
 
     def flat(self) -> dict[str, Any]:
         """Return all settings by the names of the command line's options."""
         files = {"corpus": list(self.corpus), "valid_file": self.valid_file, "test_file": self.test_file}
-        return files | self.model.to_dict() | self.train.to_dict() | self.text.to_dict()
+        start = {"init_from": self.init_from, "keep_vocabulary": self.keep_vocabulary}
+        return files | start | self.model.to_dict() | self.train.to_dict() | self.text.to_dict()
 
     @classmethod
     def of(cls, flat: Mapping[str, Any], vocabulary: int) -> Settings:
@@ -73,6 +77,8 @@ class Settings:
             TextConfig.from_dict(_only(flat, TEXT_SETTINGS)),
             ModelConfig.from_dict(_only(flat, MODEL_SETTINGS) | {"vocab_size": vocabulary}),
             TrainConfig.from_dict(_only(flat, TRAIN_SETTINGS)),
+            absolute(flat.get("init_from")),
+            flat.get("keep_vocabulary"),
         )
 
 
@@ -146,6 +152,8 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     check_inputs(given)
     if resume and (directory.path / RESUME_FILE).exists():
         return _take_up(directory, given, begun)
+    if given.get("init_from") is not None:
+        base_file(given["init_from"])
     if resume:
         _refuse_resume(directory, given)
     directory.refuse_existing()
@@ -174,10 +182,12 @@ def _refuse_resume(directory: Directory, given: Mapping[str, Any]) -> None:
 def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], started: float) -> Run:
     if not given.get("corpus"):
         raise UsageError("give a corpus to train on, or --resume a run that has one")
+    base, kept = load_base(given), bool(given.get("keep_vocabulary"))
+    if base:
+        given = dict(given) | text_settings(base.language)
     _check_settings(given)
-    base = load(given["init_from"]) if given.get("init_from") else None
     text = TextConfig.from_dict(_only(given, TEXT_SETTINGS))
-    corpus = _prepare(given, text, base.language if base else None)
+    corpus = _prepare(given, text, base.language if base else None, grow=base is not None and not kept)
     context = _context(text, corpus)
     size = corpus.tokenizer.size
     inherited = _only(base.config.to_dict(), MODEL_SETTINGS) if base else {}
@@ -189,12 +199,13 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     settings = Settings.of({"threads": threads} | planned | inherited | dict(given) | {"context": context}, size)
     engine = training_engine(settings.model, settings.train)
     if base:
-        engine.load(base.trained.tensors())
+        engine.load(grown(base.trained.tensors(), base.config, size))
     language = Language(corpus.tokenizer, corpus.sequences, context)
     facts = {"charlm": charlm.__version__, "settings": settings.train.to_dict()} | _corpus_facts(corpus)
     facts["run"] = _run_id(settings, language, facts["digests"], base)
     model = Model(engine, settings.model, language, facts)
-    notes = [*notes, corpus.reason, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
+    decided = [corpus.reason, *(vocabulary_notes(base, corpus, kept) if base else ())]
+    notes = [*notes, *decided, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
 
 
@@ -282,8 +293,8 @@ def stored_settings(path: Path, vocabulary: int) -> Settings:
         return Settings.of(parse(metadata, "charlm.resume")["settings"], vocabulary)
 
 
-def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | None) -> Corpus:
-    """Read the corpus, with the vocabulary and the sequences of `language` where there is one already."""
+def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | None, grow: bool = False) -> Corpus:
+    """Read the corpus, with the vocabulary (which may grow) and the sequences of `language` where there is one."""
     return prepare(
         flat["corpus"],
         text,
@@ -291,6 +302,7 @@ def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | Non
         flat.get("test_file"),
         language.tokenizer if language else None,
         language.sequences if language else None,
+        grow=grow,
     )
 
 
@@ -299,13 +311,16 @@ def _task(train: TrainConfig, corpus: Corpus, language: Language) -> Task:
     batches = TrainingBatches(
         corpus.train, train.batch_size, train.seq_len, train.seed, language.start, sequences, language.tokenizer.newline
     )
-    return Task(batches, corpus.valid, language.start, language.document, len(corpus.test))
+    judging = not _all_unknown(corpus.valid)
+    return Task(batches, corpus.valid, language.start, language.document, len(corpus.test), judging)
 
 
 def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a resumed run: the stored ones, with the changes that a resume allows."""
     if given.get("context") == "auto":  # which the run has resolved
         given = {name: value for name, value in given.items() if name != "context"}
+    if given.get("init_from") is not None:
+        given = {**given, "init_from": absolute(given["init_from"])}
     changes = {name: value for name, value in given.items() if value != stored.get(name)}
     refused = sorted(set(changes) - _MAY_CHANGE - FILES)
     if refused:
@@ -356,8 +371,18 @@ def _loss_facts(part: str, loss: Loss) -> dict[str, Any]:
 def _empty_parts(corpus: Corpus, text: TextConfig) -> Iterator[str]:
     if not len(corpus.valid):
         yield "no validation part: the last weights are kept, and nothing tells whether they are the best"
+    elif _all_unknown(corpus.valid):
+        yield (
+            "no token of the validation part is known to the model: the last weights are kept, and nothing tells "
+            "whether they are the best"
+        )
     if not len(corpus.test) and text.test_fraction:
         yield "the test part is empty: the corpus is too small for its fraction"
+
+
+def _all_unknown(part: Part) -> bool:
+    """Return whether a part holds tokens, and none that is known but the ends of its sequences."""
+    return bool(len(part)) and part.unknown == len(part) - part.sequences > 0
 
 
 def _only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -266,6 +266,14 @@ def _token_scores(
         yield TokenScore(name, token_id, logprob, token_id == UNK, rank, tuple(others))
 
 
+def percent(part: int, whole: int) -> str:
+    """Return a share as text, in percent: one that is not nothing is never rounded to that, nor to the whole."""
+    value = 100 * part / whole if whole else 0.0
+    if value < 0.05:
+        return f"{value:.2g} %"
+    return f"{value if part == whole else min(value, 99.9):.1f} %"
+
+
 def _perplexity(logprob: float, tokens: int) -> float | None:
     """Return exp(-logprob / tokens), infinite where that is beyond float; None over no tokens."""
     if not tokens:

@@ -112,6 +112,7 @@ class Task:
     context: Context
     document: bool
     test_tokens: int = 0  # to be scored after the end, within the minutes allowed
+    judging: bool = True  # whether validation tells which weights are the best
 
 
 def never() -> bool:
@@ -230,9 +231,14 @@ class _Run:
         return valid
 
     def _judge(self, valid: Loss) -> bool:
-        """Count the evaluation and return whether it is the best so far; unknown tokens have no say."""
+        """Count the evaluation and return whether it is the best so far; unknown tokens have no say.
+
+        Where none is known, nothing is better or worse: then patience and plateaus do not count either.
+        """
         nats, state = valid.mean_known, self.state
-        if nats is not None and (state.best is None or nats < state.best):
+        if nats is None or not self.task.judging:
+            return False
+        if state.best is None or nats < state.best:
             state.best, state.best_step, state.stale = nats, state.step, 0
             return True
         state.stale += 1

@@ -22,7 +22,7 @@ TIERS = [
     ["scoring", "sampling"],
     ["writing", "novelty", "comparison"],
     ["model"],
-    ["training", "plan"],
+    ["training", "plan", "finetuning"],
     ["directory", "run_files"],
     ["runs"],
     ["inputs"],

@@ -12,6 +12,7 @@ import numpy as np
 
 from charlm.cli.base import visible
 from charlm.cli.records import to_field, to_json
+from charlm.scoring import percent
 
 if TYPE_CHECKING:
     from charlm.inputs import LongText
@@ -144,8 +145,7 @@ def figure(value: float | None, sign: str = "") -> str:
 
 def share(score: Score) -> str:
     """Return the share of unknown tokens in percent, never rounded to nothing."""
-    percent = 100 * score.unknown / score.tokens if score.tokens else 0.0
-    return f"{percent:.1f} %" if percent >= 0.05 else f"{percent:.2g} %"
+    return percent(score.unknown, score.tokens)
 
 
 def _token_line(token: TokenScore) -> str:

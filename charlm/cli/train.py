@@ -17,7 +17,9 @@ from charlm.cli.streams import bar_stream, tell_what_is_awaited
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
+    from charlm.engines import Loss
     from charlm.runs import Run
+    from charlm.text.corpus import Part
     from charlm.training import Progress
 
 _text = option("Text")
@@ -82,7 +84,9 @@ Examples:
       help="Read settings from TOML: the long names of these options, and `corpus`. Flags go before it.")  # fmt: skip
 @_run("--resume", is_flag=True, help="Go on with the run in the model directory, with its own settings.")
 @_run("--force", is_flag=True, help="Replace the model that stands there, at this run's first save.")
-@_run("--init-from", type=PATH, metavar="MODEL", help="Start from a model's weights and vocabulary (fine-tuning).")
+@_run("--init-from", type=PATH, metavar="MODEL",
+      help="Start from a model (fine-tuning): its weights, shape and vocabulary, to which new tokens are added.")
+@_run("--keep-vocabulary", is_flag=True, default=None, help="With --init-from: add none, leave new tokens unknown.")
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
@@ -200,11 +204,11 @@ class _Display:
 
     def progress(self, progress: Progress) -> None:
         if progress.valid is not None:
-            self._valid = f" valid {self._loss(progress.valid.mean)}"
+            self._valid = f" valid {self._of(progress.valid)}"
             self._best = self._valid if progress.best else self._best
         if not self._bar.disable:
             self._bar.set_postfix_str(
-                f"step {progress.step:,} {self._loss(progress.train_nats)}{self._valid} "
+                f"step {progress.step:,} {self._train(progress)}{self._valid} "
                 f"{progress.tokens_per_second:,.0f} tokens/s", refresh=False,
             )  # fmt: skip
             self._bar.update(max(0.0, min(1.0, progress.share) - self._bar.n))
@@ -213,7 +217,7 @@ class _Display:
 
     def _evaluation(self, progress: Progress) -> None:
         self._write(
-            f"{100 * progress.share:3.0f} %  step {progress.step:,}  train {self._loss(progress.train_nats)} "
+            f"{100 * progress.share:3.0f} %  step {progress.step:,}  train {self._train(progress)} "
             f"{self._valid.strip()}{' *' if progress.best else ''}  {progress.tokens_per_second:,.0f} tokens/s  "
             f"{_clock(progress.seconds)}"
         )
@@ -228,7 +232,7 @@ class _Display:
             return
         state, path = self._run.state, self._run.directory.path
         if self._run.test is not None:
-            click.echo(f"test {self._loss(self._run.test.mean)} over {self._run.test.count:,} tokens", err=True)
+            click.echo(f"test {self._of(self._run.test)} over {self._run.test.count:,} tokens", err=True)
         if state.skipped:
             click.echo(f"{state.skipped:,} steps were skipped, their gradients not being finite: lower --lr", err=True)
         if signal_number:
@@ -240,15 +244,29 @@ class _Display:
             )  # fmt: skip
         click.echo(f"the model is in {path}; write with: charlm sample -m {path}", err=True)
 
-    def _loss(self, nats: float | None) -> str:
-        if nats is None:
-            return "-"
+    def _train(self, progress: Progress) -> str:
         part = self._run.corpus.train
-        units = part.characters + (0 if self._run.model.language.document else part.sequences)
-        bits = nats / math.log(2) * len(part) / units
-        if self._run.model.tokenizer.kind == "word":
-            return f"{nats:.4f} nats (perplexity {math.exp(min(nats, 700)):,.1f})"
-        return f"{nats:.4f} nats ({bits:.3f} bits/{'byte' if self._run.model.tokenizer.kind == 'byte' else 'char'})"
+        return self._figure(progress.train_nats, part.unknown, len(part))
+
+    def _of(self, loss: Loss) -> str:
+        return "-" if loss.mean is None else self._figure(loss.mean, loss.unknown, loss.count)
+
+    def _figure(self, nats: float, unknown: int, tokens: int) -> str:
+        """Return nats per token with what they mean, and which share of the tokens is unknown.
+
+        As in `score`, there are no bits where a token is unknown or the tokenizer drops information.
+        """
+        from charlm.scoring import percent
+
+        tokenizer, part = self._run.model.tokenizer, self._run.corpus.train
+        told = [f"{percent(unknown, tokens)} unknown"] if unknown else []
+        if tokenizer.kind == "word":
+            told.insert(0, f"perplexity {math.exp(min(nats, 700)):,.1f}")
+        elif not unknown and tokenizer.lossless:
+            units = part.characters + (0 if self._run.model.language.document else part.sequences)
+            bits = nats / math.log(2) * len(part) / units
+            told.append(f"{bits:.3f} bits/{'byte' if tokenizer.kind == 'byte' else 'char'}")
+        return f"{nats:.4f} nats" + (f" ({', '.join(told)})" if told else "")
 
     def _write(self, line: str) -> None:
         if self._bar.disable:
@@ -260,7 +278,7 @@ class _Display:
 def _facts(run: Run) -> list[str]:
     model, train, corpus = run.settings.model, run.settings.train, run.corpus
     parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
-    sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts if len(part))
+    sizes = ", ".join(f"{len(part):,} {name}{_unknown_in(part)}" for name, part in parts if len(part))
     weights = sum(value.size for value in run.model.trained.tensors().values())
     extra = [name.replace("_", " ") + ", " for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
     return [
@@ -270,6 +288,12 @@ def _facts(run: Run) -> list[str]:
         f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {run.batch_shape}, "
         f"{_limit(train)}, {run.model.trained.description}",
     ]
+
+
+def _unknown_in(part: Part) -> str:
+    from charlm.scoring import percent
+
+    return f" ({percent(part.unknown, len(part))} unknown)" if part.unknown else ""
 
 
 def _limit(train: config.TrainConfig) -> str:

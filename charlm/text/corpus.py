@@ -128,15 +128,17 @@ def prepare(
     tokenizer: Tokenizer | None = None,
     sequences: str | None = None,
     block: int = BLOCK,
+    grow: bool = False,
 ) -> Corpus:
     """Read, split and encode corpus files, `block` bytes at a time.
 
-    `tokenizer` and `sequences`, where a model has them already, are used in place of building and deciding.
+    `tokenizer` and `sequences`, where a model has them already, are used in place of building and deciding;
+    `grow` adds to the vocabulary what is new in the training part, as `config` (of the same tokenizer) says.
     A validation or test file takes the place of that share of `paths`; files may be open already. Raises UsageError,
     DataError (empty or not readable as text), MissingInputError, StorageError.
     """
     kind = tokenizer.kind if tokenizer else config.tokenizer
-    counter = None if tokenizer else _counter(config)
+    counter = _counter(config) if grow or not tokenizer else None
     sources, valid, test = _open_all(paths, valid_file, test_file)
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
     surveys = [_survey(read(source)) for source in sources]
@@ -150,7 +152,7 @@ def prepare(
         shares=(0 if valid else config.valid_fraction, 0 if test else config.test_fraction),
         seed=config.split_seed,
     )
-    tokenizer = tokenizer or _vocabulary(layout, counter)
+    tokenizer = _vocabulary(layout, counter, tokenizer)
     parts = _encode_all(layout, tokenizer, valid, test)
     return Corpus(tokenizer, sequences, reason, parts[TRAIN], parts[VALID], parts[TEST], tuple(map(str, paths)))
 
@@ -297,13 +299,13 @@ def _counter(config: TextConfig) -> CharCounter | WordCounter | None:
     return CharCounter(config) if config.tokenizer == "char" else WordCounter(config)
 
 
-def _vocabulary(layout: _Layout, counter: CharCounter | WordCounter | None) -> Tokenizer:
+def _vocabulary(layout: _Layout, counter: CharCounter | WordCounter | None, known: Tokenizer | None) -> Tokenizer:
     if counter is None:
-        return ByteTokenizer()
+        return known or ByteTokenizer()
     for part, text in itertools.chain.from_iterable(layout.documents()):
         if part == TRAIN:
             counter.add(text)
-    return counter.tokenizer(newline=layout.sequences == "document")
+    return counter.tokenizer(layout.sequences == "document", known.to_dict()["tokens"] if known else ())
 
 
 # --- ids on disk ------------------------------------------------------------------------------------------------

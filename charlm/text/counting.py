@@ -6,7 +6,7 @@ import heapq
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -40,11 +40,14 @@ class CharCounter:
         counts = np.bincount(code_points(text, self._config.lowercase))
         self._counts[: len(counts)] += counts
 
-    def tokenizer(self, newline: bool) -> CharTokenizer:
-        """Return the tokenizer of what was counted, the newline too or not (DataError, UsageError)."""
+    def tokenizer(self, newline: bool, known: Sequence[str] = ()) -> CharTokenizer:
+        """Return the tokenizer of `known` characters and then what was counted (DataError, UsageError).
+
+        `newline`: whether that may be one.
+        """
         points = np.flatnonzero(self._counts)
         counts = zip(map(chr, points), self._counts[points].tolist(), strict=True)
-        tokens = _select(counts, newline, self._config.vocab_size, self._config.min_count or 1)
+        tokens = _select(counts, newline, self._config.vocab_size, self._config.min_count or 1, known)
         return CharTokenizer(tokens, self._config.lowercase)
 
 
@@ -74,13 +77,16 @@ class WordCounter:
             self._runs.add(self._sorted())
             self._counts, self._characters = Counter(), 0
 
-    def tokenizer(self, newline: bool) -> WordTokenizer:
-        """Return the tokenizer of what was counted, the newline too or not (DataError, UsageError)."""
+    def tokenizer(self, newline: bool, known: Sequence[str] = ()) -> WordTokenizer:
+        """Return the tokenizer of `known` words and then what was counted (DataError, UsageError).
+
+        `newline`: whether that may be one. Unless told otherwise, as many words are added as a new vocabulary has.
+        """
         config = self._config
-        vocab_size, min_count = config.vocab_size or WORD_VOCAB_SIZE, config.min_count or WORD_MIN_COUNT
+        vocab_size, min_count = config.vocab_size or WORD_VOCAB_SIZE + len(known), config.min_count or WORD_MIN_COUNT
         counts = self._runs.merged(self._sorted()) if self._runs else self._counts.items()
-        known = (pair for pair in counts if pair[0] != SPECIALS[UNK])
-        tokens = _select(known, newline, vocab_size, min_count)
+        words = (pair for pair in counts if pair[0] != SPECIALS[UNK])
+        tokens = _select(words, newline, vocab_size, min_count, known)
         return WordTokenizer(tokens, config.lowercase, config.punctuation, config.word_pattern)
 
     def _sorted(self) -> Iterator[tuple[str, int]]:
@@ -146,22 +152,29 @@ def _chunks(run: Counts) -> Iterator[list[tuple[str, int]]]:
     yield chunk
 
 
-def _select(counts: Counts, newline: bool, vocab_size: int | None, min_count: int) -> list[str]:
-    """Return the tokens to keep in the order of their ids; `vocab_size` counts the specials."""
-    found = 0
+def _select(
+    counts: Counts, newline: bool, vocab_size: int | None, min_count: int, known: Sequence[str] = ()
+) -> list[str]:
+    """Return the tokens to keep in the order of their ids, `known` ones first; `vocab_size` counts the specials."""
+    found, before = 0, frozenset(known)
+    most = vocab_size and vocab_size - len(SPECIALS) - len(known)
+    if most is not None and most < 0:
+        size = len(SPECIALS) + len(known)
+        raise UsageError(f"vocab-size {vocab_size} is less than the {size} tokens of the model, which all stay")
+    if most == 0 and known:
+        return [*known]
 
     def frequent() -> Iterator[tuple[int, str]]:
         nonlocal found
         for token, count in counts:
             if newline or token != "\n":
                 found += 1
-                if count >= min_count:
+                if count >= min_count and token not in before:
                     yield -count, token
 
-    most = vocab_size and vocab_size - len(SPECIALS)
     tokens = sorted(frequent()) if most is None else heapq.nsmallest(most, frequent())
     if not found:
         raise DataError(NOTHING_TO_TRAIN_ON)
-    if not tokens:
+    if not tokens and not known:
         raise UsageError(f"no token of the corpus is there {min_count} times: give a lower --min-count")
-    return [token for _, token in tokens]
+    return [*known, *(token for _, token in tokens)]

@@ -1,0 +1,115 @@
+"""Fine-tuning: what a run takes over from the model that it starts from, and the rows that new tokens need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlm.config import ModelConfig
+from charlm.engines import Array
+from charlm.errors import MissingInputError, UsageError
+from charlm.model import Language, Model, load, model_file
+from charlm.scoring import percent
+from charlm.text.corpus import Corpus
+from charlm.text.tokenizers import SPECIALS
+
+_SHAPE = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("vocab_size", "dropout")]
+_RESOLVED = ("sequences", "context")  # for which "auto" is what the model has
+_SHOWN = 12  # new tokens named in the note
+
+
+def load_base(given: Mapping[str, Any]) -> Model | None:
+    """Return the model that a run starts from, None where it starts anew (errors as `load`, and UsageError)."""
+    path = given.get("init_from")
+    if path is None:
+        if given.get("keep_vocabulary"):
+            raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
+        return None
+    base = load(path)
+    _check(given, base)
+    return base
+
+
+def base_file(path: str) -> Path:
+    """Return the file of a model to start from; raises MissingInputError where there is none."""
+    try:
+        return model_file(path)
+    except MissingInputError:
+        message = f"no model at {path}: give --init-from the directory or the file of a trained one"
+        raise MissingInputError(message) from None
+
+
+def text_settings(language: Language) -> dict[str, Any]:
+    """Return what the language of a model says of a run's settings, by their names."""
+    described = language.tokenizer.to_dict()
+    described.pop("tokens", None)
+    return described | {"sequences": language.sequences, "context": language.context}
+
+
+def _check(given: Mapping[str, Any], base: Model) -> None:
+    """Raise UsageError where settings that were given differ from the model's."""
+    config = base.config.to_dict()
+    fixed = text_settings(base.language) | {name: config[name] for name in _SHAPE}
+    differing = [
+        f"{_flag(name, given[name])} (the model has {_flag(name, value)})"
+        for name, value in fixed.items()
+        if given.get(name) not in (None, value) and not (name in _RESOLVED and given[name] == "auto")
+    ]
+    if differing:
+        raise UsageError(f"these come from the model of --init-from, so leave them out: {', '.join(differing)}")
+    useless = [name for name in ("vocab_size", "min_count") if given.get(name) is not None]
+    if given.get("keep_vocabulary") and useless:
+        raise UsageError(f"give keep-vocabulary or {useless[0].replace('_', '-')}, not both: one says to add no token")
+
+
+def _flag(name: str, value: Any) -> str:
+    """Return a setting as it stands on the command line."""
+    option = name.replace("_", "-")
+    if value is None or isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option} {value}"
+
+
+def grown(tensors: Mapping[str, Array], model: ModelConfig, size: int) -> dict[str, Array]:
+    """Return weights for a vocabulary of `size` tokens, the first of which are those of `model`.
+
+    A new token begins as the mean of the known ones, in what it is read as and in what it is predicted by.
+    """
+    result, new = dict(tensors), size - model.vocab_size
+    for name, axis in _by_token(model):
+        known = np.take(tensors[name], range(len(SPECIALS), model.vocab_size), axis)
+        mean = known.mean(axis, dtype=np.float64, keepdims=True).astype(known.dtype)
+        result[name] = np.concatenate([tensors[name], np.repeat(mean, new, axis)], axis)
+    return result
+
+
+def _by_token(model: ModelConfig) -> Iterator[tuple[str, int]]:
+    """Yield the tensors that have a row or a column for each token, and which axis that is; tied ones once."""
+    yield ("embed.weight", 0) if model.embedding else ("rnn.weight_ih_l0", 1)
+    if not model.tie:
+        yield "head.weight", 0
+    yield "head.bias", 0
+
+
+def vocabulary_notes(base: Model, corpus: Corpus, kept: bool) -> Iterator[str]:
+    """Yield a sentence on what became of the vocabulary."""
+    kind = {"char": "character", "byte": "byte", "word": "word"}[corpus.tokenizer.kind]
+    if kept:
+        unknown = percent(corpus.train.unknown, len(corpus.train))
+        yield f"vocabulary: kept as the model has it; {unknown} of the training tokens are unknown to it"
+    new = [corpus.tokenizer.token(k) for k in range(base.tokenizer.size, corpus.tokenizer.size)]
+    if new:
+        plural = "s" if len(new) > 1 else ""
+        yield (
+            f"vocabulary: {len(new):,} new {kind}{plural} added to the model's {base.tokenizer.size:,}: {_shown(new)}"
+        )
+
+
+def _shown(tokens: Sequence[str]) -> str:
+    """Return the first tokens of a list, those that cannot be seen as Python writes them."""
+    plain = [token if token.isprintable() and not token.isspace() else repr(token) for token in tokens[:_SHOWN]]
+    return " ".join(plain) + (" …" if len(tokens) > _SHOWN else "")
