@@ -27,8 +27,7 @@ def begin(directory: Path) -> Path:
 
 def commit(directory: Path) -> None:
     """Put what was built in the place of what stands in a directory (OutputError, StorageError)."""
-    with checkpoint.storing(directory):
-        checkpoint.sync_directory(directory / NEW)
+    with checkpoint.storing(directory):  # each file of it was flushed, and the directory after each
         os.rename(directory / NEW, directory / READY)
         checkpoint.sync_directory(directory)
         _move_out(directory)

@@ -272,9 +272,9 @@ def test_a_run_stands_only_after_its_first_save_and_then_goes_on_in_place(room, 
 # --- who opens it in the meantime -------------------------------------------------------------------------------------
 
 
-def interrupted(room, where, monkeypatch, moved):
+def interrupted(room, where, monkeypatch, moved, before="run"):
     """Leave a directory in which the new run stands, but only `moved` of its files are in their places."""
-    laid_out(room, where, "run")
+    laid_out(room, where, before)
     replace, count = os.replace, 0
 
     def stops(source, target):
@@ -360,6 +360,16 @@ def test_a_reader_touches_nothing_where_something_is_not_charlms(room, tmp_path,
     before = contents(where)
     assert READERS["load"](where) == told(room / "new")[0]
     assert contents(where) == before
+
+
+def test_a_kept_copy_that_still_waits_takes_no_name_that_was_taken_since(room, tmp_path, monkeypatch):
+    where = tmp_path / "m"
+    own = interrupted(room, where, monkeypatch, 0, "edited")["config.toml"]
+    (where / "config.1.toml").write_text("mine")
+    READERS["load"](where)
+    assert (where / "config.1.toml").read_text() == "mine"
+    assert (where / "config.2.toml").read_bytes() == own
+    assert told(where) == told(room / "new")
 
 
 def test_a_directory_of_somebody_elses_is_not_taken_for_a_waiting_run(room, tmp_path):
