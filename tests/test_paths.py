@@ -93,7 +93,8 @@ def test_python_callers_are_told_too(tmp_path, monkeypatch, corpus, bad):
         with pytest.raises(UsageError, match=r"path (is empty|has a NUL character)"):
             call()
     for given in ({"corpus": (bad,)}, *({"corpus": (str(corpus),), name: bad} for name in ("valid_file", "init_from"))):
-        with Directory("m") as directory, pytest.raises(UsageError, match="path"):
+        named = pytest.raises(UsageError, match="path|" + "|".join(given).replace("_", "-"))
+        with Directory("m") as directory, named:
             open_run(directory, given)
     assert contents(tmp_path) == before
 
@@ -115,7 +116,7 @@ def test_a_model_named_by_the_environment_may_have_spaces(tmp_path, model):
 
 @pytest.mark.parametrize(("arguments", "code"), [
     (["none.txt"], 66), (["--resume"], 2), ([], 2), (["corpus.txt", "--hidden", "0"], 2), (["empty.txt"], 65),
-    (["corpus.txt", "--optimizer", "sgd", "--lr", "1e38", "--clip", "1e38", "--steps", "9",
+    (["corpus.txt", "--optimizer", "sgd", "--lr", "1e30", "--clip", "1e30", "--steps", "9",
       "--eval-every", "9", "--cell", "rnn", "--nonlinearity", "relu"], 1),
 ])  # fmt: skip
 @pytest.mark.parametrize("there", [".", "a", "a/b"])
