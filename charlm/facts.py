@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,3 +39,8 @@ def check_facts(values: Mapping[str, Any], types: Mapping[str, Any] = FACTS) -> 
             raise DataError(str(error)) from None
         if type(value) is int and value < 0:
             raise DataError(f"{name} must be 0 or more, not {value}")
+
+
+def finite(value: float | None) -> float | None:
+    """Return a figure as files have it, in which no number is None: JSON knows neither NaN nor infinity."""
+    return value if value is not None and math.isfinite(value) else None

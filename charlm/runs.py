@@ -26,7 +26,7 @@ from charlm.engines import Loss
 from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, OutputError, UsageError
-from charlm.facts import check_facts
+from charlm.facts import check_facts, finite
 from charlm.finetuning import base_file, grown, load_base, text_settings, vocabulary_notes
 from charlm.model import Language, Model, dump, load, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
@@ -361,8 +361,8 @@ def _corpus_facts(corpus: Corpus) -> dict[str, Any]:
 
 def _loss_facts(part: str, loss: Loss) -> dict[str, Any]:
     return {
-        f"{part}_nats": loss.mean,
-        f"{part}_nats_known": loss.mean_known,
+        f"{part}_nats": finite(loss.mean),
+        f"{part}_nats_known": finite(loss.mean_known),
         f"{part}_tokens_scored": loss.count,
         f"{part}_unknown": loss.unknown,
     }

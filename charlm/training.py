@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 from charlm.config import TrainConfig
 from charlm.engines import Engine, Loss
 from charlm.errors import DivergedError
-from charlm.facts import check_facts
+from charlm.facts import check_facts, finite
 from charlm.nn.optim import learning_rate
 from charlm.scoring import evaluate
 from charlm.text.batches import Batch, Context, Source, TrainingBatches
@@ -27,6 +27,7 @@ _EVALUATION_SHARE = 0.05  # at most so much of the time goes to evaluation
 _EVALUATIONS = 25  # and no more often than this in a run
 _SAVE_SECONDS = 60.0
 _REPORTS = 200
+_TICK = 1e-6  # seconds, where a coarse clock has not moved at all
 _MOST_SKIPPED = 100  # steps in a row whose gradient is not finite: the weights will not recover
 _ENDING_SECONDS = 0.5  # set aside for the last save
 
@@ -81,11 +82,11 @@ class Progress:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "train_nats": self.train_nats,
-            "valid_nats": self.valid.mean if self.valid else None,
-            "valid_nats_known": self.valid.mean_known if self.valid else None,
+            "valid_nats": finite(self.valid.mean) if self.valid else None,
+            "valid_nats_known": finite(self.valid.mean_known) if self.valid else None,
             "valid_unknown": self.valid.unknown if self.valid else None,
             "lr": self.lr,
-            "grad_norm": self.grad_norm if math.isfinite(self.grad_norm) else None,  # a skipped step's is not
+            "grad_norm": finite(self.grad_norm),  # a skipped step's is not
             "tokens_per_second": round(self.tokens_per_second, 1),
         }
 
@@ -207,7 +208,7 @@ class _Run:
         state.pending_nats += loss.nats
         state.pending_tokens += loss.count
         self._updating += seconds
-        self._tokens_per_second = state.pending_tokens / self._updating
+        self._tokens_per_second = state.pending_tokens / max(_TICK, self._updating)
 
     def _keep(self, progress: Progress) -> None:
         """Put on disk what is due: the log's line, the model, the state."""
@@ -227,7 +228,7 @@ class _Run:
         valid = evaluate(self.engine, self.task.valid, self.task.context, self.task.document, stop)
         self._last_evaluation = time.monotonic()
         if valid is not None:
-            self._evaluation_speed = len(self.task.valid) / (self._last_evaluation - begun)
+            self._evaluation_speed = len(self.task.valid) / max(_TICK, self._last_evaluation - begun)
         return valid
 
     def _judge(self, valid: Loss) -> bool:
@@ -238,7 +239,7 @@ class _Run:
         nats, state = valid.mean_known, self.state
         if nats is None or not self.task.judging:
             return False
-        if state.best is None or nats < state.best:
+        if math.isfinite(nats) and (state.best is None or nats < state.best):
             state.best, state.best_step, state.stale = nats, state.step, 0
             return True
         state.stale += 1

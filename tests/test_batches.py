@@ -180,3 +180,9 @@ def test_running_columns_are_few_and_warmed_up():
     assert not reset[1 : len(reset) - WARM_UP].any()
     assert not weight[:WARM_UP, 1:].any()
     assert weight[0, 0] == 1
+
+
+def test_a_document_shorter_than_a_chunk_is_one_column():
+    """It was never told of from the sequences, which a line's model has one of."""
+    batches = TrainingBatches(Numbered([[3] * 20]), 8, 64, 0, Context(), None, NEWLINE)
+    assert (batches.batch_size, batches.seq_len) == (1, 21)

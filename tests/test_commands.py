@@ -401,3 +401,30 @@ def test_settings_survive_as_toml(settings):
 def test_control_characters_become_visible():
     assert visible("a\x1b[31m\x07\x7f\x85b\n") == "a␛[31m␇␡\ufffdb\n"
     assert visible("a\nb", keep="") == "a␊b"
+
+
+def test_as_many_threads_compute_as_were_asked_for(tmp_path, corpus):
+    for threads in (1, 3):
+        result = charlm("train", corpus, "-m", tmp_path / f"m{threads}", *SMALL, "--threads", threads)
+        assert re.search(rf"^training: .* {threads} threads? \(", result.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [
+    ["--pattern", "[a-d].*"], ["--contains", "a"], ["--pattern", ".*", "--count", 3], ["--starts-with", "a"],
+])  # fmt: skip
+def test_the_seed_decides_texts_that_must_match(model, options):
+    def written(seed):
+        return charlm("sample", "-m", model, "--temperature", 2, "--seed", seed, *options).stdout
+
+    assert written(1) == written(1)
+    assert len({written(seed) for seed in range(6)}) > 3
+
+
+def test_info_counts_the_parameters_of_all_tensors(tmp_path, corpus):
+    for cell in ("rnn", "gru", "lstm"):
+        assert charlm("train", corpus, "-m", tmp_path / cell, *SMALL, "--cell", cell).exit_code == 0
+        facts = json.loads(charlm("info", "-m", tmp_path / cell, "--json").stdout)
+        tensors, _ = checkpoint.load(tmp_path / cell / "model.safetensors")
+        gates, v = {"rnn": 1, "gru": 3, "lstm": 4}[cell], facts["vocabulary"]
+        assert facts["parameters"] == sum(value.size for value in tensors.values())
+        assert facts["parameters"] == 4 * v + gates * 8 * (4 + 8 + 2) + 8 * v + v

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, DivergedError
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel
+from charlm.text.batches import Batch
 from charlm.text.tokenizers import UNK
 
 CELLS = {
@@ -377,3 +379,27 @@ def test_gates_bound_what_explodes(cell, optimizer, chunks):
     assert np.isfinite(loss.nats)
     assert np.isfinite(engine.logits(chunks[1].inputs, state)[0]).all()
     assert all(np.isfinite(value).all() for value in engine.tensors().values())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("call", ["update", "log_probs"])
+def test_each_thread_computes_its_share_of_the_columns(call, threads, chunks, monkeypatch):
+    """As many threads as were asked for, none with a column more than another has but for one."""
+    engine = NumpyEngine(ModelConfig(9, hidden=8, embedding=4), threads, TrainConfig())
+    seen = []
+    for name in ("backward", "log_probs"):
+        plain = getattr(LanguageModel, name)
+
+        def noted(model, *arguments, plain=plain):
+            inputs = next(value for value in arguments if isinstance(value, np.ndarray))
+            seen.append((threading.get_ident(), inputs.shape[1]))
+            return plain(model, *arguments)
+
+        monkeypatch.setattr(LanguageModel, name, noted)
+    ids = np.random.default_rng(0).integers(2, 9, (5, 7), dtype=np.int32)
+    batch = Batch(ids, ids, np.zeros((5, 7), bool), np.ones((5, 7), np.float32))
+    engine.update(batch, engine.zero_state(7), 0.01) if call == "update" else engine.log_probs(
+        batch, engine.zero_state(7)
+    )
+    assert sorted(columns for _, columns in seen) == {1: [7], 2: [3, 4], 3: [2, 2, 3]}[threads]
+    assert (threads == 1) == (len({thread for thread, _ in seen}) == 1)

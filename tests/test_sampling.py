@@ -1,5 +1,6 @@
 """Sampling: what is drawn follows the model's probabilities, and its reported log-probability is its score."""
 
+import itertools
 import math
 
 import numpy as np
@@ -225,3 +226,27 @@ def test_a_line_model_refuses_a_newline_in_the_prompt():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(UsageError, match=message):
         SamplingConfig(**settings)
+
+
+def test_log_probabilities_of_large_logits_do_not_overflow():
+    logits = np.array([[1000.0, 999.0, -1000.0]], np.float32)
+    expected = [-math.log1p(math.exp(-1)), -1 - math.log1p(math.exp(-1)), -2000 - math.log1p(math.exp(-1))]
+    np.testing.assert_allclose(log_softmax(logits)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_beam_as_wide_as_all_ways_finds_the_most_probable_texts(seed):
+    """Against all texts of at most 4 tokens, scored one by one."""
+    model = tiny_model("ab", spread=1.5, seed=seed)
+    texts = ["".join(letters) for length in range(5) for letters in itertools.product("ab", repeat=length)]
+    for width in (3, 16):
+        found = model.beam(16, 4)[:width]
+        scores = {text: model.score(text, eos=len(text) < 4).logprob for text in texts}
+        best = sorted(scores, key=scores.get, reverse=True)[:width]
+        assert [sample.text for sample in found] == best
+        assert [sample.logprob for sample in found] == pytest.approx([scores[text] for text in best], rel=1e-5)
+
+
+def test_a_beam_without_an_end_is_refused():
+    with pytest.raises(UsageError, match="length"):
+        tiny_model("ab").beam(2, 0)

@@ -8,13 +8,15 @@ import pytest
 
 from charlm import scoring
 from charlm.comparison import compare
+from charlm.config import ModelConfig
+from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
-from charlm.model import mix
+from charlm.model import Language, Model, mix
 from charlm.sampling import SamplingConfig
 from charlm.scoring import Score, evaluate
 from charlm.text.batches import Context
 from charlm.text.corpus import Part
-from charlm.text.tokenizers import EOS, UNK
+from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
 from tests.tiny import tiny_model
 
 CELLS = ["rnn", "gru", "lstm"]
@@ -283,3 +285,31 @@ def test_the_bootstrap_interval_is_that_of_the_mean():
     assert found == compare(first.tolist(), second.tolist())
     same = compare([-1.0, -2.0] * 5, [-1.5, -2.5] * 5)
     assert (same.low, same.mean, same.high) == (0.5, 0.5, 0.5)
+
+
+def test_a_total_keeps_what_both_scores_have():
+    bit = math.log(2)
+    first = Score("ab", logprob=-8 * bit, tokens=2, unknown=0, characters=2, n_bytes=2)
+    second = Score("c", logprob=-8 * bit, tokens=2, unknown=0, characters=1, eos=1, n_bytes=1)
+    assert (first + second).bits_per_byte == pytest.approx(16 / 4)
+    assert (first + second).bits_per_char == pytest.approx(16 / 4)
+    other = Score("c", logprob=-bit, tokens=1, unknown=0, characters=1, lossless=False)
+    for total in (first + other, other + first):
+        assert total.bits_per_byte is None
+        assert total.why_no_bits == "the tokenizer drops information"
+    assert Score("", logprob=0.0, tokens=0, unknown=0, n_bytes=0).bits_per_byte is None
+
+
+def test_tokens_know_whether_they_are_the_end():
+    assert [token.end for token in tiny_model("ab").full_scores("ab")] == [False, False, True]
+    assert [token.end for token in tiny_model("ab").full_scores("ab", eos=False)] == [False, False]
+
+
+def test_bits_per_byte_are_of_byte_models_alone():
+    assert tiny_model("ab").score("ab").bits_per_byte is None
+    language = Language(ByteTokenizer(), "line", "sequence")
+    config = ModelConfig(258, hidden=4, embedding=2)
+    score = Model(NumpyEngine(config, 1), config, language, {}).score("ä\u20ac")
+    assert (score.n_bytes, score.characters, score.eos) == (5, 2, 1)
+    assert score.bits_per_byte == pytest.approx(-score.logprob / math.log(2) / 6)
+    assert score.bits_per_char == pytest.approx(-score.logprob / math.log(2) / 3)

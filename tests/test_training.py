@@ -385,3 +385,83 @@ def test_the_test_part_is_scored_once_with_the_best_weights(tmp_path):
     assert facts["test_nats"] == run.test.mean
     assert math.isfinite(facts["test_nats"])
     assert run.test.count == len(run.corpus.test)
+
+
+# --- when a run evaluates, reports and stops ----------------------------------------------------------------------
+
+
+def steps_of_evaluations(events):
+    return [event.step for event in events if event.valid is not None]
+
+
+def test_evaluations_come_by_the_sizes_where_the_run_has_steps(monkeypatch):
+    """At most 5 % of the time: 1,000 tokens at 0.35 of a training token's cost, against 8 tokens a step."""
+    monkeypatch.setattr(training, "evaluate", lambda *_: Loss(1.0, 1))
+    task = task_of(part_of([2, 3] * 200), part_of([2] * 999), batch=2, steps=4)
+    events = list(fit(ScriptedEngine(()), task, TrainConfig(steps=2000), Notes()))
+    assert steps_of_evaluations(events) == [875, 1750, 2000]
+
+
+class Timed(ScriptedEngine):
+    """Takes 10 ms an update."""
+
+    def __init__(self, clock):
+        super().__init__(())
+        self.clock = clock
+
+    def update(self, batch, state, lr):
+        self.clock.now += 0.01
+        return super().update(batch, state, lr)
+
+
+def timed(monkeypatch, cost, stop=training.never, **settings):
+    """Run `fit` on a clock of its own, an evaluation taking `cost` seconds; return the events and the keeper."""
+    clock, keeper = Clock(), Notes()
+
+    def evaluation(*_):
+        clock.now += cost
+        return Loss(1.0, 1)
+
+    monkeypatch.setattr(training, "evaluate", evaluation)
+    monkeypatch.setattr(training, "time", clock)
+    task = task_of(part_of([2, 3] * 2000), part_of([2, 3] * 4), batch=2, steps=4)
+    return list(fit(Timed(clock), task, TrainConfig(**settings), keeper, stop=stop)), keeper
+
+
+def test_evaluations_come_by_the_clock_where_the_run_has_minutes(monkeypatch):
+    """One that takes longer than its size suggests comes seldom."""
+    events, _ = timed(monkeypatch, cost=1.0, minutes=1.0)
+    assert 1 <= len(steps_of_evaluations(events)) <= 4
+
+
+def test_evaluations_come_when_they_are_asked_for_also_in_minutes(monkeypatch):
+    events, _ = timed(monkeypatch, cost=0.0, minutes=0.1, eval_every=100)
+    assert steps_of_evaluations(events)[:4] == [100, 200, 300, 400]
+
+
+def test_reports_come_each_step_of_a_short_run_and_each_tenth_where_the_run_has_minutes(monkeypatch):
+    _, keeper, _ = scripted(monkeypatch, [(1.0, 0)] * 3, steps=5, log_every=None)
+    assert [entry["step"] for entry in keeper.entries] == [1, 2, 3, 4, 5]
+    _, keeper = timed(monkeypatch, cost=0.0, minutes=0.02, eval_every=1000)
+    assert [entry["step"] for entry in keeper.entries[:3]] == [10, 20, 30]
+
+
+def test_log_every_is_obeyed(monkeypatch):
+    _, keeper, _ = scripted(monkeypatch, [(1.0, 0)] * 9, steps=9, eval_every=9, log_every=4)
+    assert [entry["step"] for entry in keeper.entries] == [4, 8, 9]
+
+
+def test_no_evaluation_begins_in_minutes_once_somebody_has_stopped_the_run(monkeypatch):
+    calls = []
+    events, _ = timed(monkeypatch, cost=0.0, stop=lambda: len(calls) > 3 or bool(calls.append(0)), minutes=1.0)
+    assert events[-1].last
+    assert steps_of_evaluations(events) == []
+
+
+def test_a_validation_that_is_no_number_is_not_the_best(monkeypatch):
+    """It was kept as the best, and nothing after it was better than NaN."""
+    script = [(math.nan, 0), (2.0, 0), (math.inf, 0), (1.5, 0)]
+    _, keeper, _ = scripted(monkeypatch, script, steps=8)
+    assert keeper.models == [4, 8]
+    assert keeper.states[-1].best == 1.5
+    assert json.loads(json.dumps(keeper.entries), parse_constant=pytest.fail)
