@@ -333,7 +333,7 @@ def test_what_a_text_begins_from_is_settled_and_written_down(tmp_path, text, set
 def test_newline_as_context_is_refused_where_no_line_begins(tmp_path):
     for text, settings in ((LINES, {}), (DOCUMENT.replace("\n", " "), {"sequences": "document"})):
         given = {"corpus": (write(tmp_path / "corpus.txt", text),), "context": "newline", **TINY, **settings}
-        with pytest.raises(UsageError, match="context newline needs a document of lines"):
+        with pytest.raises(UsageError, match="context newline needs a document of several lines"):
             train(tmp_path / "m", given)
 
 
