@@ -112,6 +112,18 @@ def test_ten_steps_with_resets_inside_the_chunks(cell, shape, optimizer, chunk_o
         np.testing.assert_allclose(their_arrays[name], value, rtol=1e-3, atol=3e-5 * more, err_msg=name)
 
 
+@cells
+def test_a_document_that_begins_with_a_newline(cell, chunk_of):
+    """Its state is reset where a token, and not the zero vector, is fed."""
+    config = config_of(cell)
+    zero = chunk_of(config, 8, 4)
+    begun = Batch(np.where(zero.inputs == NO_TOKEN, 2, zero.inputs), zero.ids, zero.reset, zero.weight)
+    ours, theirs = (engine.evaluate(begun, engine.zero_state(4))[0].nats for engine in pair(config))
+    assert theirs == pytest.approx(ours, rel=1e-5)
+    engine, _ = pair(config)
+    assert ours != pytest.approx(engine.evaluate(zero, engine.zero_state(4))[0].nats, rel=1e-3)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @cells
 def test_each_gradient(cell, shape, chunk_of):
