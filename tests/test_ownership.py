@@ -86,6 +86,24 @@ def test_what_is_not_charlms_is_refused_and_stays(tmp_path, room, name, thing, b
         assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", [NEW, READY])
+@pytest.mark.parametrize("what", ["link to a run", "own files under charlm's names"])
+def test_what_only_looks_like_a_leftover_is_refused(tmp_path, room, name, what):
+    """Its files would be moved or deleted."""
+    shutil.copytree(room / "m", tmp_path / "other")
+    (tmp_path / "m").mkdir()
+    if what == "link to a run":
+        (tmp_path / "m" / name).symlink_to(tmp_path / "other")
+    else:
+        (tmp_path / "m" / name).mkdir()
+        for file in ("config.toml", "log.jsonl", "model.safetensors"):
+            (tmp_path / "m" / name / file).write_text("mine")
+    before = contents(tmp_path)
+    for options in ([], ["--force"], ["--resume"]):
+        assert_refused(charlm("train", room / "corpus.txt", "-m", tmp_path / "m", *SMALL, *options), 73, name)
+        assert contents(tmp_path) == before
+
+
 FOREIGN = {
     "recipe": ("config.toml", b"# my recipe\nhidden = 16\nsteps = 5\n"),
     "written settings without a run": ("config.toml", to_toml({"hidden": 8}).encode()),
