@@ -1,5 +1,6 @@
 """Several models about the same texts: one rule for all of them, and no verdict where there is none to be had."""
 
+import itertools
 import json
 import math
 
@@ -93,12 +94,13 @@ def test_lines_and_documents_are_scored_by_one_rule(save, tmp_path, option, eos)
     line, document = save("line"), save("document", "abc\n", sequences="document", seed=1)
     file = tmp_path / "texts"
     file.write_text("".join(f"{text}\n" for text in TEXTS))
-    for texts, source in ((TEXTS, []), ([], ["--file", file])):
-        result = compared(line, document, texts=texts, options=["--json", *option, *source])
+    either = [(line, document), (document, line)]
+    for models, (texts, source) in itertools.product(either, ((TEXTS, []), ([], ["--file", file]))):
+        result = compared(*models, texts=texts, options=["--json", *option, *source])
         rows, last = objects(result)
         assert [row["text"] for row in rows] == TEXTS
         for row in rows:
-            expected = [charlm.load(path).score(row["text"], eos=eos).logprob for path in (line, document)]
+            expected = [charlm.load(path).score(row["text"], eos=eos).logprob for path in models]
             assert row["logprob"] == pytest.approx(expected)
         assert last["eos"] == eos
         assert len({each["tokens"] for each in last["totals"]}) == 1

@@ -143,7 +143,7 @@ class Talk:
         self.process = subprocess.Popen(
             [*COMMAND, *map(str, arguments)], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self.timer = threading.Timer(60, self.process.kill)
+        self.timer = threading.Timer(120, self.process.kill)
         self.timer.start()
 
     def say(self, data):
@@ -242,15 +242,17 @@ def test_a_window_ends_where_the_texts_pause():
 
 def test_an_endless_pipe_is_read_no_further_than_a_window(tmp_path):
     reading, writing = os.pipe()
-    os.write(writing, b"ab\nb")
+    os.write(writing, b"\xef")
     lines = open_lines(f"/dev/fd/{reading}", "utf-8")
+    assert not lines.ready(), "not even its byte order mark is whole"
+    os.write(writing, b"\xbb\xbfab\nb")
     assert (lines.ready(), next(lines), lines.ready()) == (True, "ab", False)
     os.write(writing, b"a\r")
     assert not lines.ready()
     os.write(writing, b"\n\xc3")
     assert (lines.ready(), next(lines), lines.ready()) == (True, "ba", False)
     os.close(writing)
-    with pytest.raises(charlm.errors.DataError, match="offset 7"):
+    with pytest.raises(charlm.errors.DataError, match="offset 10"):
         lines.ready()
     os.close(reading)
 
@@ -328,6 +330,16 @@ def test_lists_keep_the_tabs_of_their_texts(models):
     assert objects(eos)[0]["logprob"] == pytest.approx(float(charlm.load(models["char"]).score("a\tb\\", eos=False)))
     for wrong in (b"u\tnan\ta\n", b"u\t\ta\n", b"u\t1\n", b"u"):
         assert_refused(run("score", "-m", models["char"], "--nbest", "-", stdin=wrong), 65, "line 1")
+
+
+def test_half_a_character_is_written_as_what_it_is_not(models):
+    """Some encodings can spell a lone surrogate, which UTF-8 has not."""
+    for form in FORMS:
+        found = run("score", "-m", models["char"], "-", *form, "--encoding", "unicode_escape", stdin=b"a\\ud800\n")
+        assert found.exit_code == 0
+        assert found.stdout_bytes.decode("utf-8")
+    assert "\ufffd" in run("score", "-m", models["char"], "--tsv", "-", "--encoding", "unicode_escape",
+                           stdin=b"a\\ud800\n").stdout  # fmt: skip
 
 
 @pytest.mark.parametrize("tokens", ["a\ud800", "a\x1b"])

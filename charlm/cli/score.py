@@ -93,7 +93,7 @@ def score(**options: Any) -> None:
 
     models = [charlm.model.load(path, engine=asked.engine, device=asked.device) for path in asked.models]
     check_models(asked, models)
-    if asked.stdin:
+    if STDIN in (asked.file, asked.corpus):
         tell_what_is_awaited("the texts")
     scorers = models if asked.mix is None else [charlm.model.mix(models, asked.weights())]
     if asked.compares:
