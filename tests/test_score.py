@@ -1,8 +1,11 @@
 """`charlm score` at the edges: one reader for all that is read, answers as lines come, options obeyed or refused."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import math
 import os
 import pty
@@ -72,6 +75,15 @@ def test_stdin_is_read_as_a_file_is(models, tmp_path, kind, way):
     found = objects(run("score", "-m", models[kind], "--file", file, way, "--json", "--per-token"))
     assert [each["text"] for each in found] == expected
     assert [each["logprob"] for each in found] == pytest.approx([float(scorer.score(text)) for text in expected])
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_packed_lines_are_unpacked_from_stdin_as_from_a_file(models, tmp_path, kind):
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        (tmp_path / "f").write_bytes(pack(b"ab\nb\n"))
+        for source in (["-"], ["--file", tmp_path / "f", "--lines"], ["-", "--shard", "1/1"]):
+            found = run("score", "-m", models[kind], *source, "--json", stdin=pack(b"ab\nb\n"))
+            assert [each["text"] for each in objects(found)] == ["ab", "b"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "cp1252", "utf-8"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import stat
@@ -11,7 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from charlm.errors import MissingInputError, StorageError
-from charlm.text.reading import BLOCK, Source, is_standard_input, open_source, standard_input, text_blocks
+from charlm.text.contents import packing
+from charlm.text.reading import (
+    BLOCK,
+    Scratch,
+    Source,
+    is_standard_input,
+    open_source,
+    standard_input,
+    text_blocks,
+)
 
 _GRACE = 0.002  # seconds without input that count as a pause: a writer that is busy comes back sooner
 
@@ -28,7 +38,15 @@ class Pipe:
             self._descriptor = file.fileno()
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
-        """Yield bytes as they come, at most `size` at a time (StorageError)."""
+        """Yield bytes as they come, at most `size` at a time, packed ones unpacked (DataError, StorageError)."""
+        blocks = self._blocks(size)
+        first = next(blocks, b"")
+        if packing(first):  # which has no lines that could be answered before all is there
+            yield from Source(self.name, _spooled(itertools.chain([first], blocks))).blocks(size)
+            return
+        yield from itertools.chain([first] if first else [], blocks)
+
+    def _blocks(self, size: int) -> Iterator[bytes]:
         try:
             with self._file if self._closes else contextlib.nullcontext():
                 while block := self._read(size):
@@ -52,6 +70,13 @@ class Pipe:
             self._before_waiting()
             select.select([self._descriptor], [], [])
         return os.read(self._descriptor, size)
+
+
+def _spooled(blocks: Iterator[bytes]) -> Scratch:
+    scratch = Scratch()
+    for block in blocks:
+        scratch.write(block)
+    return scratch
 
 
 class Lines:
