@@ -102,7 +102,7 @@ def test_an_encoding_that_is_none_is_a_line(models, tmp_path, encoding):
         refused = run("score", "-m", models["char"], *source, "--encoding", encoding, stdin=b"ab\n")
         if refused.exit_code == 65:
             continue  # one that exists, but has no such text
-        assert_refused(refused, 2, "unknown encoding")
+        assert_refused(refused, 2, "encoding")
 
 
 def test_what_is_no_text_is_told_by_its_place(models, tmp_path):
