@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from charlm import checkpoint
 from charlm.cli import main, streams
-from charlm.cli.streams import HadEnough, _Product, one_line, visible
+from charlm.cli.streams import HadEnough, _Lossy, _Product, one_line, visible
 from charlm.errors import StorageError
 from charlm.settings_file import read_toml, to_toml
 from charlm.text.reading import is_standard_input, is_stream
@@ -180,6 +180,11 @@ def test_a_failure_of_the_product_is_told_once(error):
         product.flush()
     product.flush()
     assert raw.calls == 1
+
+
+def test_what_cannot_be_told_is_lost():
+    for error in (OSError(28, "full"), BrokenPipeError(32, "gone"), ValueError("closed")):
+        assert _Lossy(Raw(error=error)).write(b"abc") == 3
 
 
 # --- from Python ----------------------------------------------------------------------------------------------------
