@@ -94,7 +94,7 @@ def test_a_signal_while_nothing_can_be_saved_yet_ends_at_once(told):
 
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_while_the_corpus_is_read_leaves_nothing(tmp_path, corpus, monkeypatch, told, number):  # noqa: F811
-    def interrupted(*_):
+    def interrupted(*_, **__):
         told(number)
         pytest.fail("it went on")
 
