@@ -22,6 +22,7 @@ from charlm.errors import UsageError
 TOKENIZERS = ("char", "byte", "word")
 SEQUENCES = ("auto", "line", "document")
 CONTEXTS = ("auto", "sequence", "newline", "stream")
+HOLD_OUTS = ("auto", "files", "parts")
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
@@ -156,12 +157,14 @@ class TextConfig(_Settings):
     valid_fraction: float = 0.1
     test_fraction: float = 0.0
     split_seed: int = 0
+    hold_out: str = "parts"  # as before there was a choice; a new run has "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of("tokenizer", self.tokenizer, TOKENIZERS)
         _one_of("sequences", self.sequences, SEQUENCES)
         _one_of("context", self.context, CONTEXTS)
+        _one_of("hold-out", self.hold_out, HOLD_OUTS)
         _within("vocab-size", self.vocab_size, 3)
         _within("min-count", self.min_count, 1)
         _within("valid-fraction", self.valid_fraction, 0, 1)

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -186,7 +186,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     if base:
         given = dict(given) | text_settings(base.language)
     _check_settings(given)
-    text = TextConfig.from_dict(_only(given, TEXT_SETTINGS))
+    text = TextConfig.from_dict({"hold_out": "auto"} | _only(given, TEXT_SETTINGS))
     corpus = _prepare(given, text, base.language if base else None, grow=base is not None and not kept)
     context = _context(text, corpus)
     size = corpus.tokenizer.size
@@ -196,7 +196,8 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     planned, reason = plan.defaults(len(corpus.train), size, inherited | dict(given), speed)
     if any(given.get(name) is not None for name in LIMITS):
         planned = {name: value for name, value in planned.items() if name not in LIMITS}
-    settings = Settings.of({"threads": threads} | planned | inherited | dict(given) | {"context": context}, size)
+    resolved = {"context": context, "hold_out": corpus.hold_out, "corpus": corpus.paths}
+    settings = Settings.of({"threads": threads} | planned | inherited | dict(given) | resolved, size)
     engine = training_engine(settings.model, settings.train)
     if base:
         engine.load(grown(base.trained.tensors(), base.config, size))
@@ -205,7 +206,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     facts["run"] = _run_id(settings, language, facts["digests"], base)
     model = Model(engine, settings.model, language, facts)
     decided = [corpus.reason, *(vocabulary_notes(base, corpus, kept) if base else ())]
-    notes = [*notes, *decided, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
+    notes = [*notes, *decided, *corpus.notes, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
 
 
@@ -245,7 +246,8 @@ def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> 
     settings = Settings.of(flat, language.tokenizer.size)
     corpus = _prepare(flat, settings.text, language)
     if digests_of(corpus) != facts["digests"]:
-        raise UsageError("the corpus is not the one this run was trained on: give that one, or begin anew with --force")
+        raise UsageError(_other_corpus(resume["settings"]["corpus"], corpus))
+    settings = dataclasses.replace(settings, corpus=tuple(map(absolute, corpus.paths)))
     engine = training_engine(settings.model, settings.train)
     with _reading(path):
         hidden = engine.restore((dict(arrays), resume["engine"]))
@@ -293,6 +295,11 @@ def stored_settings(path: Path, vocabulary: int) -> Settings:
         return Settings.of(parse(metadata, "charlm.resume")["settings"], vocabulary)
 
 
+def _other_corpus(stored: Sequence[str], corpus: Corpus) -> str:
+    counts = f" ({len(corpus.paths):,} files, then {len(stored):,})" if len(stored) != len(corpus.paths) else ""
+    return f"the corpus is not the one this run was trained on{counts}: give that one, or begin anew with --force"
+
+
 def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | None, grow: bool = False) -> Corpus:
     """Read the corpus, with the vocabulary (which may grow) and the sequences of `language` where there is one."""
     return prepare(
@@ -317,8 +324,9 @@ def _task(train: TrainConfig, corpus: Corpus, language: Language) -> Task:
 
 def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a resumed run: the stored ones, with the changes that a resume allows."""
-    if given.get("context") == "auto":  # which the run has resolved
-        given = {name: value for name, value in given.items() if name != "context"}
+    resolved = [name for name in ("context", "hold_out") if given.get(name) == "auto"]
+    given = {name: value for name, value in given.items() if name not in resolved}
+    stored = {"hold_out": TextConfig.hold_out} | dict(stored)  # which older runs do not name
     if given.get("init_from") is not None:
         given = {**given, "init_from": absolute(given["init_from"])}
     changes = {name: value for name, value in given.items() if value != stored.get(name)}

@@ -104,6 +104,8 @@ Examples:
 @_text("--valid-file", type=PATH, metavar="FILE", help="Validate on this file instead.")
 @_text("--test-file", type=PATH, metavar="FILE", help="Test on this file instead.")
 @_text("--split-seed", type=int, metavar="N", help="Which lines go to which part. [default: 0]")
+@_text("--hold-out", type=click.Choice(config.HOLD_OUTS),
+       help="Hold out whole files, or a part of each. [default: files of many documents, else parts]")  # fmt: skip
 @_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
 @_model("--cell", type=click.Choice(config.CELLS), help="Recurrent cell. [default: by the corpus]")
 @_model("--nonlinearity", type=click.Choice(config.NONLINEARITIES), help="Of a plain rnn. [default: tanh]")

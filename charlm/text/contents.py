@@ -162,3 +162,11 @@ def binary(head: bytes) -> bool:
 def markup(head: bytes) -> str | None:
     """Return the markup language that data which begin so are written in, if its marks would be learnt as text."""
     return next((name for pattern, name in _MARKUP if pattern.match(head)), None)
+
+
+def is_text(head: bytes) -> bool:
+    """Tell whether data that begin so are text of any encoding, or stand for it and are missed if left out."""
+    found = foreign(head)
+    if found:
+        return "Git LFS" in found[0]
+    return bool(marked_encoding(head) or guessed_encoding(head)) or not binary(head)

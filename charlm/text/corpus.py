@@ -9,11 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -22,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
 from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
+from charlm.text.folders import text_files
 from charlm.text.reading import (
     BLOCK,
     Scratch,
@@ -30,12 +28,10 @@ from charlm.text.reading import (
     nonblank_lines,
     open_source,
     text_blocks,
-    whole_words,
 )
+from charlm.text.repeats import LineHashes, repeat_notes
+from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, Tokenizer
-
-TRAIN, VALID, TEST = range(3)
-_WORD_BREAK = re.compile(r"\n|(?=\s)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +105,11 @@ class _PartWriter:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tokenizer and the three parts it encoded; `reason` says what was taken for a sequence, and why."""
+    """A tokenizer and the three parts it encoded.
+
+    `reason` says what was taken for a sequence, and why; `notes` what else the user should know; `hold_out` is
+    "files" where whole ones are held out, else "parts"; `paths` are the files, those of directories one by one.
+    """
 
     tokenizer: Tokenizer
     sequences: str
@@ -118,6 +118,8 @@ class Corpus:
     valid: Part
     test: Part
     paths: tuple[str, ...]
+    hold_out: str = "parts"
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -139,32 +141,47 @@ def prepare(
     """
     kind = tokenizer.kind if tokenizer else config.tokenizer
     counter = _counter(config) if grow or not tokenizer else None
-    sources, valid, test = _open_all(paths, valid_file, test_file)
+    named, notes = text_files(paths)
+    files = _open_all(named, valid_file, test_file)
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
-    surveys = [_survey(read(source)) for source in sources]
-    sequences, reason = _decide(sequences or config.sequences, surveys, [source.name for source in sources])
-    layout = _Layout(
-        sources,
+    surveys = [_survey(read(source)) for source in files[TRAIN]]
+    sequences, reason = _decide(sequences or config.sequences, surveys, [source.name for source in files[TRAIN]])
+    layout = Layout(
+        files[TRAIN],
         [survey.characters for survey in surveys],
         read,
         words=kind == "word",
         sequences=sequences,
-        shares=(0 if valid else config.valid_fraction, 0 if test else config.test_fraction),
+        shares=(0 if files[VALID] else config.valid_fraction, 0 if files[TEST] else config.test_fraction),
         seed=config.split_seed,
     )
+    layout = _with_files_held_out(layout, config.hold_out)
     tokenizer = _vocabulary(layout, counter, tokenizer)
-    parts = _encode_all(layout, tokenizer, valid, test)
-    return Corpus(tokenizer, sequences, reason, parts[TRAIN], parts[VALID], parts[TEST], tuple(map(str, paths)))
+    parts, repeats = _encode_all(layout, tokenizer, files)
+    hold_out = "parts" if layout.whole is None else "files"
+    said = (*notes, *_line_end_notes(files[TRAIN], surveys), *hold_out_notes(layout), *repeats)
+    train, valid, test = parts
+    return Corpus(tokenizer, sequences, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
 
 
-def _open_all(
-    paths: Sequence[str | Source], valid_file: str | None, test_file: str | None
-) -> tuple[list[Source], Source | None, Source | None]:
-    named = [path for path in (*paths, valid_file, test_file) if isinstance(path, str)]
-    if sum(map(is_standard_input, named)) > 1:
+def _open_all(paths: Sequence[str | Source], *held: str | None) -> list[list[Source]]:
+    """Return the files of the corpus, of a validation file and of a test file, those of directories one by one."""
+    names = [path for path in (*paths, *held) if isinstance(path, str)]
+    if sum(map(is_standard_input, names)) > 1:
         raise UsageError("standard input (-) can be read only once: name files for the others")
-    valid, test = (None if path is None else open_source(path) for path in (valid_file, test_file))
-    return [open_source(path) for path in paths], valid, test
+    files = [[] if path is None else text_files([path])[0] for path in held]
+    opened = [[open_source(path) for path in group] for group in files]
+    return [[open_source(path) for path in paths], *opened]
+
+
+def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
+    """Hold out whole files where that was asked for, or "auto" and the files are documents."""
+    if wanted == "auto" and layout.sequences == "line":
+        return layout
+    whole = whole_files(layout.sources, layout.characters, layout.shares, layout.seed, wanted)
+    return dataclasses.replace(layout, whole=whole)
+
+
 
 
 # --- what a sequence is -----------------------------------------------------------------------------------------
@@ -175,23 +192,25 @@ class _Survey:
     lines: int
     blank: int
     characters: int
+    returns: int  # that stand alone
 
 
 def _survey(texts: Iterable[str]) -> _Survey:
-    newlines = characters = 0
+    newlines = characters = returns = 0
     ended = True
 
     def counted() -> Iterator[str]:
-        nonlocal newlines, characters, ended
+        nonlocal newlines, characters, returns, ended
         for text in texts:
             newlines += text.count("\n")
             characters += len(text)
+            returns += text.count("\r")
             ended = text.endswith("\n") if text else ended
             yield text
 
     nonblank = sum(text.count("\n") for text in nonblank_lines(counted()))
     lines = newlines + (not ended)
-    return _Survey(lines, lines - nonblank, characters)
+    return _Survey(lines, lines - nonblank, characters, returns)
 
 
 def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tuple[str, str]:
@@ -207,87 +226,19 @@ def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tu
         return "document", "sequences: document, because the corpus is a single line"
     count = f"{blank:,} of {lines:,} lines {'is' if blank == 1 else 'are'} blank"
     if 100 * blank >= lines:
-        return "document", f"sequences: document, because {count}"
-    return "line", f"sequences: line, because {f'only {count}' if blank else f'none of {lines:,} lines is blank'}"
+        return "document", f"sequences: document, because {count} (a text in each line: --sequences line)"
+    count = f"only {count}" if blank else f"none of {lines:,} lines is blank"
+    return "line", f"sequences: line, because {count} (lines of one text: --sequences document)"
 
 
-# --- which part a piece of text belongs to ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Files and how their text falls into parts."""
-
-    sources: Sequence[Source]
-    characters: Sequence[int]  # in each file
-    read: Callable[[Source], Iterator[str]]
-    words: bool
-    sequences: str
-    shares: tuple[float, float]  # of the text, for validation and for test
-    seed: int
-
-    def documents(self) -> Iterator[Iterator[tuple[int, str]]]:
-        """Yield the (part, text) pieces of each document in turn, or those of all lines."""
-        if self.sequences == "line":
-            lines = itertools.chain.from_iterable(nonblank_lines(self.read(source)) for source in self.sources)
-            yield _split_lines(whole_words(lines) if self.words else lines, self.shares, self.seed)
-            return
-        for source, characters in zip(self.sources, self.characters, strict=True):
-            texts, cuts = self.read(source), _cuts(characters, self.shares)
-            yield _split_document(whole_words(texts) if self.words else texts, cuts, self.words)
-
-
-def _split_lines(texts: Iterable[str], shares: tuple[float, float], seed: int) -> Iterator[tuple[int, str]]:
-    number = 0
-    for text in texts:
-        lines = text.split("\n")  # the last is unfinished or empty
-        parts = line_parts(np.arange(number, number + len(lines), dtype=np.uint64), shares, seed)
-        for part in np.unique(parts).tolist():
-            chosen = list(itertools.compress(lines, (parts == part).tolist()))
-            yield part, "\n".join(chosen if parts[-1] == part else [*chosen, ""])
-        number += len(lines) - 1
-
-
-def line_parts(numbers: NDArray[np.uint64], shares: tuple[float, float], seed: int) -> NDArray[np.int8]:
-    """Return the part [n] of lines by their numbers [n] alone: a hash of each, as a uniform number in [0, 1).
-
-    The hash is SplitMix64 (Steele, Lea and Flood 2014) as a function of the counter.
-    """
-    stream = _mix(np.array([seed % (1 << 64)], np.uint64))
-    uniform = (_mix(stream + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53
-    valid, test = shares
-    return (uniform < valid + test).astype(np.int8) + (uniform < test)
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _cuts(characters: int, shares: tuple[float, float]) -> tuple[int, int]:
-    """Return where training and where validation end, exact in the decimal fractions as they were given."""
-    valid, test = (Fraction(str(share)) for share in shares)
-    return int(characters * (1 - valid - test)), int(characters * (1 - test))
-
-
-def _split_document(texts: Iterable[str], cuts: tuple[int, int], words: bool) -> Iterator[tuple[int, str]]:
-    part, position = TRAIN, 0
-    for text in texts:
-        start = 0
-        while part < TEST and (cut := _find_cut(text, max(cuts[part] - position, 0), words)) is not None:
-            yield part, text[start:cut]
-            start, part = cut, part + 1
-        yield part, text[start:]
-        position += len(text)
-
-
-def _find_cut(text: str, cut: int, words: bool) -> int | None:
-    """Return where to cut at or after `cut`, for words after a newline or before white space; None: not here."""
-    if not words:
-        return cut if cut <= len(text) else None
-    found = _WORD_BREAK.search(text, cut)
-    return found.end() if found else None
+def _line_end_notes(sources: Sequence[Source], surveys: Sequence[_Survey]) -> Iterator[str]:
+    """Yield a note where lines seem to end as on an old Mac."""
+    for source, survey in zip(sources, surveys, strict=True):
+        if survey.returns > max(1, survey.lines):
+            yield (
+                f"{source.name}: {survey.returns:,} carriage returns alone, which end no line here: if they should, as "
+                "on an old Mac, make them newlines with tr '\\r' '\\n'"
+            )
 
 
 # --- the vocabulary of the training part ------------------------------------------------------------------------
@@ -299,7 +250,7 @@ def _counter(config: TextConfig) -> CharCounter | WordCounter | None:
     return CharCounter(config) if config.tokenizer == "char" else WordCounter(config)
 
 
-def _vocabulary(layout: _Layout, counter: CharCounter | WordCounter | None, known: Tokenizer | None) -> Tokenizer:
+def _vocabulary(layout: Layout, counter: CharCounter | WordCounter | None, known: Tokenizer | None) -> Tokenizer:
     if counter is None:
         return known or ByteTokenizer()
     for part, text in itertools.chain.from_iterable(layout.documents()):
@@ -311,23 +262,28 @@ def _vocabulary(layout: _Layout, counter: CharCounter | WordCounter | None, know
 # --- ids on disk ------------------------------------------------------------------------------------------------
 
 
-def _encode_all(layout: _Layout, tokenizer: Tokenizer, valid: Source | None, test: Source | None) -> list[Part]:
-    """Return the training, the validation and the test part."""
-    writers = [_PartWriter(tokenizer.size) for _ in (TRAIN, VALID, TEST)]
-    _encode(layout, tokenizer, writers)
-    for writer, source in zip(writers[VALID:], (valid, test), strict=True):
-        if source:
-            whole = dataclasses.replace(layout, sources=[source], characters=[sys.maxsize], shares=(0, 0))
-            _encode(whole, tokenizer, [writer])
-            if not len(writer.part()):
-                raise DataError(f"{source.name}: holds no token")
+def _encode_all(
+    layout: Layout, tokenizer: Tokenizer, files: Sequence[Sequence[Source]]
+) -> tuple[list[Part], list[str]]:
+    """Return the training, the validation and the test part, and notes on what stands in two of them."""
+    writers = [_PartWriter(tokenizer.size) for _ in files]
+    lines = [LineHashes() for _ in files] if any(layout.shares) or any(files[VALID:]) else []
+    _encode(layout, tokenizer, writers, lines)
+    for part in (VALID, TEST):
+        if sources := files[part]:
+            whole = dataclasses.replace(layout, sources=sources, whole=[TRAIN] * len(sources))
+            _encode(whole, tokenizer, writers[part : part + 1], lines[part : part + 1])
+            if not len(writers[part].part()):
+                raise DataError(f"{', '.join(source.name for source in sources)}: holds no token")
     parts = [writer.part() for writer in writers]
     if not len(parts[TRAIN]):
         raise DataError(NOTHING_TO_TRAIN_ON)
-    return parts
+    return parts, list(repeat_notes(lines, layout.sequences)) if lines else []
 
 
-def _encode(layout: _Layout, tokenizer: Tokenizer, writers: Sequence[_PartWriter]) -> None:
+def _encode(
+    layout: Layout, tokenizer: Tokenizer, writers: Sequence[_PartWriter], hashes: Sequence[LineHashes]
+) -> None:
     lines = layout.sequences == "line"
     encode = tokenizer.encode_lines if lines else tokenizer.encode
     for document in layout.documents():
@@ -335,5 +291,9 @@ def _encode(layout: _Layout, tokenizer: Tokenizer, writers: Sequence[_PartWriter
             characters = len(text) - (text.count("\n") if lines else 0)
             data = text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
             writers[part].append(encode(data if tokenizer.kind == "byte" else text), characters, data)
+            if hashes:
+                hashes[part].add(text)
         for writer in writers:
             writer.end_sequence()
+        for ended in hashes:
+            ended.end()
