@@ -483,6 +483,8 @@ def test_the_end_of_a_corpus_counts_as_asked(tmp_path, sequences):
     assert shown[()] == shown[("--eos",) if sequences == "line" else ("--no-eos",)]
     assert shown["--eos",] < shown["--no-eos",]
     for adapting in ("--cache", "--dynamic"):
+        table = run("score", *options[:2], "--corpus", tmp_path / "f", adapting).stdout.splitlines()
+        assert table[0].startswith(f"scored           {tmp_path / 'f'}, "), "how it was scored is said in every form"
         both = [objects(run("score", *options, "--corpus", tmp_path / "f", adapting, eos))[0]["tokens"]
                 for eos in ("--eos", "--no-eos")]  # fmt: skip
         assert both[0] - both[1] == (2 if sequences == "line" else 1)

@@ -58,8 +58,10 @@ def print_table(scores: Iterable[Score], per_token: bool) -> None:
         _write(_row(total, f"total of {every.count:,} texts{unknown}"))
 
 
-def print_one(score: Score) -> None:
-    """Print one score in full, below those of its tokens."""
+def print_one(score: Score, named: bool = False) -> None:
+    """Print one score in full, below those of its tokens; where it is `named`, first of all what was scored."""
+    if named:
+        _write(f"scored           {_shown(score.text)}")
     for token in score.per_token:
         _write(_token_line(token))
     _write(f"log-probability  {score.logprob:.4f} nats ({score.log10:.4f} in log10)")

@@ -137,7 +137,7 @@ def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
     scores = _scores(asked, models, scorer, whole)
     if form == "table" and (whole or asked.corpus is not None or len(asked.texts) == 1):
         for one in scores:
-            print_one(one)
+            print_one(one, named=asked.dynamic is not None or asked.cache is not None)
     else:
         PRINTERS[form](scores, asked.per_token)
 
