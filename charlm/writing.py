@@ -19,7 +19,7 @@ from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig, beam_search, generate
 from charlm.text.batches import Context, Ids
 from charlm.text.possible import Possible
-from charlm.text.tokenizers import EOS, SPECIALS, UNK, Tokenizer
+from charlm.text.tokenizers import EOS, SPECIALS, Tokenizer
 
 _BATCH = 256  # texts drawn side by side
 _OF_DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # settings that a beam has no use for
@@ -184,17 +184,16 @@ class Writer:
 
     def _forced(self, config: SamplingConfig) -> tuple[Ids, NDArray[np.bool_] | None]:
         """Return `_start` of a text that starts as it must; the word that it breaks off in is any that begins so."""
-        text = config.starts_with
-        forced, pieces = self.tokenizer.encode(text), self.tokenizer.pieces(text)
-        if self.tokenizer.kind != "word" or text[-1].isspace():
-            return np.concatenate([self.ids, forced]), None
-        names = [self.tokenizer.token(k) for k in range(self.tokenizer.size)]
-        for begun in (text.split()[-1], pieces[-1]):  # "don'" begins "don't", though it is two words by itself
-            first = np.array([k >= len(SPECIALS) and name.startswith(begun) for k, name in enumerate(names)])
-            before = self.tokenizer.encode(text.removesuffix(begun))
-            if first.any() and UNK not in before:
+        text, tokenizer = config.starts_with, self.tokenizer
+        if tokenizer.kind != "word" or text[-1].isspace():
+            return np.concatenate([self.ids, tokenizer.encode(text)]), None
+        names = [tokenizer.token(k) for k in range(tokenizer.size)]
+        for cut in range(text.rfind(" ") + 1, len(text)):  # "don'" begins "don't", though it is two words by itself
+            first = np.array([k >= len(SPECIALS) and name.startswith(text[cut:]) for k, name in enumerate(names)])
+            before = tokenizer.encode(text[:cut])
+            if first.any() and tokenizer.decode([*before.tolist(), int(first.argmax())]).startswith(text.lstrip()):
                 return np.concatenate([self.ids, before]), first
-        raise UsageError(f"no text can start with {text!r}: no word of the model starts with {pieces[-1]!r}")
+        raise UsageError(f"no text can start with {text!r}: give whole words, a space after the last")
 
     def _opening(self) -> NDArray[np.bool_] | None:
         """Return which tokens may come first [V] so that a document is not empty; None: all may."""

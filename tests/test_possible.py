@@ -128,6 +128,8 @@ def test_a_word_may_be_broken_off_inside_its_apostrophe():
     model = tiny_model(["don't", "done", "'"], words=True, spread=0.3)
     assert {model.sample(1, seed=seed, starts_with="don'") for seed in range(20)} == {"don't"}
     assert {model.sample(1, seed=seed, starts_with="done don") for seed in range(20)} == {"done don't", "done done"}
+    quoted = tiny_model(["don't", "done", '"', "t"], words=True, spread=0.3)
+    assert {quoted.sample(1, seed=seed, starts_with="\"don'") for seed in range(20)} == {"\"don't"}
 
 
 def test_what_no_text_of_words_has_is_refused():
