@@ -95,8 +95,9 @@ def _by_token(model: ModelConfig) -> Iterator[tuple[str, int]]:
     yield "head.bias", 0
 
 
-def vocabulary_notes(base: Model, corpus: Corpus, kept: bool) -> Iterator[str]:
-    """Yield a sentence on what became of the vocabulary."""
+def finetuning_notes(base: Model, corpus: Corpus, kept: bool) -> Iterator[str]:
+    """Yield a sentence on what a sequence is, and one on what became of the vocabulary."""
+    yield f"sequences: {corpus.sequences}, as the model has them"
     kind = {"char": "character", "byte": "byte", "word": "word"}[corpus.tokenizer.kind]
     if kept:
         unknown = percent(corpus.train.unknown, len(corpus.train))

@@ -27,7 +27,7 @@ from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, OutputError, UsageError
 from charlm.facts import check_facts, finite
-from charlm.finetuning import base_file, grown, load_base, text_settings, vocabulary_notes
+from charlm.finetuning import base_file, finetuning_notes, grown, load_base, text_settings
 from charlm.model import Language, Model, dump, load, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
@@ -205,7 +205,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     facts = {"charlm": charlm.__version__, "settings": settings.train.to_dict()} | _corpus_facts(corpus)
     facts["run"] = _run_id(settings, language, facts["digests"], base)
     model = Model(engine, settings.model, language, facts)
-    decided = [corpus.reason, *(vocabulary_notes(base, corpus, kept) if base else ())]
+    decided = finetuning_notes(base, corpus, kept) if base else [corpus.reason]
     notes = [*notes, *decided, *corpus.notes, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
 

@@ -11,7 +11,7 @@ from charlm import checkpoint
 from charlm.cli import main
 from charlm.directory import Directory
 from charlm.errors import MissingInputError, UsageError
-from charlm.finetuning import vocabulary_notes
+from charlm.finetuning import finetuning_notes
 from charlm.model import load
 from charlm.runs import open_run
 
@@ -214,7 +214,8 @@ def test_what_is_new_is_shortened_and_cannot_drive_a_terminal(tmp_path):
     based(tmp_path)
     base = load(tmp_path / "base")
     run = tuned(tmp_path, "\x1b\x07 \n" * 20 + "".join(map(chr, range(0x430, 0x450))) * 9 + "\n", valid_fraction=0.0)
-    (note,) = vocabulary_notes(base, run.corpus, kept=False)
+    sequences, note = finetuning_notes(base, run.corpus, kept=False)
+    assert sequences == "sequences: line, as the model has them"
     assert note.isprintable()
     assert "35 new characters" in note
     assert r"'\x07' '\x1b' ' '" in note
