@@ -291,3 +291,17 @@ def test_old_line_ends_are_told(tmp_path, kind):
         path.write_bytes(text.encode())
         notes = prepare([str(path)], config(kind, valid_fraction=0.0)).notes
         assert any("tr '\\r' '\\n'" in note for note in notes) == told
+
+
+def test_what_may_not_be_meant_as_text_is_told_once(tmp_path):
+    pages = []
+    for number in range(5):
+        pages.append(str(tmp_path / f"{number}.html"))
+        (tmp_path / f"{number}.html").write_text(f"\n<!DOCTYPE html>\n<p>{number}\n")
+    notes = prepare(pages, config(valid_fraction=0.0)).notes
+    assert len(notes) == 1
+    assert notes[0].endswith("(5 in all): looks like HTML, whose marks are learnt as text")
+    packed = tmp_path / "zip"
+    packed.write_bytes(b"PK\x03\x04 and more\n")
+    notes = prepare([str(packed)], config("byte", valid_fraction=0.0)).notes
+    assert notes == (f"{packed}: a zip archive, whose bytes are taken as they are",)

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
+from charlm.text.contents import foreign, markup
 from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
-from charlm.text.folders import text_files
+from charlm.text.folders import shortened, text_files
 from charlm.text.reading import (
     BLOCK,
     Scratch,
@@ -32,6 +33,8 @@ from charlm.text.reading import (
 from charlm.text.repeats import LineHashes, repeat_notes
 from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, Tokenizer
+
+_OLD_MAC = "more carriage returns alone than lines: where they end lines, as on an old Mac, use tr '\\r' '\\n' first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +162,7 @@ def prepare(
     tokenizer = _vocabulary(layout, counter, tokenizer)
     parts, repeats = _encode_all(layout, tokenizer, files)
     hold_out = "parts" if layout.whole is None else "files"
-    said = (*notes, *_line_end_notes(files[TRAIN], surveys), *hold_out_notes(layout), *repeats)
+    said = (*notes, *_content_notes(files[TRAIN], surveys, kind), *hold_out_notes(layout), *repeats)
     train, valid, test = parts
     return Corpus(tokenizer, sequences, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
 
@@ -231,14 +234,18 @@ def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tu
     return "line", f"sequences: line, because {count} (lines of one text: --sequences document)"
 
 
-def _line_end_notes(sources: Sequence[Source], surveys: Sequence[_Survey]) -> Iterator[str]:
-    """Yield a note where lines seem to end as on an old Mac."""
+def _content_notes(sources: Sequence[Source], surveys: Sequence[_Survey], kind: str) -> Iterator[str]:
+    """Yield what of the files may not be meant as text, or as these lines: one note for all that are alike."""
+    found: dict[str, list[str]] = {}
     for source, survey in zip(sources, surveys, strict=True):
+        head = source.head()
+        if kind == "byte" and (binary := foreign(head)):
+            found.setdefault(f"{binary[0]}, whose bytes are taken as they are", []).append(source.name)
+        if marks := markup(head):
+            found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(source.name)
         if survey.returns > max(1, survey.lines):
-            yield (
-                f"{source.name}: {survey.returns:,} carriage returns alone, which end no line here: if they should, as "
-                "on an old Mac, make them newlines with tr '\\r' '\\n'"
-            )
+            found.setdefault(_OLD_MAC, []).append(source.name)
+    yield from (f"{shortened(names)}: {what}" for what, names in found.items())
 
 
 # --- the vocabulary of the training part ------------------------------------------------------------------------
