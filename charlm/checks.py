@@ -6,7 +6,7 @@ True and False are none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,16 @@ def texts(name: str, value: Any) -> Iterator[str]:
     """Return texts one by one; raises TypeError at once for a single text, and at one that is no str as it comes."""
     if isinstance(value, str | bytes | bytearray):
         raise TypeError(f"{name} must be several texts, such as a list of str, not one {_kind(value)}")
-    try:
-        every: Iterable[object] = iter(value)
-    except TypeError:
-        raise TypeError(f"{name} must be several texts, such as a list of str, not {_kind(value)}") from None
+    every = several(name, value, "texts, such as a list of str")
     return (text(f"{name}[{number}]", one) for number, one in enumerate(every))
+
+
+def several(name: str, value: Any, what: str) -> Iterator[Any]:
+    """Return an iterator over values that are `what`; raises TypeError at once for what has none."""
+    try:
+        return iter(value)
+    except TypeError:
+        raise TypeError(f"{name} must be several {what}, not {_kind(value)}") from None
 
 
 def flag(name: str, value: object) -> bool:

@@ -13,6 +13,7 @@ from charlm.config import ModelConfig
 from charlm.engines import Array
 from charlm.errors import MissingInputError, UsageError
 from charlm.model import Language, Model, load, model_file
+from charlm.ownership import MODEL_FILE
 from charlm.scoring import percent
 from charlm.text.corpus import Corpus
 from charlm.text.tokenizers import SPECIALS
@@ -41,6 +42,16 @@ def base_file(path: str) -> Path:
     except MissingInputError:
         message = f"no model at {path}: give --init-from the directory or the file of a trained one"
         raise MissingInputError(message) from None
+
+
+def replacement_notes(given: Mapping[str, Any], place: Path) -> Iterator[str]:
+    """Yield a sentence where the model to start from is the one that the run in directory `place` will replace."""
+    path = given.get("init_from")
+    if path is not None and base_file(path).resolve() == (place / MODEL_FILE).resolve():
+        yield (
+            "the model to start from is the one that this run replaces: "
+            "config.toml can repeat the run only from a copy of it, made before"
+        )
 
 
 def text_settings(language: Language) -> dict[str, Any]:

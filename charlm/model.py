@@ -225,7 +225,7 @@ class Model:
 
     def unknown_in(self, text: str) -> list[str]:
         """Return the different characters or words of a text that the model reads as <unk>."""
-        pieces = self.tokenizer.pieces(text)
+        pieces = self.tokenizer.pieces(checks.text("text", text))
         unknown = self.tokenizer.encode(text) == UNK
         return sorted({piece for piece, odd in zip(pieces, unknown, strict=True) if odd})
 
@@ -264,7 +264,9 @@ def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
 
     `weights` are positive and add up to 1.
     """
-    models, weights = list(models), [checks.real(f"weights[{k}]", weight) for k, weight in enumerate(weights)]
+    models = list(checks.several("models", models, "models"))
+    every = checks.several("weights", weights, "numbers")
+    weights = [checks.real(f"weights[{k}]", weight) for k, weight in enumerate(every)]
     for k, model in enumerate(models):
         checks.instance(f"models[{k}]", model, Model)
     if not models or not all(map(math.isfinite, weights)):

@@ -27,7 +27,7 @@ from charlm.engines.choice import training_engine, training_speed
 from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, OutputError, UsageError
 from charlm.facts import check_facts, finite
-from charlm.finetuning import base_file, finetuning_notes, grown, load_base, text_settings
+from charlm.finetuning import base_file, finetuning_notes, grown, load_base, replacement_notes, text_settings
 from charlm.model import Language, Model, dump, load, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
@@ -206,6 +206,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     facts["run"] = _run_id(settings, language, facts["digests"], base)
     model = Model(engine, settings.model, language, facts)
     decided = finetuning_notes(base, corpus, kept) if base else [corpus.reason]
+    decided = [*decided, *replacement_notes(given, directory.path)]
     notes = [*notes, *decided, *corpus.notes, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
     return Run(directory, settings, corpus, model, RunState(), None, notes, started)
 

@@ -18,6 +18,7 @@ from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK
 
 UNKNOWN_POLICIES = ("reject", "keep")
+_EXTREME = 1e100  # a larger penalty, or a smaller temperature than its inverse, changes nothing and might overflow
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {"int": checks.whole, "float": checks.real, "str": checks.text}
 
 
@@ -178,9 +179,9 @@ def probabilities(
     In this order: the repetition penalty on tokens `seen`, what is `allowed`, `<unk>` rejected, temperature, top-k,
     top-p, min-p. Drawing again whenever <unk> comes is the same as drawing from the others in proportion, as here.
     """
-    scores = logp / (config.temperature or 1.0)
+    scores = logp / max(config.temperature or 1.0, 1 / _EXTREME)
     if seen is not None:
-        scores[seen] *= config.repetition_penalty
+        scores[seen] *= min(config.repetition_penalty, _EXTREME)
     if allowed is not None:
         scores[..., ~allowed] = -math.inf
     if config.unk == "reject":

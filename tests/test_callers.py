@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 import charlm
+from charlm.config import ModelConfig
+from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
-from charlm.model import mix
+from charlm.model import Language, Model, mix
 from charlm.sampling import SamplingConfig
+from charlm.text.tokenizers import ByteTokenizer
 from tests.tiny import tiny_model
 
 MODEL = tiny_model("abc", spread=0.3)
@@ -35,7 +38,7 @@ TEXTS = {
     ],
     "text": [
         lambda x: MODEL.score(x), lambda x: MODEL.full_scores(x), lambda x: MODEL.perplexity(x),
-        lambda x: MODEL.surprisal(x), lambda x: list(MODEL.scores(["a", x])),
+        lambda x: MODEL.surprisal(x), lambda x: list(MODEL.scores(["a", x])), lambda x: MODEL.unknown_in(x),
     ],
     "token": [lambda x: MODEL.base_score(STATE, x)],
     "starts_with": [lambda x: SamplingConfig(starts_with=x)],
@@ -93,7 +96,8 @@ OPTIONAL = [
     ("path", charlm.load, [None, b"m", 3, ""]),
     ("path", MODEL.save, [None, b"m", 3, ""]),
     ("texts", lambda x: MODEL.scores(x), ["abc", b"abc", None, 3]),
-    ("models", lambda x: mix(x, [1.0]), [[None], ["a"], []]),
+    ("models", lambda x: mix(x, [1.0]), [[None], ["a"], [], None, MODEL]),
+    ("weights", lambda x: mix([MODEL], x), [None, 1.0, "a", [0.5], [0.5, 0.5]]),
     ("state", lambda x: MODEL.base_score(x, "a"), [None, STATE.hidden]),
 ]
 
@@ -129,3 +133,18 @@ def test_texts_may_be_any_iterable_and_are_taken_as_they_are_scored():
     assert list(MODEL.scores(())) == []
     with pytest.raises(TypeError, match=r"texts\[1\] must be a str, not bytes: decode it first"):
         list(MODEL.scores(["ab", b"ab"]))
+
+
+def test_half_a_character_is_refused_by_a_model_of_bytes_and_unknown_to_others():
+    tokenizer = ByteTokenizer()
+    config = ModelConfig(tokenizer.size, hidden=4, embedding=2)
+    model = Model(NumpyEngine(config, 1), config, Language(tokenizer, "line", "sequence"), {})
+    calls = [
+        model.score, lambda x: list(model.scores(["a", x])), lambda x: model.sample(prompt=x), model.next_tokens,
+        lambda x: model.sample(starts_with=x), lambda x: model.base_score(model.begin_state(), x), model.unknown_in,
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(UsageError, match=r"'\\ud800', half of a character"):
+            call("a\ud800")
+    assert model.score("a\udcff").tokens == 2 + model.counts_eos()
+    assert MODEL.score("a\ud800").unknown == 1

@@ -210,6 +210,15 @@ def test_a_document_that_begins_as_lines_do_or_does_not_keeps_that(tmp_path):
     assert run.model.language.document
 
 
+def test_a_run_that_replaces_its_own_base_says_that_its_settings_cannot_repeat_it(tmp_path):
+    based(tmp_path)
+    corpus, base = (write(tmp_path / "new.txt", NEW),), tmp_path / "base"
+    for spelt in (base, base / "model.safetensors", tmp_path / "." / "base"):
+        run = train(base, force=True, corpus=corpus, init_from=str(spelt), **STILL)
+        assert any("config.toml can repeat the run only from a copy" in note for note in run.notes)
+    assert not any("copy" in note for note in tuned(tmp_path).notes)
+
+
 def test_what_is_new_is_shortened_and_cannot_drive_a_terminal(tmp_path):
     based(tmp_path)
     base = load(tmp_path / "base")

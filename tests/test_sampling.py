@@ -228,6 +228,25 @@ def test_settings_out_of_range_are_refused(settings, message):
         SamplingConfig(**settings)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-150])
+def test_a_temperature_next_to_zero_takes_the_most_probable(temperature):
+    for logits in (LOGITS, LOGITS * np.float32(1e37)):
+        config = SamplingConfig(temperature=temperature, repetition_penalty=1.5, unk="keep")
+        found = probabilities(log_softmax(logits), config, np.zeros(6, np.bool_))
+        np.testing.assert_array_equal(found, zeroed(P, *(set(range(6)) - {int(P.argmax())})))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("penalty", [1e150, 1.7e308])
+def test_a_penalty_beyond_measure_leaves_what_is_new(penalty):
+    seen = np.array([False, True, True, False, False, True])
+    config = SamplingConfig(repetition_penalty=penalty, temperature=0.5, unk="keep")
+    np.testing.assert_allclose(probabilities(log_softmax(LOGITS), config, seen), zeroed(P**2, 1, 2, 5), rtol=1e-6)
+    everything = probabilities(log_softmax(LOGITS), config, np.ones(6, np.bool_))
+    np.testing.assert_array_equal(everything, zeroed(P, *(set(range(6)) - {int(P.argmax())})))
+
+
 def test_log_probabilities_of_large_logits_do_not_overflow():
     logits = np.array([[1000.0, 999.0, -1000.0]], np.float32)
     expected = [-math.log1p(math.exp(-1)), -1 - math.log1p(math.exp(-1)), -2000 - math.log1p(math.exp(-1))]

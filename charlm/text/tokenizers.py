@@ -109,7 +109,10 @@ class CharTokenizer:
 
 
 class ByteTokenizer:
-    """The 256 byte values, any input at all: a byte's id is its value + 2."""
+    """The 256 byte values, any input at all: a byte's id is its value + 2.
+
+    Raises UsageError for a lone surrogate that stands for no byte.
+    """
 
     kind = "byte"
     size = len(SPECIALS) + 256
@@ -117,7 +120,11 @@ class ByteTokenizer:
     newline: int | None = len(SPECIALS) + ord("\n")
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
-        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        try:
+            data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        except UnicodeEncodeError as error:
+            half = text[error.start]
+            raise UsageError(f"the text has {half!r}, half of a character, which no byte stands for") from None
         return np.frombuffer(data, np.uint8).astype(np.int32) + len(SPECIALS)
 
     def encode_lines(self, text: str | bytes) -> NDArray[np.int32]:
