@@ -240,6 +240,34 @@ def test_a_caller_that_closed_its_standard_output(monkeypatch, tmp_path, model, 
         buffer.close()
 
 
+def test_a_caller_s_own_stream_that_is_closed_is_a_closed_output(monkeypatch, capsys, model):
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit) as end:
+        main(["info", "-m", str(model)])
+    assert end.value.code == 74
+    assert sys.stdout is stream
+    assert capsys.readouterr().err == "charlm: standard output: it is closed\n"
+
+
+EARLY = """
+import sys
+class Early:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Early())
+from charlm.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_before_the_command_has_begun_is_no_traceback():
+    found = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, capture_output=True, timeout=PATIENCE, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (130, b"", b"")
+
+
 BUG = """
 import sys
 from charlm.cli import main

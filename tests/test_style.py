@@ -92,7 +92,7 @@ def test_one_version():
 def test_the_distribution_is_ours_by_name_and_has_its_licence():
     """On the public index `charlm` is a stranger's package, which an upgrade would fetch."""
     assert PROJECT["name"] == "charlm-toolkit"
-    assert PROJECT["scripts"] == {"charlm": "charlm.cli:main"}
+    assert PROJECT["scripts"] == {"charlm": "charlm.__main__:main"}
     assert PROJECT["license"] == "MIT"
     (licence,) = PROJECT["license-files"]
     assert (ROOT / licence).read_text(encoding="utf-8").startswith("MIT License\n")

@@ -213,7 +213,7 @@ def _fill_closed_descriptors() -> None:
 
 def _opened(stream: Any, at_start: Any, kind: type[_Output], after: contextlib.ExitStack) -> Any:
     """Return the interpreter's own stream anew, over an output of the given kind; a caller's is only set to UTF-8."""
-    if stream is None:
+    if _is_closed(stream):
         return _Text(kind(None), "utf-8", _HALVES, write_through=True)
     if stream is not at_start or not isinstance(stream, io.TextIOWrapper):
         _set_to_utf8(stream, after)
@@ -227,10 +227,10 @@ def _opened(stream: Any, at_start: Any, kind: type[_Output], after: contextlib.E
     return _Text(buffer, "utf-8", _HALVES, line_buffering=stream.line_buffering)
 
 
-def _is_detached(stream: io.TextIOWrapper) -> bool:
+def _is_closed(stream: Any) -> bool:
     try:
-        return stream.buffer is None
-    except ValueError:
+        return stream is None or bool(getattr(stream, "closed", False))
+    except ValueError:  # what was below it has been detached
         return True
 
 
