@@ -146,7 +146,7 @@ def test_a_byte_that_does_not_belong_is_located(tmp_path, data, encoding, proble
         message = str(caught.value)
         assert message.startswith(f"{path}: ")
         assert problem in message
-        assert message.endswith("--encoding, or take bytes as they are with --tokenizer byte")
+        assert message.endswith("or use a model of bytes (train it with --tokenizer byte)")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "hex", "", "undefined", "a\0b"])

@@ -57,6 +57,19 @@ WINDOWS = b"\xef\xbb\xbfab b\r\n\r\nb\xc3\xa9\rb\r\na\tb"
 FORMS = [[], ["--json"], ["--tsv"], ["--tsv", "--per-token"], ["--json", "--per-token"], ["--format", "kenlm"]]
 
 
+@pytest.mark.parametrize("kind", ["char", "byte"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(b"ab\rb\ra\r", True), (b"a\rb\rc\rd\n\n", True),
+     (b"a\r\nb\r\na\r\n", False), (b"a\r\nb\rb\n", False), (b"", False)],
+)  # fmt: skip
+def test_lines_that_end_as_on_an_old_mac_are_told(models, kind, text, told):
+    for form in (["--tsv"], ["-m", models["char"], "--json"]):
+        found = run("score", "-m", models[kind], "-", *form, stdin=text)
+        assert found.exit_code == 0
+        assert ("charlm: standard input: more carriage returns alone than lines" in found.stderr) == told
+
+
 @pytest.mark.parametrize("kind", ["char", "word", "document", "byte"])
 @pytest.mark.parametrize("way", ["--lines", "--whole"])
 def test_stdin_is_read_as_a_file_is(models, tmp_path, kind, way):
@@ -324,6 +337,13 @@ def test_tokens_with_tabs_are_columns_in_every_form(models):
     assert [row.split("\t")[1] for row in rows[1:]] == ["a", "\\t", "b", "<eos>"]
     words = run("score", "-m", models["char"], "--format", "kenlm", "--per-token", "a\tb").stdout.splitlines()[0]
     assert [word.split("=")[0] for word in words.split("\t")[:-1]] == ["a", "\\t", "b", "</s>"]
+
+
+@pytest.mark.parametrize("score", ["-1234567.5", "-123.4567891", "1e-7", "0.10", "inf"])
+def test_lists_keep_the_other_score_as_it_is_written(models, score):
+    for form in ([], ["--tsv"]):
+        found = run("score", "-m", models["char"], "--nbest", "-", *form, stdin=f"u\t{score}\ta\n")
+        assert found.stdout.splitlines()[-1].split("\t")[2] == score
 
 
 def test_lists_keep_the_tabs_of_their_texts(models):

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A line of a list: which list, the other score, the text."""
+    """A line of a list: which list, the other score and how it is written there, the text."""
 
     list: str
     other: float
+    written: str
     text: str
 
 
@@ -34,13 +35,14 @@ def entries(lines: Iterable[str]) -> Iterator[Entry]:
             value = math.nan
         if not tab or math.isnan(value):
             raise DataError(f"line {number} is not: list, TAB, score, TAB, text")
-        yield Entry(name, value, text)
+        yield Entry(name, value, other, text)
 
 
 def print_lists(scored: Iterable[tuple[Entry, Score]], weight: float, form: str) -> None:
     """Print lists re-ordered, best first, each as soon as it is over: list, total, other score, log-probability, text.
 
-    The text is the last field and may have tabs, as it may in the lists; `form` tsv escapes it, json gives objects.
+    The other score is written as the list has it. The text is the last field and may have tabs, as it may in the
+    lists; `form` tsv escapes it, json gives objects.
     """
     if form == "tsv":
         sys.stdout.write("list\ttotal\tscore\tlogprob\ttext\n")
@@ -56,4 +58,4 @@ def _line(total: float, entry: Entry, logprob: float, form: str) -> str:
             {"list": entry.list, "total": total, "score": entry.other, "logprob": logprob, "text": entry.text}
         )
     shown = to_field if form == "tsv" else str
-    return "\t".join([shown(entry.list), f"{total:.6f}", f"{entry.other:g}", f"{logprob:.6f}", shown(entry.text)])
+    return "\t".join([shown(entry.list), f"{total:.6f}", shown(entry.written), f"{logprob:.6f}", shown(entry.text)])

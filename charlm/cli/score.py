@@ -196,7 +196,15 @@ def _lines(asked: Asked, models: Sequence[Model]) -> Any:
     """Return the lines of the file; what is printed goes out before the next one is waited for."""
     from charlm import inputs
 
-    return inputs.text_lines(models, asked.file or STDIN, asked.encoding, asked.part_of_file(), sys.stdout.flush)
+    name = asked.file or STDIN
+    lines = inputs.text_lines(models, name, asked.encoding, asked.part_of_file(), sys.stdout.flush)
+    click.get_current_context().call_on_close(lambda: _tell_of_line_ends(name, lines.note))
+    return lines
+
+
+def _tell_of_line_ends(name: str, note: str | None) -> None:
+    if note:
+        click.echo(f"charlm: {'standard input' if name == STDIN else visible(name, keep='')}: {note}", err=True)
 
 
 def _places(asked: Asked) -> list[Path]:

@@ -23,6 +23,7 @@ from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
 from charlm.text.folders import shortened, text_files
 from charlm.text.reading import (
     BLOCK,
+    OLD_MAC,
     Scratch,
     Source,
     is_standard_input,
@@ -33,8 +34,6 @@ from charlm.text.reading import (
 from charlm.text.repeats import LineHashes, repeat_notes
 from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, Tokenizer
-
-_OLD_MAC = "more carriage returns alone than lines: where they end lines, as on an old Mac, use tr '\\r' '\\n' first"
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +243,7 @@ def _content_notes(sources: Sequence[Source], surveys: Sequence[_Survey], kind: 
         if marks := markup(head):
             found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(source.name)
         if survey.returns > max(1, survey.lines):
-            found.setdefault(_OLD_MAC, []).append(source.name)
+            found.setdefault(OLD_MAC, []).append(source.name)
     yield from (f"{shortened(names)}: {what}" for what, names in found.items())
 
 

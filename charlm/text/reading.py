@@ -25,7 +25,9 @@ from charlm.text.contents import HEAD, binary, foreign, guessed_encoding, marked
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_WORD = 1 << 20  # characters without white space after which `whole_words` cuts all the same
-_WAY_OUT = "name its encoding with --encoding, or take bytes as they are with --tokenizer byte"
+_BYTES = "use a model of bytes (train it with --tokenizer byte)"
+_WAY_OUT = f"name its encoding with --encoding, or {_BYTES}"
+OLD_MAC = "more carriage returns alone than lines: where they end lines, as on an old Mac, use tr '\\r' '\\n' first"
 _CHANGED = "changed while it was read: leave it alone meanwhile"
 _BLANK_LINES = re.compile(r"\n\s*\n")  # with the end of the line before them
 _DESCRIPTOR = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+")
@@ -304,7 +306,7 @@ def encoding_of(head: bytes, name: str, encoding: str) -> str:
     if guess := guessed_encoding(head):
         raise DataError(f"{name}: looks like {guess[:6].upper()}: name it with --encoding {guess}")
     if binary(head):
-        raise DataError(f"{name}: is binary, not text: give text, or take bytes as they are with --tokenizer byte")
+        raise DataError(f"{name}: is binary, not text: give text, or {_BYTES}")
     return encoding
 
 

@@ -15,6 +15,7 @@ from charlm.errors import MissingInputError, StorageError
 from charlm.text.contents import packing
 from charlm.text.reading import (
     BLOCK,
+    OLD_MAC,
     Scratch,
     Source,
     is_standard_input,
@@ -97,6 +98,12 @@ class Lines:
         self._lines: deque[str] = deque()
         self._begun: list[str] = []  # pieces of the line whose end has not come
         self._over = False
+        self._returns = 0  # carriage returns that stand alone
+
+    @property
+    def note(self) -> str | None:
+        """What may be wrong with lines that all have been read: on an old Mac they ended otherwise."""
+        return OLD_MAC if self._over and self._returns > max(1, self._number) else None
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -120,7 +127,9 @@ class Lines:
             self._over = True
             last = "".join(self._begun)
             self._take([last] if last else [])
-        elif "\n" not in text:
+            return
+        self._returns += text.count("\r") - text.count("\r\n")
+        if "\n" not in text:
             self._begun.append(text)
         else:
             lines = ("".join(self._begun) + text).split("\n")
