@@ -16,6 +16,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,6 +79,9 @@ def load(path: FilePath) -> Content:
     DataError where it is damaged, written by a newer charlm, or none of charlm's.
     """
     try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # asked first: to open a named pipe would wait for its writer
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise DataError("a pipe or a device, not a file: write the model to a file and give that")
         with open(path, "rb") as file:
             header, data = _read(file)
         entries, metadata = _parse(header)

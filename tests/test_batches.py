@@ -169,6 +169,15 @@ def test_evaluation_scores_every_target_once(parts, context, count_eos):
         np.testing.assert_array_equal(ids, source.ids[where])
 
 
+def test_a_long_sequence_is_searched_for_its_end_once():
+    """Each of 64 columns used to read on to the next start from its own place in it."""
+    source, read = Numbered([[3] * 100_000, [4] * 10]), []
+    source.read = lambda start, count: read.append(count) or source.ids[start : start + count]
+    columns = evaluation_columns(source, Context(), running=False)
+    assert (columns.starts, columns.lengths) == ([0, 100_001], [100_001, 11])
+    assert sum(read) < 1.1 * len(source)
+
+
 def test_running_columns_are_few_and_warmed_up():
     source = Numbered([[3, 4, 5] * 20_000])
     columns = evaluation_columns(source, Context(), running=True)

@@ -199,6 +199,14 @@ def test_absurd_header_length(assert_refused, length):
     assert_refused(struct.pack("<Q", length), "cut short, or not a charlm model")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "m")
+    for path in (os.devnull, tmp_path / "m"):
+        with pytest.raises(DataError, match="a pipe or a device, not a file"):
+            checkpoint.load(path)
+
+
 def test_a_header_over_the_limit_of_the_layout(tmp_path):
     with open(tmp_path / "m", "wb") as file:
         file.write(struct.pack("<Q", 100_000_001))

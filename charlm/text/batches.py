@@ -225,9 +225,11 @@ def evaluation_columns(
         lengths = [end - cut + extra for cut, end, extra in zip(cuts[:-1], cuts[1:], warm, strict=True)]
         starts = [cut - extra for cut, extra in zip(cuts[:-1], warm, strict=True)]
         return Columns(source, starts, lengths, context, warm, count_eos)
-    places = {k * total // most for k in range(most)}  # of a short text, fewer
-    found = {min(total, _next_start(source, place, (EOS,), total)) for place in places}
-    starts = sorted(found - {total})
+    found: list[int] = []
+    for place in sorted({k * total // most for k in range(most)}):  # of a short text, fewer
+        if not found or place > found[-1]:  # else inside a sequence whose end was just found
+            found.append(min(total, _next_start(source, place, (EOS,), total)))
+    starts = [start for start in found if start < total]
     return Columns(source, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
 
 
