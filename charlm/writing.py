@@ -19,7 +19,7 @@ from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig, beam_search, generate
 from charlm.text.batches import Context, Ids
 from charlm.text.possible import Possible
-from charlm.text.tokenizers import EOS, SPECIALS, Tokenizer
+from charlm.text.tokenizers import EOS, SPECIALS, UNK, Tokenizer
 
 _BATCH = 256  # texts drawn side by side
 _OF_DRAWING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # settings that a beam has no use for
@@ -167,7 +167,8 @@ class Writer:
         if not config.starts_with:
             return self.ids, self._opening()
         start, first = self._forced(config)
-        if self._text(config, start).ended:
+        stopped = config.stop is not None and config.stop in config.starts_with
+        if stopped or self._text(config, start).ended:
             raise UsageError(f"starts-with {config.starts_with!r} goes beyond where stop or lines end the text")
         return start, first
 
@@ -175,6 +176,8 @@ class Writer:
         """Raise UsageError for a string that no text of the model can have where it is wanted."""
         if config.starts_with:
             reason = self.possible(config).why_not(config.starts_with, begins=True)
+            if not self.prompt and config.starts_with[0] == " " and self._spelt(config.starts_with)[:1] != " ":
+                reason = reason or "the model has spaces between words alone"
             if reason:
                 raise UsageError(f"no text can start with {config.starts_with!r}: {reason}")
         if config.stop is not None:
@@ -187,13 +190,18 @@ class Writer:
         text, tokenizer = config.starts_with, self.tokenizer
         if tokenizer.kind != "word" or text[-1].isspace():
             return np.concatenate([self.ids, tokenizer.encode(text)]), None
-        names = [tokenizer.token(k) for k in range(tokenizer.size)]
+        lowest = UNK if config.unk == "keep" else len(SPECIALS)
+        names = [tokenizer.token(k) if k >= lowest else "" for k in range(tokenizer.size)]
         for cut in range(text.rfind(" ") + 1, len(text)):  # "don'" begins "don't", though it is two words by itself
-            first = np.array([k >= len(SPECIALS) and name.startswith(text[cut:]) for k, name in enumerate(names)])
+            first = np.array([name.startswith(text[cut:]) for name in names])
             before = tokenizer.encode(text[:cut])
-            if first.any() and tokenizer.decode([*before.tolist(), int(first.argmax())]).startswith(text.lstrip()):
+            if first.any() and tokenizer.decode([*before.tolist(), int(first.argmax())]).startswith(text.lstrip(" ")):
                 return np.concatenate([self.ids, before]), first
         raise UsageError(f"no text can start with {text!r}: give whole words, a space after the last")
+
+    def _spelt(self, text: str) -> str:
+        """Return a text as the model writes it."""
+        return self.tokenizer.decode(self.tokenizer.encode(text).tolist())
 
     def _opening(self) -> NDArray[np.bool_] | None:
         """Return which tokens may come first [V] so that a document is not empty; None: all may."""

@@ -120,6 +120,10 @@ def test_a_start_that_the_end_cuts_off_is_refused():
         model.sample(starts_with="ab", stop="b")
     with pytest.raises(UsageError, match="goes beyond"):
         model.sample(starts_with="a\nb", lines=1)
+    words = tiny_model(["them", "those", "a"], words=True, spread=0.3)
+    for start in ("them", "the", "a the"):
+        with pytest.raises(UsageError, match="goes beyond"):
+            words.sample(starts_with=start, stop="the")
     for seed in range(20):
         assert "ab" not in model.sample(30, starts_with="ca", stop="ab", seed=seed)
 
@@ -130,6 +134,24 @@ def test_a_word_may_be_broken_off_inside_its_apostrophe():
     assert {model.sample(1, seed=seed, starts_with="done don") for seed in range(20)} == {"done don't", "done done"}
     quoted = tiny_model(["don't", "done", '"', "t"], words=True, spread=0.3)
     assert {quoted.sample(1, seed=seed, starts_with="\"don'") for seed in range(20)} == {"\"don't"}
+
+
+def test_a_start_of_words_is_what_the_text_starts_with():
+    """A space at the front is the decoder's, after a prompt alone; a line may end there; `<unk>` is a word if kept."""
+    model = tiny_model(["cat", "car", "the", "\n"], "document", words=True, spread=0.3)
+    for start in (" ", " ca", " the cat"):
+        with pytest.raises(UsageError, match="spaces between words alone"):
+            model.sample(starts_with=start)
+    for start, prompt in (
+        ("\nca", ""), ("\n", ""), ("the\nca", ""), (" ca", "the"), (" the ca", "cat"), ("\nca", "the"),
+    ):  # fmt: skip
+        for sample in model.samples(20, SamplingConfig(3, starts_with=start), prompt, seed=1):
+            assert sample.text.startswith(prompt + start), (start, sample.text)
+    for start in ("<u", "the <unk>", "<unk> ca"):
+        for sample in model.samples(20, SamplingConfig(3, starts_with=start, unk="keep"), seed=1):
+            assert sample.text.startswith(start), (start, sample.text)
+        with pytest.raises(UsageError, match="no text of the model has"):
+            model.sample(starts_with=start)
 
 
 def test_what_no_text_of_words_has_is_refused():
