@@ -12,8 +12,10 @@ from click.core import ParameterSource
 
 from charlm import config
 from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
+from charlm.cli.given import Given
 from charlm.cli.signals import Signals
 from charlm.cli.streams import bar_stream, tell_what_is_awaited
+from charlm.cli.useless import refuse_useless, refuse_useless_here
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -154,9 +156,13 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
     started = time.monotonic()
     if resume and force:
         raise UsageError("give --resume or --force, not both")
+    context = click.get_current_context()
+    asked = Given(context)
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    for name in _outdone(click.get_current_context(), given):
+    for name in _outdone(context, given):
         del given[name]
+    if not resume:  # which goes by the settings of the run that it takes up
+        refuse_useless(asked, given)
     from charlm.directory import Directory
     from charlm.engines import parallel
     from charlm.runs import open_run
@@ -172,6 +178,7 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
     with Signals() as signals, Directory(model, force) as directory:
         with signals.at_once():
             run = open_run(directory, given, resume, started)
+            refuse_useless_here(asked, run)
         show = _Display(run, quiet)
         for progress in run.events(signals.stop):
             show.progress(progress)

@@ -1,0 +1,64 @@
+"""Options of `charlm train` that can do nothing beside the others: refused by name, not taken in silence.
+
+Only what stands on the command line is refused. A TOML file may hold settings for several runs, and the one that a
+run writes lists every setting, also those that its optimizer or schedule has no use for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from charlm.cli.given import Given
+
+if TYPE_CHECKING:
+    from charlm.runs import Run
+
+Reason = tuple[bool, str, tuple[str, ...]]  # whether the options after it are of no use, and why
+
+
+def refuse_useless(asked: Given, settings: Mapping[str, Any]) -> None:
+    """Raise UsageError, before anything is read, for an option that these settings leave without effect."""
+    _refuse(asked, _before_reading(settings))
+
+
+def refuse_useless_here(asked: Given, run: Run) -> None:
+    """Raise UsageError for an option that has no effect on a run that begins, now that its corpus is known."""
+    if not run.state.step:
+        _refuse(asked, _once_read(run))
+
+
+def _refuse(asked: Given, reasons: Iterator[Reason]) -> None:
+    for useless, why, names in reasons:
+        if useless:
+            asked.refuse(why, *names)
+
+
+def _before_reading(settings: Mapping[str, Any]) -> Iterator[Reason]:
+    optimizer, schedule = settings.get("optimizer", "muon"), settings.get("schedule", "linear")
+    yield optimizer != "sgd", "only --optimizer sgd has a momentum to set", ("momentum",)
+    yield schedule not in ("step", "plateau"), "only the schedules step and plateau decay by a factor", ("lr_decay",)
+    yield schedule != "step", "only --schedule step waits for epochs", ("lr_decay_after",)
+    for part in ("valid", "test"):
+        why = f"--{part}-file takes the place of a share of the corpus"
+        yield settings.get(f"{part}_file") is not None, why, (f"{part}_fraction",)
+    yield not _draws_lines(settings), "no line is drawn for validation or test", ("split_seed",)
+
+
+def _once_read(run: Run) -> Iterator[Reason]:
+    text, corpus = run.settings.text, run.corpus
+    yield text.tokenizer == "byte", "bytes are read as they are", ("encoding",)
+    yield corpus.sequences == "document", "a document is cut by its length, no line is drawn", ("split_seed",)
+    model = run.settings.model
+    yield model.residual and model.layers == 1, "a single layer has none below it", ("residual",)
+    why = "this run has no validation part"
+    yield not len(corpus.valid), why, ("patience", "eval_every")
+    yield not len(corpus.valid) and run.settings.train.schedule == "plateau", why, ("schedule",)
+
+
+def _draws_lines(settings: Mapping[str, Any]) -> bool:
+    usual = {"valid": 0.1, "test": 0.0}
+    return any(
+        settings.get(f"{part}_file") is None and settings.get(f"{part}_fraction", share) > 0
+        for part, share in usual.items()
+    )

@@ -1,0 +1,314 @@
+"""All pairs of options of every command: each option changes the outcome beside any other, or is refused by name.
+
+An option stands in a context in which it acts. For a pair, the outcome must differ from that without the one and from
+that without the other, or the command ends with 2 and a message that names one of them. What an outcome does not
+show is in a table, with the test that does.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from charlm import checkpoint
+from charlm.cli import main
+from charlm.text.tokenizers import EOS, UNK
+from tests.test_training import train as train_until
+from tests.tiny import tiny_model
+
+FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
+TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
+HELD_OUT = "abba, caf\u00e9!\nHe gab <a>.\n" * 4
+BASE = {"corpus": "corpus.txt", "--model": "m", "--hidden": "8", "--embedding": "4", "--steps": "4", "--threads": "1"}
+YES = ""  # the value of a flag
+
+# Each option of train with a value that is not its default, and beside it what it needs to act; None leaves out.
+TRAIN = {
+    "--config": ("c.toml", {}),
+    "--resume": (YES, {"there": "half"}),
+    "--force": (YES, {"there": "half"}),
+    "--init-from": ("base", {"--embedding": None, "--hidden": None}),
+    "--keep-vocabulary": (YES, {"--init-from": "base", "--embedding": None, "--hidden": None}),
+    "--quiet": (YES, {}),
+    "--tokenizer": ("word", {}),
+    "--lowercase": (YES, {}),
+    "--no-punctuation": (YES, {"--tokenizer": "word"}),
+    "--word-pattern": (r"\S+", {"--tokenizer": "word"}),
+    "--vocab-size": ("5", {}),
+    "--min-count": ("39", {}),
+    "--sequences": ("document", {}),
+    "--context": ("stream", {}),
+    "--valid-fraction": ("0.2", {}),
+    "--test-fraction": ("0.3", {}),
+    "--valid-file": ("rare.txt", {}),
+    "--test-file": ("other.txt", {}),
+    "--split-seed": ("3", {}),
+    "--hold-out": ("files", {"corpus": "texts", "--sequences": "document"}),
+    "--encoding": ("cp1252", {}),
+    "--cell": ("lstm", {}),
+    "--nonlinearity": ("relu", {"--cell": "rnn"}),
+    "--layers": ("2", {}),
+    "--hidden": ("12", {}),
+    "--embedding": ("6", {}),
+    "--dropout": ("0.2", {}),
+    "--tie": (YES, {"--embedding": "8"}),
+    "--layer-norm": (YES, {}),
+    "--no-residual": (YES, {"--layers": "3"}),
+    "--optimizer": ("sgd", {}),
+    "--lr": ("0.05", {}),
+    "--schedule": ("constant", {}),
+    "--warmup": ("7", {}),
+    "--lr-decay": ("0.1", {"--schedule": "step", "--lr-decay-after": "0"}),
+    "--lr-decay-after": ("0", {"--schedule": "step"}),
+    "--clip": ("0.001", {}),
+    "--weight-decay": ("20", {}),
+    "--momentum": ("0.1", {"--optimizer": "sgd"}),
+    "--batch-size": ("3", {}),
+    "--seq-len": ("9", {}),
+    "--seed": ("7", {}),
+    "--engine": ("torch", {}),
+    "--device": ("cuda:7", {}),
+    "--precision": ("tf32", {}),
+    "--epochs": ("1", {"--steps": None}),
+    "--steps": ("8", {}),
+    "--patience": ("1", {"--valid-file": "rare.txt", "--eval-every": "3", "--steps": "12"}),
+    "--eval-every": ("3", {}),
+    "--log-every": ("2", {"--eval-every": "4"}),
+}
+UNSEEN = {
+    "--model": "where the outcome is looked for",
+    "--minutes": "no two runs by the clock are alike: test_training, by the clock",
+    "--threads": "the same figures but for rounding: test_commands, as many threads as were asked for; test_engine",
+    "--save-every": "when, not what: test_training, without validation the last weights are the model",
+    "--skip-nan": "acts where a gradient is not finite: test_faults",
+    "--engine": "of score, the same figures: test_torch_engine",
+    "--raw": "acts on a terminal alone: test_commands, a terminal sees pictures",
+}
+# Pairs of which one does nothing in these settings, and need not be refused for it.
+BOUNDS = [  # where the one holds, the other need not
+    {"--vocab-size", "--min-count"}, {"--top-k", "--top-p"}, {"--top-k", "--min-p"}, {"--top-p", "--min-p"},
+    {"--length", "--stop"}, {"--length", "--lines"}, {"--stop", "--lines"}, {"--count", "--tries"},
+    {"--epochs", "--eval-every"},
+]  # fmt: skip
+SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts and several texts are lines
+    {"--tokenizer", "--tie"}, {"--no-punctuation", "--tie"}, {"--word-pattern", "--tie"}, {"models", "--lines"},
+    {"--lines", "--nbest"}, {"--lines", "--weight"}, {"--lines", "--known"},
+    {"--lines", "--no-eos"},  # for the model of documents that --lines stands with
+]  # fmt: skip
+NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known
+    {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
+    {"--word-pattern", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
+]  # fmt: skip
+ONE_FLAG = [{"--lines", "--whole"}]  # of which click takes the last
+SPARED = [*BOUNDS, *SAID_TWICE, *NO_DATA, *ONE_FLAG]
+CALLED = {"--config": ("clip", "weight-decay"), "--no-punctuation": ("punctuation",), "--no-residual": ("residual",),
+          "--valid-file": ("valid-file", "corpus"), "--test-file": ("test-file", "corpus"),
+          "models": ("model", "-m"), "--count": ("count", "-n"),
+          "--epochs": ("epochs", "steps"), "--no-echo": ("echo",), "--no-eos": ("eos",)}  # fmt: skip
+
+SAMPLE_BASE = {"models": "document", "--seed": "1", "--length": "80"}
+SAMPLE = {
+    "--length": ("9", {}),
+    "--prompt": ("ab", {}),
+    "--count": ("3", {}),
+    "--stop": ("b", {}),
+    "--lines": ("2", {}),
+    "--beam": ("6", {"--seed": None, "--length": "12"}),
+    "--temperature": ("0.5", {}),
+    "--top-k": ("3", {}),
+    "--top-p": ("0.6", {}),
+    "--min-p": ("0.3", {}),
+    "--repetition-penalty": ("1.3", {"--count": "5"}),
+    "--unk": ("keep", {"--count": "5"}),
+    "--seed": ("3", {}),
+    "--starts-with": ("cb", {}),
+    "--contains": ("bcd", {"--count": "5", "--tries": "100"}),
+    "--pattern": ("(?s).*cab.*", {"--count": "5", "--tries": "100"}),
+    "--tries": ("12", {"--contains": "ab", "--count": "30"}),
+    "--json": (YES, {}),
+    "--no-echo": (YES, {"--prompt": "ab"}),
+    "--number": (YES, {}),
+    "--separator": ("%", {"--count": "30"}),
+    "--novelty": ("corpus.txt", {}),
+}
+
+SCORE_BASE = {"models": "line", "texts": "aba"}
+FILE = {"texts": None, "--file": "lines.txt"}
+WHOLE = {"texts": None, "--corpus": "lines.txt"}
+LISTS = {"texts": None, "--file": "lists.txt"}
+SCORE = {
+    "models": ("line other", {}),
+    "--mix": ("0.3,0.7", {"models": "line twin"}),
+    "--device": ("cpu", {}),
+    "--file": ("lists.txt", {"texts": None}),
+    "--lines": (YES, FILE | {"models": "document"}),
+    "--whole": (YES, FILE),
+    "--shard": ("2/2", FILE),
+    "--encoding": ("cp1252", FILE),
+    "--corpus": ("lines.txt", {"texts": None}),
+    "--dynamic": ("0.5", WHOLE),
+    "--cache": ("9", WHOLE),
+    "--nbest": (YES, LISTS),
+    "--weight": ("3", LISTS | {"--nbest": YES}),
+    "--known": (YES, FILE | {"models": "line other"}),
+    "--no-eos": (YES, {}),
+    "--per-token": (YES, {}),
+    "--format": ("kenlm", {}),
+    "--json": (YES, {}),
+    "--tsv": (YES, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """Return a directory with texts, models, a run stopped half-way, and a TOML file."""
+    path = tmp_path_factory.mktemp("room")
+    (path / "corpus.txt").write_text(TEXT, encoding="utf-8")
+    (path / "other.txt").write_text(HELD_OUT, encoding="utf-8")
+    (path / "texts").mkdir()
+    for number in range(4):
+        (path / "texts" / f"{number}.txt").write_text(TEXT[number::4], encoding="utf-8")
+    (path / "rare.txt").write_text("<<<>>>\n" * 9, encoding="utf-8")
+    (path / "old.txt").write_text(TEXT[: len(TEXT) // 2].replace("!", "") + "abcdefgh\n", encoding="utf-8")
+    (path / "lines.txt").write_text("abcba\nb\u00e4b\ncab\nbb\nabcc\n\u00e4\n" * 3, encoding="utf-8")
+    (path / "lists.txt").write_text("1\t-3\tabba\u00e4\n1\t-2.5\tcc\n2\t-1\tb\n2\t-1.5\tbca\n", encoding="utf-8")
+    (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
+    shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1}
+    train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
+    train_until(path / "half", {"corpus": (str(path / "corpus.txt"),), **shape}, stop_at=2)
+    document = tiny_model("abcd\n", sequences="document", spread=0.5)
+    document.engine.params["head.bias"][EOS] = -3
+    document.engine.params["head.bias"][[UNK, document.tokenizer.newline]] = 1
+    models = {"document": document, "line": tiny_model("abc\u00e4"), "twin": tiny_model("abc\u00e4", seed=1),
+              "other": tiny_model("abc", seed=2)}  # fmt: skip
+    for name, model in models.items():
+        model.save(path / name)
+    return path
+
+
+class Command:
+    """A command with the settings that its options are tried in; outcomes are remembered."""
+
+    def __init__(self, name, base, options):
+        self.name, self.base, self.options = name, base, options
+        self._outcomes = {}
+
+    def settled(self, *options):
+        """Return the settings in which options stand together: their own values win, then what each needs."""
+        settings = dict(self.base)
+        for option in options:
+            settings |= self.options[option][1]
+        settings |= {option: self.options[option][0] for option in options}
+        return {name: value for name, value in settings.items() if value is not None}
+
+    def without(self, settings, option):
+        """Return settings with an option as it is by default, and what it took the place of."""
+        rest = {name: value for name, value in settings.items() if name != option}
+        instead = {name: self.base[name] for name, value in self.options[option][1].items() if value is None}
+        rest |= {name: value for name, value in instead.items() if option in ("--epochs", "--beam")}
+        return rest | ({option: self.base[option]} if option in self.base else {})
+
+    def outcome(self, room, settings):
+        key = tuple(sorted(settings.items()))
+        if key not in self._outcomes:
+            self._outcomes[key] = (trained if self.name == "train" else printed)(room, self.name, settings)
+        return self._outcomes[key]
+
+    def complaint(self, room, *options):
+        """Return what is wrong with options that stand together; None where each is obeyed or one is refused."""
+        settings = self.settled(*options)
+        code, told = self.outcome(room, settings)
+        if code == 2:
+            needed = [name for option in options for name in self.options[option][1]]
+            return None if named(told, *options, *needed) else f"{options}: refused without a name: {told}"
+        idle = [option for option in options if self.outcome(room, self.without(settings, option)) == (code, told)]
+        return f"{options}: {', '.join(idle)} does nothing" if idle else None
+
+    def complaints(self, room, option):
+        """Return what is wrong with an option alone, and beside each of those that come later."""
+        later = list(self.options)[list(self.options).index(option) + 1 :]
+        others = [other for other in later if {option, other} not in SPARED]
+        found = [self.complaint(room, option), *(self.complaint(room, option, other) for other in others)]
+        return "\n".join(filter(None, found))
+
+
+COMMANDS = {
+    "train": Command("train", BASE, TRAIN),
+    "sample": Command("sample", SAMPLE_BASE, SAMPLE),
+    "score": Command("score", SCORE_BASE, SCORE),
+}
+
+
+def run(room, name, settings):
+    result = CliRunner().invoke(main, [name, *arguments(room, settings)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), (settings, result.exception)
+    return result
+
+
+def printed(room, name, settings):
+    """Return exit code and all that was printed."""
+    result = run(room, name, settings)
+    return result.exit_code, f"{result.stdout}\0{result.stderr}"
+
+
+def trained(room, name, settings):
+    """Return exit code and message, and what of a run does not depend on the clock, as a digest."""
+    where = room / "m"
+    shutil.rmtree(where, ignore_errors=True)
+    if "there" in settings:
+        shutil.copytree(room / settings["there"], where)
+    result = run(room, name, settings)
+    if result.exit_code:
+        return result.exit_code, result.stderr
+    tensors, metadata = checkpoint.load(where / "model.safetensors")
+    facts = json.loads(metadata["charlm.training"])
+    log = [json.loads(line) for line in (where / "log.jsonl").read_text().splitlines()]
+    for entry in log:
+        del entry["seconds"], entry["tokens_per_second"]
+    seen = [log, metadata["charlm.model"], metadata["charlm.vocabulary"], bool(result.stderr)]
+    seen += [facts.get("test_nats"), facts["digests"]]
+    digest = hashlib.sha256(json.dumps(seen).encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(key.encode() + value.tobytes())
+    return 0, digest.hexdigest()
+
+
+def arguments(room, settings):
+    """Return settings as words of a command line; what is in the room is named by its path."""
+    words = [word for name in settings.get("models", "").split() for word in ("-m", str(room / name))]
+    for name, value in settings.items():
+        if name.startswith("--"):
+            value = str(room / value) if (value != YES and (room / value).exists()) or value == "m" else value
+            words += [name] if value == YES else [f"{name}={value}"]
+    words += [str(room / settings["corpus"])] if "corpus" in settings else []
+    return [*words, *settings.get("texts", "").split()]
+
+
+def named(message, *options):
+    """Say whether a message names one of the options."""
+    return any(word in message for option in options for word in CALLED.get(option, (option.removeprefix("--"),)))
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_option_is_in_a_table(command):
+    parameters = [option for option in main.commands[command.name].params if option.name not in ("corpus", "texts")]
+    for option in parameters:
+        names = {*option.opts, *option.secondary_opts, option.name}
+        assert names & (command.options.keys() | UNSEEN.keys()), option.name
+
+
+@pytest.mark.parametrize(("command", "option"), [
+    pytest.param(command, option, id=f"{command.name} {option}")
+    for command in COMMANDS.values() for option in command.options
+])  # fmt: skip
+def test_an_option_is_obeyed_or_refused_beside_any_other(room, command, option, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: None)  # two thousand runs that nobody will miss
+    monkeypatch.setitem(sys.modules, "torch", None)  # what it needs is refused by name where it is not installed
+    assert not command.complaints(room, option)
+
+
+def test_info_has_one_option_and_obeys_it(room):
+    assert printed(room, "info", {"models": "line"}) != printed(room, "info", {"models": "line", "--json": YES})
