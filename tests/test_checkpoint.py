@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import json
 import math
 import os
 import random
@@ -361,3 +362,25 @@ def mutate(rng: random.Random, text: bytes) -> bytes:
     end = start + rng.randrange(12)
     piece = rng.choice([b"", b"0", b"-", b"9" * 20, b".0", b'"', b",", b"[]", b"{}", b"null", b"\x80", b"\0"])
     return text[:start] + piece + text[start:end] * rng.randrange(3) + text[end:]
+
+
+def test_tensors_of_as_many_axes_as_numpy_takes(tmp_path):
+    tensor = np.arange(6, dtype=np.float32).reshape([2, 3] + [1] * 30)
+    checkpoint.save(tmp_path / "m", {"w": tensor}, {})
+    np.testing.assert_array_equal(checkpoint.load(tmp_path / "m")[0]["w"], tensor)
+
+
+@pytest.mark.parametrize("shape", [[2**60, 0], [0, 2**60], [2**59, 2, 0], [2**62, 0], [2**30, 2**30, 0]])
+def test_empty_tensors_of_sizes_that_numpy_cannot_count_are_refused(tmp_path, shape):
+    checkpoint.save(tmp_path / "m", {"w": np.zeros((7, 0))}, {})
+    content = (tmp_path / "m").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["w"]["shape"] = shape
+    header["__metadata__"]["charlm.sha256"] = "0" * 64
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    unsigned = len(text).to_bytes(8, "little") + text
+    (tmp_path / "m").write_bytes(unsigned.replace(b"0" * 64, hashlib.sha256(unsigned).hexdigest().encode()))
+    with pytest.raises(DataError):
+        checkpoint.load(tmp_path / "m")

@@ -269,3 +269,11 @@ def test_a_beam_as_wide_as_all_ways_finds_the_most_probable_texts(seed):
 def test_a_beam_without_an_end_is_refused():
     with pytest.raises(UsageError, match="length"):
         tiny_model("ab").beam(2, 0)
+
+
+def test_tokens_that_are_all_but_impossible_keep_their_odds():
+    """A start that is asked for may be one that the model finds no chance for."""
+    logp = np.array([[0.0, -math.inf, -900.0, -901.0]])
+    allowed = np.array([False, False, True, True])
+    p = probabilities(logp, SamplingConfig(), None, allowed)
+    np.testing.assert_allclose(p[0], [0, 0, 1 / (1 + math.exp(-1)), 1 / (1 + math.e)], rtol=1e-9)

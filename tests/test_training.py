@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from charlm import checkpoint, training
+from charlm import checkpoint, runs, training
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.directory import Directory
 from charlm.engines import Loss
@@ -465,3 +465,51 @@ def test_a_validation_that_is_no_number_is_not_the_best(monkeypatch):
     assert keeper.models == [4, 8]
     assert keeper.states[-1].best == 1.5
     assert json.loads(json.dumps(keeper.entries), parse_constant=pytest.fail)
+
+
+def test_speed_is_tokens_over_the_time_of_updates_alone(monkeypatch):
+    """8 tokens in 10 ms, whatever an evaluation takes."""
+    _, keeper = timed(monkeypatch, cost=3.0, steps=40, eval_every=10, log_every=5)
+    assert [entry["tokens_per_second"] for entry in keeper.entries] == pytest.approx([800.0] * 8)
+
+
+def test_nothing_is_evaluated_where_nothing_is_held_out():
+    task = task_of(part_of([2, 3] * 200), Part.from_ids([]), batch=2, steps=4)
+    events = list(fit(ScriptedEngine(()), task, TrainConfig(steps=5, eval_every=1), Notes()))
+    assert [event.valid for event in events] == [None] * 5
+
+
+# --- what a run says of itself ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ({}, []),
+    ({"valid_fraction": 0.0}, ["no validation part"]),
+    ({"test_fraction": 0.001}, ["the test part is empty"]),
+    ({"steps": None, "epochs": None}, ["plan:"]),
+    ({"steps": None, "minutes": 1.0, "hidden": None}, ["plan:"]),
+    ({"steps": None, "minutes": 1.0, "dropout": 0.1}, []),
+    ({"steps": None, "epochs": 1.0, "hidden": None}, []),
+])  # fmt: skip
+def test_a_run_says_what_was_planned_and_what_is_empty(tmp_path, settings, told):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    given = {"corpus": (corpus,), "steps": 4, **TINY} | settings
+    given = {name: value for name, value in given.items() if value is not None}
+    with Directory(tmp_path / "m") as directory:
+        notes = open_run(directory, given).notes
+    known = ["no validation part", "the test part is empty", "plan:"]
+    assert [start for start in known if any(note.startswith(start) for note in notes)] == told
+
+
+@pytest.mark.parametrize("calls", [1, 5])
+def test_a_stop_while_the_test_part_is_scored_leaves_a_whole_run(tmp_path, monkeypatch, calls):
+    """Whatever of it was scored is no figure; a stop before it begins does not begin it."""
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    monkeypatch.setattr(runs, "evaluate", lambda *_: None)
+    run = train(tmp_path / "m", {"corpus": (corpus,), "steps": calls, "test_fraction": 0.2, **TINY})
+    assert run.test is None
+    assert "test_nats" not in load(tmp_path / "m").facts
+    monkeypatch.setattr(runs, "evaluate", lambda *_: pytest.fail("begun after a stop"))
+    given = {"corpus": (corpus,), "steps": 4, "test_fraction": 0.2, **TINY}
+    assert train(tmp_path / "stopped", given, stop_at=2).state.step == 2
+    assert train(tmp_path / "none", given | {"test_fraction": 0.0}).state.step == 4
