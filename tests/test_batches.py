@@ -195,3 +195,20 @@ def test_a_document_shorter_than_a_chunk_is_one_column():
     """It was never told of from the sequences, which a line's model has one of."""
     batches = TrainingBatches(Numbered([[3] * 20]), 8, 64, 0, Context(), None, NEWLINE)
     assert (batches.batch_size, batches.seq_len) == (1, 21)
+
+
+class Counted(Numbered):
+    """A source that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, start, count):
+        self.reads += 1
+        return super().read(start, count)
+
+
+def test_a_line_of_millions_of_tokens_is_laid_out_in_few_reads():
+    source = Counted([*[[5] * 3] * 7, [6] * 2_000_000])
+    columns = TrainingBatches(source, 8, 32, 0, Context(), 8)._columns(0)
+    assert all(is_start(source, start) for start in columns.starts)
+    assert source.reads < 8 * 50  # thousands for a column where 256 are read at a time

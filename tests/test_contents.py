@@ -16,7 +16,7 @@ from charlm import checkpoint
 from charlm.config import TextConfig
 from charlm.errors import DataError
 from charlm.text import corpus as corpus_module
-from charlm.text.contents import binary, foreign, guessed_encoding
+from charlm.text.contents import binary, foreign, guessed_encoding, is_text
 from charlm.text.corpus import prepare
 from charlm.text.reading import open_source, text_blocks
 
@@ -110,7 +110,7 @@ FOREIGN = {
     "doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "is an old Office document"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "Git LFS pointer.*git lfs pull"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(30), "is a PNG picture"),
-    "numbers": (np.arange(3000, dtype=np.float32).tobytes(), "is binary, not text: give text, or take bytes as they"),
+    "numbers": (np.arange(3000, dtype=np.float32).tobytes(), "is binary, not text: give text, or use a model of bytes"),
 }
 
 
@@ -151,6 +151,28 @@ def test_the_first_bytes_decide_and_text_is_not_mistaken(tmp_path):
         for encoding in ("utf-8", "latin-1", "cp1251", "utf-8-sig"):
             head = text.encode(encoding, "replace")[:4096]
             assert (foreign(head), guessed_encoding(head), binary(head)) == (None, None, False), (text[:20], encoding)
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), bytes(300), b"ID3\3" + bytes([1, 2, 200, 65]) * 50])
+def test_bytes_without_a_known_beginning_are_no_text(tmp_path, content):
+    path = put(tmp_path, content)
+    with pytest.raises(DataError, match=r"is binary, not text|is not valid utf-8"):
+        prepare([path], TextConfig())
+    put(tmp_path, b"a text\n\nof lines\n", "text.txt")
+    found = prepare([str(tmp_path)], TextConfig())
+    assert found.paths == (str(tmp_path / "text.txt"),)
+    assert "not text: corpus.txt" in found.notes[0]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gbk", "shift_jis", "koi8-r", "iso2022_jp"])
+def test_text_in_an_older_encoding_is_text(encoding):
+    text = {"gbk": CHINESE, "shift_jis": "\u3042\u3044\u4e00\n", "koi8-r": RUSSIAN, "iso2022_jp": "\u3042\u3044\n"}
+    assert is_text((text.get(encoding, "d\xe9j\xe0 vu\t\f\n") * 20).encode(encoding))
+
+
+def test_markup_is_seen_behind_a_byte_order_mark(tmp_path):
+    found = prepare([put(tmp_path, b"\xef\xbb\xbf<html>\n" + ENGLISH.encode())], TextConfig(valid_fraction=0))
+    assert any("looks like HTML" in note for note in found.notes)
 
 
 def test_standard_input_is_known_by_its_content_too(tmp_path, monkeypatch):

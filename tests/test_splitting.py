@@ -184,6 +184,24 @@ def test_a_directory_is_the_text_files_in_it(tmp_path):
         assert problem in note
 
 
+def test_a_run_beside_its_corpus_is_not_read_as_text(tmp_path):
+    folder = tmp_path / "poems"
+    paths = poems(folder, 5)
+    train = ["train", folder, "-m", folder, "--steps", 1, "--hidden", 4, "--valid-fraction", 0, "--force"]
+    digests = []
+    for seed in (1, 2, 3):
+        if seed > 1:
+            (folder / "config.toml").write_text("hidden = 4  # mine\n")  # kept as config.1.toml
+        result = charlm(*train, "--seed", seed)
+        assert result.exit_code == 0, result.stderr
+        found = prepare([str(folder)], config())
+        assert found.paths == (*paths,)
+        digests.append(found.train.digest)
+    assert len(set(digests)) == 1
+    assert "of a charlm model: config.1.toml" in found.notes[0]
+    assert charlm("train", folder, "-m", folder, "--resume", "--steps", 2).exit_code == 0
+
+
 def test_a_directory_among_files_and_held_out(tmp_path):
     paths = poems(tmp_path / "p", 3)
     single = tmp_path / "single.txt"
@@ -191,6 +209,7 @@ def test_a_directory_among_files_and_held_out(tmp_path):
     corpus = prepare([str(single), str(tmp_path / "p")], config(), valid_file=str(tmp_path / "p"))
     assert corpus.paths == (str(single), *paths)
     assert (corpus.train.sequences, corpus.valid.sequences) == (4, 3)
+    assert sum(note == f"{tmp_path / 'p'}: 3 text files" for note in corpus.notes) == 2  # as corpus, as validation
     assert texts(corpus, corpus.valid)[0].endswith("END\n")
 
 

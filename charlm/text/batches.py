@@ -27,6 +27,7 @@ WARM_UP = 256  # tokens fed unscored before a column that starts inside a runnin
 _RUNNING_COLUMNS = 32  # at most so many columns for a running text
 _RUNNING_COLUMN_LENGTH = 1024  # and none shorter than this
 _SEQUENCE_COLUMNS = 64
+_MOST_AT_ONCE = 1 << 16  # ids in which a start is looked for at a time
 _LOOK_FOR_LINES = 1 << 20  # tokens of a text within which a line must end, or it is not one of lines
 
 
@@ -238,13 +239,14 @@ def _next_start(source: Source, cut: int, after: tuple[int, ...], reach: int, bl
 
     Positions go round: the ids' end is followed by their beginning, and counts as a start.
     """
-    total = len(source)
-    for begin in range(cut, cut + reach, block):
-        count = min(block, cut + reach - begin)
+    total, begin, end = len(source), cut, cut + reach
+    while begin < end:
+        count = min(block, end - begin)
         previous = _read_ring(source, begin - 1, count)
         found = np.flatnonzero(np.isin(previous, after) | ((begin + np.arange(count)) % total == 0))
         if len(found):
             return begin + int(found[0])
+        begin, block = begin + count, min(2 * block, _MOST_AT_ONCE)  # a line may have millions of tokens
     return cut
 
 

@@ -51,7 +51,10 @@ _ZIPPED = (  # in the first bytes of a zip archive
 )
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38\x50\x90)")
 _SAFETENSORS = re.compile(rb".{6}\0\0\{\s*\"", re.DOTALL)  # a length in 8 bytes, and an object
-_MARKUP = ((re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "HTML"), (re.compile(rb"\{\\rtf"), "RTF"))
+_MARKUP = (
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", re.IGNORECASE), "HTML"),
+    (re.compile(rb"\{\\rtf"), "RTF"),
+)
 _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -62,6 +65,7 @@ _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _COMMON = re.compile("[\t\n\r -~\u3000-\u3002\uff01-\uff5e]")  # rare where the order of the bytes is wrong
 _CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _FEW_NULS, _MANY_NULS = 0.01, 0.4  # of the bytes: a text may have some, left by a crash; UTF-16 has many
+_MANY_CONTROLS = 0.05  # of the bytes: text in any encoding has fewer, packed or random bytes have twice as many
 _FEW_COMMON, _MORE = 0.02, 4  # the share of common characters in wide text, and how much the other order has less
 
 
@@ -149,14 +153,14 @@ def foreign(head: bytes) -> tuple[str, str] | None:
 
 
 def binary(head: bytes) -> bool:
-    """Tell whether data that begin so are no text: NUL bytes, and beside them control characters or wrong UTF-8.
+    """Tell whether data that begin so are no text: NUL bytes alone, or with control characters or wrong UTF-8.
 
-    NUL bytes alone may part the pieces of a text, or be left by a crash.
+    NUL bytes may part the pieces of a text, or be left in it by a crash.
     """
     if head.count(0) <= _FEW_NULS * len(head):
         return False
     text = _decoded(head, "utf-8")
-    return text is None or _CONTROL.search(text.replace("\0", "")) is not None
+    return text is None or not text.strip("\0") or _CONTROL.search(text.replace("\0", "")) is not None
 
 
 def markup(head: bytes) -> str | None:
@@ -169,4 +173,10 @@ def is_text(head: bytes) -> bool:
     found = foreign(head)
     if found:
         return "Git LFS" in found[0]
-    return bool(marked_encoding(head) or guessed_encoding(head)) or not binary(head)
+    return bool(marked_encoding(head) or guessed_encoding(head)) or not (binary(head) or _unreadable(head))
+
+
+def _unreadable(head: bytes) -> bool:
+    """Tell whether data that begin so are text in no encoding: no UTF-8, and many control characters."""
+    controls = _CONTROL.findall(head.decode("latin-1"))
+    return len(controls) > _MANY_CONTROLS * len(head) and _decoded(head, "utf-8") is None

@@ -144,7 +144,8 @@ def prepare(
     kind = tokenizer.kind if tokenizer else config.tokenizer
     counter = _counter(config) if grow or not tokenizer else None
     named, notes = text_files(paths)
-    files = _open_all(named, valid_file, test_file)
+    held = [text_files([] if path is None else [path]) for path in (valid_file, test_file)]
+    files = _open_all(named, *(texts for texts, _ in held))
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
     surveys = [_survey(read(source)) for source in files[TRAIN]]
     sequences, reason = _decide(sequences or config.sequences, surveys, [source.name for source in files[TRAIN]])
@@ -161,19 +162,18 @@ def prepare(
     tokenizer = _vocabulary(layout, counter, tokenizer)
     parts, repeats = _encode_all(layout, tokenizer, files)
     hold_out = "parts" if layout.whole is None else "files"
+    notes += [note for _, of_part in held for note in of_part]
     said = (*notes, *_content_notes(files[TRAIN], surveys, kind), *hold_out_notes(layout), *repeats)
     train, valid, test = parts
     return Corpus(tokenizer, sequences, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
 
 
-def _open_all(paths: Sequence[str | Source], *held: str | None) -> list[list[Source]]:
-    """Return the files of the corpus, of a validation file and of a test file, those of directories one by one."""
-    names = [path for path in (*paths, *held) if isinstance(path, str)]
+def _open_all(*groups: Sequence[str | Source]) -> list[list[Source]]:
+    """Open the files of the corpus, of a validation file and of a test file, those of directories one by one."""
+    names = [path for group in groups for path in group if isinstance(path, str)]
     if sum(map(is_standard_input, names)) > 1:
         raise UsageError("standard input (-) can be read only once: name files for the others")
-    files = [[] if path is None else text_files([path])[0] for path in held]
-    opened = [[open_source(path) for path in group] for group in files]
-    return [[open_source(path) for path in paths], *opened]
+    return [[open_source(path) for path in group] for group in groups]
 
 
 def _with_files_held_out(layout: Layout, wanted: str) -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -12,13 +13,14 @@ from charlm.text.contents import is_text
 from charlm.text.reading import Source, open_source
 
 _SHOWN = 3  # names in a note
+_RUN_FILE = re.compile(r"(model|resume)\.safetensors|config(\.\d+)?\.toml|log(\.\d+)?\.jsonl")
 _HIDDEN, _NO_TEXT, _MODEL, _NO_FILE = "hidden", "not text", "of a charlm model", "no regular file"
 
 
 def text_files(paths: Iterable[str | Source]) -> tuple[list[str | Source], list[str]]:
     """Return the paths with each directory replaced by the text files in it, and notes that say so.
 
-    Hidden files, directories that a link leads to and those of a charlm model are passed over. Raises
+    Hidden files, directories that a link leads to and what a charlm run wrote are passed over. Raises
     MissingInputError for a directory without text.
     """
     files: list[str | Source] = []
@@ -67,9 +69,15 @@ def _walk(top: str) -> Iterator[tuple[str, str]]:
             else:
                 kept.append(name)
         folders[:] = kept
+        beside_a_model = _is_model(folder)  # only the top, where a run may be kept beside its corpus
         for name in files:
             path = os.path.join(folder, name)
-            yield path, _HIDDEN if name.startswith(".") else _problem(path)
+            if name.startswith("."):
+                yield path, _HIDDEN
+            elif beside_a_model and _RUN_FILE.fullmatch(name):
+                yield path, _MODEL
+            else:
+                yield path, _problem(path)
 
 
 def _problem(path: str) -> str:
