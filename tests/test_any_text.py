@@ -80,7 +80,7 @@ REFUSED = {
     "char": {
         "empty", "one byte", "one newline", "UTF-32", "invalid at the first byte", "invalid in the middle",
         "cut in the last character", "overlong", "surrogates", "only newlines", "only spaces", "gzip cut short",
-        "gzip with a wrong sum", "all bytes",
+        "gzip with a wrong sum", "all bytes", "only NUL",
     },
     "byte": {
         "empty", "one byte", "one newline", "only newlines", "only spaces", "gzip cut short", "gzip with a wrong sum",
