@@ -1,6 +1,7 @@
 """Tokenizers: round trips, what a word is, unknown tokens, and vocabularies from a file that may be damaged."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -334,3 +335,9 @@ WORD = {"tokenizer": "word", "lowercase": False, "punctuation": True, "word_patt
 def test_a_damaged_vocabulary_is_refused(values, message):
     with pytest.raises(DataError, match=message):
         tokenizer_from_dict(values)
+
+
+@pytest.mark.parametrize("punctuation", [True, False])
+def test_no_group_of_the_default_pattern_is_possessive(punctuation):
+    """Before Python 3.11.5 such groups match wrongly: no word was found at all."""
+    assert not re.search(r"[)][*+?][+]", word_regex(None, punctuation).pattern)

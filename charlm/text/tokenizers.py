@@ -265,9 +265,10 @@ def _default_pattern(punctuation: bool) -> str:
         for point in itertools.chain(range(0x20000), range(0xE0100, 0xE01F0))  # no marks anywhere else
         if unicodedata.category(chr(point))[0] == "M" or point in (0x200C, 0x200D) or 0x1F3FB <= point <= 0x1F3FF
     )
-    run = rf"(?:[^\W_]++{extenders}*+)++"
-    word = rf"{run}(?:['’‐‑-]{run})*+"
-    symbol = rf"\S{extenders}*+(?:(?<=\u200d)[^\w\s]{extenders}*+)*+"
+    # No group is possessive, which matches wrongly before Python 3.11.5; nothing after a word gives back.
+    run = rf"(?:[^\W_]++{extenders}*+)+"
+    word = rf"{run}(?:['’‐‑-]{run})*"
+    symbol = rf"\S{extenders}*+(?:(?<=\u200d)[^\w\s]{extenders}*+)*"
     return f"{word}|{symbol}" if punctuation else word
 
 
