@@ -324,3 +324,19 @@ def test_what_may_not_be_meant_as_text_is_told_once(tmp_path):
     packed.write_bytes(b"PK\x03\x04 and more\n")
     notes = prepare([str(packed)], config("byte", valid_fraction=0.0)).notes
     assert notes == (f"{packed}: a zip archive, whose bytes are taken as they are",)
+
+
+def test_the_split_seed_draws_files_and_is_refused_only_where_nothing_is_drawn(tmp_path):
+    """`--split-seed` acts on documents whose whole files are held out, and on no other document."""
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}\n\n" + "a line of it\n" * 9)
+    given = ["--sequences", "document", "--hidden", "4", "--steps", "1", "-m", tmp_path / "m"]
+    told = [
+        charlm("train", *tmp_path.glob("*.txt"), *given, "--force", "--split-seed", seed).stderr
+        for seed in (1, 2)
+    ]
+    held = [next(line for line in text.splitlines() if "held out" in line) for text in told]
+    assert held[0] != held[1]
+    refused = charlm("train", tmp_path / "1.txt", *given, "--force", "--split-seed", 1)
+    assert refused.exit_code == 2
+    assert "--split-seed" in refused.stderr

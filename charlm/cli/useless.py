@@ -48,7 +48,8 @@ def _before_reading(settings: Mapping[str, Any]) -> Iterator[Reason]:
 def _once_read(run: Run) -> Iterator[Reason]:
     text, corpus = run.settings.text, run.corpus
     yield text.tokenizer == "byte", "bytes are read as they are", ("encoding",)
-    yield corpus.sequences == "document", "a document is cut by its length, no line is drawn", ("split_seed",)
+    cut = corpus.sequences == "document" and corpus.hold_out == "parts"
+    yield cut, "a document is cut by its length, and nothing is drawn", ("split_seed",)
     model = run.settings.model
     yield model.residual and model.layers == 1, "a single layer has none below it", ("residual",)
     why = "this run has no validation part"
