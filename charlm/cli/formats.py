@@ -186,6 +186,7 @@ def _summarise(every: Totals) -> None:
     if total is None or (every.count == 1 and not total.unknown):
         return
     unknown = f" ({share(total)})" if total.unknown else ""
+    sys.stdout.flush()  # where the product cannot be written, that alone is told
     click.echo(
         f"total of {every.count:,} {'text' if every.count == 1 else 'texts'}: {total.logprob:.4f} nats, "
         f"{total.tokens:,} tokens, {total.unknown:,} unknown{unknown}, perplexity {figure(total.perplexity)}, "
