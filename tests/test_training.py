@@ -513,3 +513,23 @@ def test_a_stop_while_the_test_part_is_scored_leaves_a_whole_run(tmp_path, monke
     given = {"corpus": (corpus,), "steps": 4, "test_fraction": 0.2, **TINY}
     assert train(tmp_path / "stopped", given, stop_at=2).state.step == 2
     assert train(tmp_path / "none", given | {"test_fraction": 0.0}).state.step == 4
+
+
+def test_a_resume_with_nothing_changed_says_only_where_it_goes_on(tmp_path):
+    corpus = write(tmp_path / "corpus.txt", LINES)
+    train(tmp_path / "m", {"corpus": (corpus,), "steps": 6, **TINY}, stop_at=2)
+    with Directory(tmp_path / "m") as directory:
+        notes = open_run(directory, {}, resume=True).notes
+    assert notes == [f"going on from step 2 in {tmp_path / 'm'}"]
+
+
+def test_another_number_of_files_is_told_where_the_corpus_differs(tmp_path):
+    first, second = write(tmp_path / "a.txt", LINES), write(tmp_path / "b.txt", DOCUMENT)
+    settings = {"steps": 6, "sequences": "line", **TINY}
+    train(tmp_path / "m", {"corpus": (first, second), **settings}, stop_at=2)
+    with pytest.raises(UsageError, match=r"\(1 files, then 2\)"):
+        train(tmp_path / "m", {"corpus": (first,)}, resume=True)
+    write(tmp_path / "b.txt", DOCUMENT[:-9])
+    with pytest.raises(UsageError, match="not the one") as told:
+        train(tmp_path / "m", {}, resume=True)
+    assert "files" not in str(told.value)

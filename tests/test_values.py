@@ -330,3 +330,13 @@ def test_a_state_that_names_no_corpus_is_no_help_to_score(state, part):
         assert_refused(charlm("score", "-m", state.parent, "--corpus", "valid"), 65, "resume.safetensors")
     finally:
         state.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["run", "digests"])
+def test_a_state_that_does_not_say_what_it_is_of_is_refused(state, name):
+    whole = state.read_bytes()
+    try:
+        rewritten(state, "charlm.training", lambda facts: facts.pop(name))
+        assert_refused(charlm("train", "-m", state.parent, "--resume"), 65, "resume.safetensors", "which corpus")
+    finally:
+        state.write_bytes(whole)
