@@ -1,6 +1,6 @@
 """Model files from strangers: damaged, or well signed and ill meant. All are refused alike, fast, and none runs code.
 
-The full form tries a million signed files and every single bit of a model.
+The full form tries 50,000 signed files and every single bit of a model.
 """
 
 import copy
@@ -147,7 +147,7 @@ def nothing_of_others_to_collect():
 @pytest.mark.usefixtures("nothing_of_others_to_collect")
 @pytest.mark.parametrize(
     ("count", "seed"),
-    [(10_000, 0), *(pytest.param(100_000, seed, marks=pytest.mark.full) for seed in range(1, 11))],
+    [(10_000, 0), pytest.param(50_000, 1, marks=pytest.mark.full)],
 )
 def test_hostile_files_with_a_good_digest_are_answered_fast_and_in_little_memory(
     tmp_path, good, count, seed
