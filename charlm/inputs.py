@@ -18,8 +18,9 @@ from charlm.ownership import RESUME_FILE
 from charlm.run_files import streams_of
 from charlm.runs import digests_of, stored_settings
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
-from charlm.text.corpus import Corpus, Part, prepare
-from charlm.text.reading import BLOCK, Source, open_source, text_blocks, whole_words
+from charlm.text.corpus import Corpus, prepare
+from charlm.text.parts import Part
+from charlm.text.reading import BLOCK, TextFile, open_file, text_blocks, whole_words
 from charlm.text.stream import Lines, open_lines
 from charlm.text.tokenizers import EOS, SPECIALS
 
@@ -41,14 +42,14 @@ def text_lines(
 
 def file_text(model: Model, path: str, encoding: str) -> str:
     """Return a file, or stdin (`-`), as one text."""
-    whole = "".join(_blocks(model, open_source(path), encoding))
+    whole = "".join(_blocks(model, open_file(path), encoding))
     return _as_utf8(whole) if model.tokenizer.kind == "byte" else whole
 
 
 def whole_parts(models: Sequence[Model], path: str, encoding: str) -> list[Part]:
     """Return a file, or stdin (`-`), as one text for each model (UsageError where it is not the same for all)."""
-    source = open_source(path)
-    return _same_text([_encode(model, source, encoding, "document") for model in models])
+    file = open_file(path)
+    return _same_text([_encode(model, file, encoding, "document") for model in models])
 
 
 def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, encoding: str) -> list[Part]:
@@ -64,8 +65,8 @@ def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, e
         )
     if corpus in PARTS:
         return _same_text(_held_out_parts(models, places, corpus))
-    source = open_source(corpus)
-    return _same_text([_encode(model, source, encoding, model.language.sequences) for model in models])
+    file = open_file(corpus)
+    return _same_text([_encode(model, file, encoding, model.language.sequences) for model in models])
 
 
 def score_part(
@@ -108,14 +109,14 @@ class LongText:
 
 def long_text(model: Model, path: str, encoding: str, eos: bool) -> LongText:
     """Return a file, or stdin (`-`), as one text to be scored token by token."""
-    source = open_source(path)
-    part = _encode(model, source, encoding, "document")
+    file = open_file(path)
+    part = _encode(model, file, encoding, "document")
     tokenizer, raw = model.tokenizer, model.tokenizer.kind == "byte"
-    blocks = _blocks(model, source, encoding)
+    blocks = _blocks(model, file, encoding)
     cut = whole_words(blocks) if tokenizer.kind == "word" else blocks
     pieces = (piece for text in cut for piece in tokenizer.pieces(text.encode("latin-1") if raw else text))
     scores = stream_tokens(model.engine, tokenizer, model.language.start, part, pieces, eos)
-    text = _utf8_blocks(_blocks(model, source, encoding)) if raw else _blocks(model, source, encoding)
+    text = _utf8_blocks(_blocks(model, file, encoding)) if raw else _blocks(model, file, encoding)
     result = LongText(text, iter(()), _total(model, "", part, None, eos))
     result.tokens = _adding_up(scores, result)
     return result
@@ -132,13 +133,13 @@ def _adding_up(scores: Iterator[TokenScore], into: LongText) -> Iterator[TokenSc
     into.total = replace(into.total, logprob=nats, tokens=count, unknown=unknown, unknown_logprob=unknown_nats)
 
 
-def _blocks(model: Model, source: Source, encoding: str) -> Iterator[str]:
-    return text_blocks(source, None if model.tokenizer.kind == "byte" else encoding)
+def _blocks(model: Model, file: TextFile, encoding: str) -> Iterator[str]:
+    return text_blocks(file, None if model.tokenizer.kind == "byte" else encoding)
 
 
-def _encode(model: Model, source: Source, encoding: str, sequences: str) -> Part:
+def _encode(model: Model, file: TextFile, encoding: str, sequences: str) -> Part:
     config = TextConfig(encoding=encoding, valid_fraction=0)
-    return prepare([source], config, tokenizer=model.tokenizer, sequences=sequences).train
+    return prepare([file], config, tokenizer=model.tokenizer, sequences=sequences).train
 
 
 def _same_text(parts: list[Part]) -> list[Part]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from charlm.config import check_type
 from charlm.errors import MissingInputError, UsageError
-from charlm.text.reading import check_source, is_stream
+from charlm.text.reading import check_file, is_stream
 
 HELD_OUT = ("valid_file", "test_file")
 FILES = frozenset({"corpus", *HELD_OUT})  # on resume their content is compared, not their names
@@ -39,7 +39,7 @@ def check_inputs(given: Mapping[str, Any]) -> None:
     """Raise MissingInputError where a file that was named cannot be opened, before anything else is looked at."""
     for path in (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file")):
         if path is not None:
-            check_source(path)
+            check_file(path)
 
 
 def streams_of(settings: Mapping[str, Any]) -> list[str]:

@@ -34,9 +34,10 @@ from charlm.processors import available_threads
 from charlm.run_files import FILES, absolute, check_files, check_inputs, refuse_lost_streams
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches, context_for
-from charlm.text.corpus import Corpus, Part, prepare
+from charlm.text.corpus import Corpus, prepare
+from charlm.text.parts import Part
 from charlm.text.reading import is_stream
-from charlm.training import Progress, RunState, Task, fit, never
+from charlm.training import Lesson, Progress, Standing, fit, never
 
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 _COMPUTING = frozenset({"engine", "device", "precision"})
@@ -86,7 +87,7 @@ class Run:
     """A run that is ready to go: `events` trains, `notes` says what was decided on the way."""
 
     def __init__(
-        self, directory: Directory, settings: Settings, corpus: Corpus, model: Model, state: RunState, hidden: Any,
+        self, directory: Directory, settings: Settings, corpus: Corpus, model: Model, state: Standing, hidden: Any,
         notes: list[str], started: float,
     ) -> None:  # fmt: skip
         self.directory, self.settings, self.corpus, self.model = directory, settings, corpus, model
@@ -94,18 +95,18 @@ class Run:
         self.notes = notes = [*directory.notes, *notes, *directory.edits(settings.flat())]
         self.test: Loss | None = None
         self._hidden, self._started = hidden, started
-        self._task = _task(settings.train, corpus, model.language)
-        self.columns = self._task.train.batch_size
-        self.batch_shape = f"{self.columns}x{self._task.train.seq_len}"
-        if self._task.train.note:
-            notes.append(self._task.train.note)
+        self._lesson = _lesson(settings.train, corpus, model.language)
+        self.columns = self._lesson.train.batch_size
+        self.batch_shape = f"{self.columns}x{self._lesson.train.seq_len}"
+        if self._lesson.train.note:
+            notes.append(self._lesson.train.note)
 
     def events(self, stop: Callable[[], bool] = never) -> Iterator[Progress]:
         """Train, yielding the progress after every step; at the end score the test part with the best weights."""
         if self.state.step:
             self.directory.go_on(self.state.step)
         yield from fit(
-            self.model.trained, self._task, self.settings.train, self, self.state, self._hidden, self._started, stop
+            self.model.trained, self._lesson, self.settings.train, self, self.state, self._hidden, self._started, stop
         )
         if len(self.corpus.test) and not stop():
             self._score_test(stop)
@@ -121,7 +122,7 @@ class Run:
         }
         self.model.save(self.directory.place() / MODEL_FILE)
 
-    def save_state(self, state: RunState, hidden: Any) -> None:
+    def save_state(self, state: Standing, hidden: Any) -> None:
         arrays, facts = self.model.trained.snapshot(hidden)
         resume = {"settings": self.settings.flat(), "state": dataclasses.asdict(state), "engine": facts}
         metadata = self.model.metadata() | {"charlm.resume": dump(resume)}
@@ -208,7 +209,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     decided = finetuning_notes(base, corpus, kept) if base else [corpus.reason]
     decided = [*decided, *replacement_notes(given, directory.path)]
     notes = [*notes, *decided, *corpus.notes, *_empty_parts(corpus, text), *([] if _chosen(given) else [reason])]
-    return Run(directory, settings, corpus, model, RunState(), None, notes, started)
+    return Run(directory, settings, corpus, model, Standing(), None, notes, started)
 
 
 def _context(text: TextConfig, corpus: Corpus) -> str:
@@ -277,7 +278,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path} lacks or garbles what a run needs ({error})") from error
 
 
-def _believed(metadata: Mapping[str, str]) -> tuple[Language, dict[str, Any], dict[str, Any], RunState]:
+def _believed(metadata: Mapping[str, str]) -> tuple[Language, dict[str, Any], dict[str, Any], Standing]:
     """Return a state file's language, facts, `charlm.resume` and state, or raise what `_reading` expects."""
     language, facts = Language.from_dict(parse(metadata, "charlm.vocabulary")), parse(metadata, "charlm.training")
     resume = parse(metadata, "charlm.resume")
@@ -286,7 +287,7 @@ def _believed(metadata: Mapping[str, str]) -> tuple[Language, dict[str, Any], di
     if not {"run", "digests"} <= facts.keys():
         raise DataError("it does not say which run and which corpus it is of")
     Settings.of(resume["settings"], language.tokenizer.size)
-    return language, facts, resume, RunState.from_dict(resume["state"])
+    return language, facts, resume, Standing.from_dict(resume["state"])
 
 
 def stored_settings(path: Path, vocabulary: int) -> Settings:
@@ -314,13 +315,13 @@ def _prepare(flat: Mapping[str, Any], text: TextConfig, language: Language | Non
     )
 
 
-def _task(train: TrainConfig, corpus: Corpus, language: Language) -> Task:
+def _lesson(train: TrainConfig, corpus: Corpus, language: Language) -> Lesson:
     sequences = None if language.document else corpus.train.sequences
     batches = TrainingBatches(
         corpus.train, train.batch_size, train.seq_len, train.seed, language.start, sequences, language.tokenizer.newline
     )
     judging = not _all_unknown(corpus.valid)
-    return Task(batches, corpus.valid, language.start, language.document, len(corpus.test), judging)
+    return Lesson(batches, corpus.valid, language.start, language.document, len(corpus.test), judging)
 
 
 def _changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.engines import Evaluator, LogProbs, Loss, Predictor
-from charlm.text.batches import Columns, Context, Ids, Source, evaluation_columns
+from charlm.text.batches import Columns, Context, Ids, StoredIds, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 
 _STEPS = 64  # steps of a chunk,
@@ -163,7 +163,7 @@ def _tokens_of(
 
 
 def evaluate(
-    engine: Evaluator, source: Source, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
+    engine: Evaluator, stored: StoredIds, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
     count_eos: bool | None = None,
 ) -> Loss | None:  # fmt: skip
     """Return the loss over a whole part, scored to its last token; None if `stop` interrupted it.
@@ -173,10 +173,10 @@ def evaluate(
     column reads the text in its own order.
     """
     total = Loss()
-    if not len(source):
+    if not len(stored):
         return total
     counted = not document if count_eos is None else count_eos
-    columns = evaluation_columns(source, context, document or context.carry, counted, engine.columns)
+    columns = evaluation_columns(stored, context, document or context.carry, counted, engine.columns)
     steps = _ADAPTING_STEPS if engine.columns == 1 else _STEPS
     state = engine.zero_state(len(columns.starts))
     for batch in columns.batches(steps):
@@ -188,8 +188,8 @@ def evaluate(
 
 
 def token_log_probs(engine: Predictor, columns: Columns, top: int = 0) -> LogProbs:
-    """Return what the model thought of every token of the columns' source [N]; zeros where a token does not count."""
-    total = len(columns.source)
+    """Return what the model thought of every token of the columns' ids [N]; zeros where a token does not count."""
+    total = len(columns.stored)
     result: tuple[NDArray[Any], ...] = ()
     state = engine.zero_state(len(columns.starts))
     for k, batch in enumerate(columns.batches(_STEPS)):
@@ -204,7 +204,7 @@ def token_log_probs(engine: Predictor, columns: Columns, top: int = 0) -> LogPro
 
 
 class _Joined:
-    """Texts' ids end to end, an EOS after each: a source in memory."""
+    """Texts' ids end to end, an EOS after each: a stored in memory."""
 
     def __init__(self, texts: Sequence[Ids]) -> None:
         end = np.array([EOS], np.int32)
@@ -237,20 +237,20 @@ def _until_full(encoded: Iterator[tuple[str, Ids]], ready: Callable[[], bool]) -
 
 
 def stream_tokens(
-    engine: Predictor, tokenizer: Tokenizer, context: Context, source: Source, pieces: Iterable[str], eos: bool
+    engine: Predictor, tokenizer: Tokenizer, context: Context, stored: StoredIds, pieces: Iterable[str], eos: bool
 ) -> Iterator[TokenScore]:
     """Score one text of any length token by token, in memory that does not grow with it.
 
-    `source` holds its ids and its EOS, `pieces` yields what each id stands for in the text. The figures are those of
+    `stored` holds its ids and its EOS, `pieces` yields what each id stands for in the text. The figures are those of
     `score_texts`, to the bit: one column from beginning to end, the state carried over.
     """
-    columns = Columns(source, [0], [len(source)], context.alone(), (), eos)
+    columns = Columns(stored, [0], [len(stored)], context.alone(), (), eos)
     names = chain(pieces, [tokenizer.token(EOS)])
     state = engine.zero_state(1)
     for batch in columns.batches(_STEPS):
         found, state = engine.log_probs(batch, state, _ALTERNATIVES)
         count = int(batch.weight.sum())  # all but the end of the text, where that is not scored
-        ids = batch.ids[:count, 0].tolist()
+        ids = batch.targets[:count, 0].tolist()
         column = LogProbs(found.target[:, 0], found.rank[:, 0], found.ids[:, 0], found.top[:, 0])
         yield from _token_scores(tokenizer, list(islice(names, count)), ids, column, 0)
 

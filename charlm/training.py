@@ -1,7 +1,7 @@
 """Training: update, evaluate, keep the best, report, until the steps, the epochs or the minutes are used up.
 
 `fit` is a generator: it yields a `Progress` after every step and does nothing between two `next` calls. What
-must survive a stop is in `RunState` and the engine's snapshot; a `Keeper` puts it on disk.
+must survive a stop is in `Standing` and the engine's snapshot; a `Keeper` puts it on disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from charlm.errors import DivergedError
 from charlm.facts import check_facts, finite
 from charlm.nn.optim import learning_rate
 from charlm.scoring import evaluate
-from charlm.text.batches import Batch, Context, Source, TrainingBatches
+from charlm.text.batches import Batch, Context, StoredIds, TrainingBatches
 
 # What a token costs in an evaluation, over what it costs in training: no backward pass. A first guess, then measured.
 _EVALUATION_COST = 0.35
@@ -33,7 +33,7 @@ _ENDING_SECONDS = 0.5  # set aside for the last save
 
 
 @dataclass
-class RunState:
+class Standing:
     """Where a run stands: everything but the engine's own state that a resumed run must know."""
 
     step: int = 0
@@ -64,7 +64,7 @@ class Progress:
     step: int
     tokens: int
     seconds: float
-    share: float  # of the whole run, 0 to 1
+    fraction: float  # of the whole run, 0 to 1
     epoch: float
     lr: float
     grad_norm: float
@@ -97,7 +97,7 @@ class Keeper(Protocol):
     def save_model(self, progress: Progress) -> None:
         """Keep the present weights as the model."""
 
-    def save_state(self, state: RunState, hidden: Any) -> None:
+    def save_state(self, state: Standing, hidden: Any) -> None:
         """Keep all that going on from here needs."""
 
     def log(self, progress: Progress) -> None:
@@ -105,11 +105,11 @@ class Keeper(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
+class Lesson:
     """What is trained on what: the parts of a corpus and how their sequences meet."""
 
     train: TrainingBatches
-    valid: Source
+    valid: StoredIds
     context: Context
     document: bool
     test_tokens: int = 0  # to be scored after the end, within the minutes allowed
@@ -122,7 +122,8 @@ def never() -> bool:
 
 
 def fit(
-    engine: Engine, task: Task, config: TrainConfig, keeper: Keeper, state: RunState | None = None, hidden: Any = None,
+    engine: Engine, lesson: Lesson, config: TrainConfig, keeper: Keeper,
+    state: Standing | None = None, hidden: Any = None,
     started: float | None = None, stop: Callable[[], bool] = never,
 ) -> Iterator[Progress]:  # fmt: skip
     """Train, yielding the progress after every step.
@@ -132,7 +133,7 @@ def fit(
     DivergedError where the loss stops being finite.
     """
     begun = time.monotonic() if started is None else started
-    run = _Run(engine, task, config, keeper, state or RunState(), begun, stop)
+    run = _Run(engine, lesson, config, keeper, state or Standing(), begun, stop)
     run.hidden = engine.zero_state(run.batches.batch_size) if hidden is None else hidden
     # No word of `stop` here: it is answered in a step, which saves; and a run has one step, for there to be a model.
     while not run.state.step or not run.ended():
@@ -149,12 +150,12 @@ class _Run:
     """One call of `fit`: the clock, and a method for each thing that happens at a step."""
 
     def __init__(
-        self, engine: Engine, task: Task, config: TrainConfig, keeper: Keeper, state: RunState, started: float,
+        self, engine: Engine, lesson: Lesson, config: TrainConfig, keeper: Keeper, state: Standing, started: float,
         stop: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self.engine, self.task, self.config, self.keeper = engine, task, config, keeper
+        self.engine, self.lesson, self.config, self.keeper = engine, lesson, config, keeper
         self.state, self.stop = state, stop
-        self.batches = task.train
+        self.batches = lesson.train
         self.hidden: Any = None
         self._started = started - state.seconds  # as if earlier sittings had been part of this one
         self._steps = config.steps or (config.epochs and math.ceil(config.epochs * self.batches.chunks(0)))
@@ -166,7 +167,7 @@ class _Run:
     def step(self, batch: Batch) -> Progress:
         """Update on one batch; evaluate, report and save where due."""
         state, begun = self.state, time.monotonic()
-        lr = learning_rate(self.config, state.step, self._share(), self._epoch(), state.plateaus)
+        lr = learning_rate(self.config, state.step, self._fraction(), self._epoch(), state.plateaus)
         loss, norm = self._update(batch, lr)
         self._count(loss, time.monotonic() - begun)
         valid = self._evaluate() if self._evaluation_due() else None
@@ -175,7 +176,7 @@ class _Run:
         last = ended or self.stop()
         state.seconds = time.monotonic() - self._started
         progress = Progress(
-            state.step, state.tokens, state.seconds, self._share(), self._epoch(), lr, norm,
+            state.step, state.tokens, state.seconds, self._fraction(), self._epoch(), lr, norm,
             state.pending_nats / max(1, state.pending_tokens), self._tokens_per_second,
             ended or valid is not None or state.step % self._log_every() == 0, last, valid, best,
         )  # fmt: skip
@@ -198,7 +199,7 @@ class _Run:
 
     def ended(self) -> bool:
         """Return whether the run is complete: a stop that somebody asked for leaves no trace in it."""
-        return self._share() >= 1 or self._out_of_patience()
+        return self._fraction() >= 1 or self._out_of_patience()
 
     def _count(self, loss: Loss, seconds: float) -> None:
         state = self.state
@@ -225,10 +226,10 @@ class _Run:
     def _evaluate(self) -> Loss | None:
         begun = time.monotonic()
         stop = never if self._repeatable() else self.stop
-        valid = evaluate(self.engine, self.task.valid, self.task.context, self.task.document, stop)
+        valid = evaluate(self.engine, self.lesson.valid, self.lesson.context, self.lesson.document, stop)
         self._last_evaluation = time.monotonic()
         if valid is not None:
-            self._evaluation_speed = len(self.task.valid) / max(_TICK, self._last_evaluation - begun)
+            self._evaluation_speed = len(self.lesson.valid) / max(_TICK, self._last_evaluation - begun)
         return valid
 
     def _judge(self, valid: Loss) -> bool:
@@ -237,7 +238,7 @@ class _Run:
         Where none is known, nothing is better or worse: then patience and plateaus do not count either.
         """
         nats, state = valid.mean_known, self.state
-        if nats is None or not self.task.judging:
+        if nats is None or not self.lesson.judging:
             return False
         if math.isfinite(nats) and (state.best is None or nats < state.best):
             state.best, state.best_step, state.stale = nats, state.step, 0
@@ -249,7 +250,7 @@ class _Run:
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.state.stale >= self.config.patience
 
-    def _share(self) -> float:
+    def _fraction(self) -> float:
         """Return how much of the run is done: time over time allowed, or steps, or epochs."""
         if self.config.minutes is not None:
             allowed = 60 * self.config.minutes
@@ -261,7 +262,7 @@ class _Run:
 
     def _ending_seconds(self) -> float:
         """Return how long the last evaluation, the test part and the last save will take."""
-        return _ENDING_SECONDS + self._evaluation_seconds(len(self.task.valid) + self.task.test_tokens)
+        return _ENDING_SECONDS + self._evaluation_seconds(len(self.lesson.valid) + self.lesson.test_tokens)
 
     def _evaluation_seconds(self, tokens: int) -> float:
         speed = self._evaluation_speed or self._tokens_per_second / _EVALUATION_COST
@@ -276,22 +277,22 @@ class _Run:
         return self.config.eval_every is not None or bool(self._steps)
 
     def _evaluation_due(self) -> bool:
-        if not len(self.task.valid):
+        if not len(self.lesson.valid):
             return False
         if self._repeatable():
-            return self._share() >= 1 or self.state.step % self._eval_every() == 0
+            return self._fraction() >= 1 or self.state.step % self._eval_every() == 0
         if self.stop():
             return False
         allowed = 60 * (self.config.minutes or 0)
-        interval = max(self._evaluation_seconds(len(self.task.valid)) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
-        left = (1 - self._share()) * allowed
+        interval = max(self._evaluation_seconds(len(self.lesson.valid)) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
+        left = (1 - self._fraction()) * allowed
         return left <= 0 or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
 
     def _eval_every(self) -> int:
         """Return the interval in steps: from the sizes alone, never the clock, so that a run can be repeated."""
         if self.config.eval_every is not None:
             return self.config.eval_every
-        cost = len(self.task.valid) * _EVALUATION_COST / (self.batches.batch_size * self.batches.seq_len)
+        cost = len(self.lesson.valid) * _EVALUATION_COST / (self.batches.batch_size * self.batches.seq_len)
         return max(1, math.ceil(cost / _EVALUATION_SHARE), math.ceil((self._steps or 0) / _EVALUATIONS))
 
     def _log_every(self) -> int:

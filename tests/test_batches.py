@@ -38,7 +38,7 @@ def is_start(source, place):
 def whole(batches):
     """Join batches in time: inputs, ids, reset, weight."""
     batches = list(batches)
-    names = ("inputs", "ids", "reset", "weight")
+    names = ("inputs", "targets", "reset", "weight")
     return [np.concatenate([getattr(batch, name) for batch in batches]) for name in names]
 
 
@@ -79,7 +79,7 @@ def test_an_epoch_can_be_taken_up_at_any_chunk(parts, batch, steps, data):
     again = list(TrainingBatches(source, batch, steps, 1, Context(), len(parts), NEWLINE).epoch(0, first))
     assert len(tail) == len(again) == batches.chunks(0) - first
     for one, other in zip(tail, again, strict=True):
-        for name in ("inputs", "ids", "reset", "weight"):
+        for name in ("inputs", "targets", "reset", "weight"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 

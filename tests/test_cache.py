@@ -14,7 +14,7 @@ from charlm.errors import UsageError
 from charlm.model import mix
 from charlm.scoring import evaluate
 from charlm.text.batches import WARM_UP, Batch, Columns, Context, evaluation_columns
-from charlm.text.corpus import Part
+from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
 from tests.test_commands import assert_refused, charlm
 from tests.tiny import tiny_model
@@ -34,14 +34,14 @@ def columns_of(ids, document=False, context=None, most=64, count_eos=True):
 def by_loops(model, columns, window):
     """Return log p of every target of the columns [T, B], each token by itself, as the formula says it."""
     (batch,) = columns.batches(10**9)
-    model_logp, h, _ = model.engine.read(batch, model.engine.zero_state(batch.ids.shape[1]))
-    h, result = h.astype(np.float64), np.empty(batch.ids.shape)
-    for b, t in itertools.product(range(batch.ids.shape[1]), range(len(batch.ids))):
+    model_logp, h, _ = model.engine.read(batch, model.engine.zero_state(batch.targets.shape[1]))
+    h, result = h.astype(np.float64), np.empty(batch.targets.shape)
+    for b, t in itertools.product(range(batch.targets.shape[1]), range(len(batch.targets))):
         found = total = 0.0
         for i in range(max(0, t - window), t):
             cosine = sum(h[t, b] * h[i, b]) / math.sqrt(sum(h[t, b] ** 2) * sum(h[i, b] ** 2))
             total += math.exp(THETA * cosine)
-            found += math.exp(THETA * cosine) * (batch.ids[i, b] == batch.ids[t, b])
+            found += math.exp(THETA * cosine) * (batch.targets[i, b] == batch.targets[t, b])
         p = math.exp(model_logp[t, b])
         result[t, b] = math.log((1 - SHARE) * p + SHARE * found / total if t else p)
     return result, batch
@@ -60,11 +60,11 @@ def by_token(engine, columns, steps=16):
     """Return log p of every target [T, B], told from the others by its weight, in chunks."""
     state, rows = engine.zero_state(len(columns.starts)), []
     for batch in columns.batches(steps):
-        row = np.empty(batch.ids.shape)
+        row = np.empty(batch.targets.shape)
         for place in np.ndindex(row.shape):
             weight = np.zeros_like(batch.weight)
             weight[place] = 1
-            row[place] = -engine.evaluate(Batch(batch.inputs, batch.ids, batch.reset, weight), state)[0].nats
+            row[place] = -engine.evaluate(Batch(batch.inputs, batch.targets, batch.reset, weight), state)[0].nats
         rows.append(row)
         _, state = engine.evaluate(batch, state)
     return np.concatenate(rows)
@@ -95,8 +95,8 @@ def test_warm_up_tokens_fill_the_cache_unscored():
     expected, batch = by_loops(model, columns, 120)
     engine = CacheEngine(model.engine, 120, THETA, SHARE)
     assert nats(engine, columns, 64) == pytest.approx(-(expected * batch.weight).sum(), rel=1e-5)
-    cold = Columns(columns.source, [WARM_UP], [50], Context())
-    warm = Columns(columns.source, [0], [WARM_UP + 50], Context(), [WARM_UP])
+    cold = Columns(columns.stored, [WARM_UP], [50], Context())
+    warm = Columns(columns.stored, [0], [WARM_UP + 50], Context(), [WARM_UP])
     assert nats(engine, warm) < 0.8 * nats(engine, cold)
 
 

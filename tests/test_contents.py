@@ -1,4 +1,4 @@
-"""What a file holds is told by its content: packed text, other encodings, no text. It may change while it is read."""
+"""What a file holds is told by its content: compressed text, other encodings, no text. It may change meanwhile."""
 
 import bz2
 import gzip
@@ -18,7 +18,7 @@ from charlm.errors import DataError
 from charlm.text import corpus as corpus_module
 from charlm.text.contents import binary, foreign, guessed_encoding, is_text
 from charlm.text.corpus import prepare
-from charlm.text.reading import open_source, text_blocks
+from charlm.text.reading import open_file, text_blocks
 
 ALL = {"valid_fraction": 0.0}
 ENGLISH = "One line, and then\nanother: é!\n\nA third.\r\n" * 30
@@ -226,7 +226,7 @@ def test_a_file_that_changes_is_refused(tmp_path, monkeypatch, name):
 
 def test_a_file_that_shrinks_before_its_first_reading_is_refused(tmp_path):
     path = put(tmp_path, ENGLISH)
-    source = open_source(path)
+    source = open_file(path)
     os.truncate(path, 50)
     with pytest.raises(DataError, match=r"corpus.txt: changed while it was read"):
         list(text_blocks(source, "utf-8"))
@@ -236,4 +236,4 @@ def test_a_file_without_a_length_is_read():
     if not os.path.exists("/proc/version"):
         pytest.skip("needs /proc")
     assert os.stat("/proc/version").st_size == 0
-    assert "".join(text_blocks(open_source("/proc/version"), "utf-8")).startswith("Linux")
+    assert "".join(text_blocks(open_file("/proc/version"), "utf-8")).startswith("Linux")

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from charlm.config import TextConfig
 from charlm.errors import DataError, MissingInputError, StorageError, UsageError
-from charlm.text.contents import packing
-from charlm.text.corpus import Part, prepare
-from charlm.text.reading import Source, nonblank_lines, text_blocks, whole_words
+from charlm.text.contents import compression
+from charlm.text.corpus import prepare
+from charlm.text.parts import Part
+from charlm.text.reading import TextFile, nonblank_lines, text_blocks, whole_words
 from charlm.text.splitting import line_parts
 from charlm.text.tokenizers import EOS, UNK
 
@@ -91,9 +92,9 @@ def test_the_size_of_a_block_changes_nothing_in_any_text(tmp_path_factory, text,
 @settings(deadline=None)
 @given(st.binary(), st.integers(1, 5))
 def test_bytes_are_read_untouched(tmp_path_factory, data, block):
-    assume(packing(data) is None)
+    assume(compression(data) is None)
     path = put(tmp_path_factory.getbasetemp(), data, "bytes")
-    assert "".join(text_blocks(Source(path), None, block)).encode("latin-1") == data
+    assert "".join(text_blocks(TextFile(path), None, block)).encode("latin-1") == data
 
 
 @settings(deadline=None)
@@ -101,7 +102,7 @@ def test_bytes_are_read_untouched(tmp_path_factory, data, block):
 def test_a_bom_is_dropped_and_crlf_is_lf(tmp_path_factory, text, block):
     path = put(tmp_path_factory.getbasetemp(), text, "crlf")
     expected = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    assert "".join(text_blocks(Source(path), "utf-8", block)) == expected
+    assert "".join(text_blocks(TextFile(path), "utf-8", block)) == expected
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ from charlm import scoring
 from charlm.errors import UsageError
 from charlm.model import mix
 from charlm.scoring import evaluate
-from charlm.text.corpus import Part
+from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
 from tests.test_commands import charlm
 from tests.tiny import tiny_model

@@ -213,11 +213,11 @@ def test_tensors_that_do_not_fit_are_refused_whole(change, message):
 @all_cells
 def test_evaluate_is_the_sum_of_log_probs(cell, chunks, state_of):
     engine, state = NumpyEngine(small(cell), 2), state_of(small(cell), 5, np.float32)
-    chunk = replace(chunks[4], ids=np.where(chunks[4].weight > 0, chunks[4].ids, UNK))
+    chunk = replace(chunks[4], targets=np.where(chunks[4].weight > 0, chunks[4].targets, UNK))
     logp, after = engine.log_probs(chunk, state)
     loss, after_evaluation = engine.evaluate(chunk, state)
     counted = chunk.weight > 0
-    unknown = counted & (chunk.ids == UNK)
+    unknown = counted & (chunk.targets == UNK)
     assert 0 < unknown.sum() < counted.sum() < counted.size
     assert loss.nats == pytest.approx(-logp.target[counted].sum(), rel=1e-12)
     assert loss.unknown_nats == pytest.approx(-logp.target[unknown].sum(), rel=1e-12)
@@ -243,7 +243,7 @@ def test_logits_are_log_probs_but_for_a_constant(cell, chunks, state_of):
     logits, after = engine.logits(chunk.inputs, state)
     whole = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     logp, after_plain = engine.log_probs(replace(chunk, reset=np.zeros_like(chunk.reset)), state)
-    np.testing.assert_allclose(whole[np.arange(5), chunk.ids[-1]], logp.target[-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole[np.arange(5), chunk.targets[-1]], logp.target[-1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after, after_plain, rtol=1e-5, atol=1e-6)
 
 
@@ -252,7 +252,7 @@ def test_logits_are_log_probs_but_for_a_constant(cell, chunks, state_of):
 def test_ranks_and_alternatives_are_the_order_of_all_log_probs(threads, top, chunks, state_of):
     engine, state, chunk = NumpyEngine(small(), threads), state_of(small(), 5, np.float32), chunks[1]
     every = np.stack([
-        engine.log_probs(replace(chunk, ids=np.full_like(chunk.ids, token)), state)[0].target for token in range(6)
+        engine.log_probs(replace(chunk, targets=np.full_like(chunk.targets, k)), state)[0].target for k in range(6)
     ], axis=-1)  # [T, B, V]  # fmt: skip
     plain, after = engine.log_probs(chunk, state)
     ranked, after_ranked = engine.log_probs(chunk, state, top)
@@ -261,7 +261,7 @@ def test_ranks_and_alternatives_are_the_order_of_all_log_probs(threads, top, chu
     order = np.argsort(-every, axis=-1)[..., : min(top, 6)]
     np.testing.assert_array_equal(ranked.ids, order)
     np.testing.assert_allclose(ranked.top, np.take_along_axis(every, order, axis=-1), rtol=1e-5, atol=1e-6)
-    chosen = np.take_along_axis(every, chunk.ids[..., None].astype(int), axis=-1)
+    chosen = np.take_along_axis(every, chunk.targets[..., None].astype(int), axis=-1)
     np.testing.assert_array_equal(ranked.rank, 1 + (every > chosen).sum(axis=-1))
 
 

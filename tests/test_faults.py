@@ -21,10 +21,10 @@ from charlm import checkpoint
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DivergedError
-from charlm.text.corpus import Part
-from charlm.training import RunState, fit
+from charlm.text.parts import Part
+from charlm.training import Standing, fit
 from tests.test_commands import ROOT, SMALL, assert_refused, charlm
-from tests.test_training import DOCUMENT, LINES, TINY, Notes, assert_same, outcome, part_of, task_of, train, write
+from tests.test_training import DOCUMENT, LINES, TINY, Notes, assert_same, lesson_of, outcome, part_of, train, write
 from tests.tiny import tiny_model
 
 ENDLESS = [*SMALL[:-4], "--steps", "1000000", "--threads", "1"]
@@ -247,17 +247,17 @@ def test_a_bad_number_in_any_tensor_stops_training_and_reaches_no_file(tmp_path,
     """Put into each weight in turn, and the state. An infinite bias only saturates a gate, until it is to be saved."""
     shape = ModelConfig(4, cell=cell, layers=2, hidden=6, embedding=3)
     config = TrainConfig(steps=5, batch_size=4, seq_len=8)
-    task = task_of(part_of([2, 3] * 100), Part.from_ids([]), 4, 8)
+    lesson = lesson_of(part_of([2, 3] * 100), Part.from_ids([]), 4, 8)
     for name in NumpyEngine(shape, 1, config).params:
         engine = NumpyEngine(shape, 1, config)
         engine.params[name].reshape(-1)[:] = bad
         message = r"(step 1: the (gradient of \S+|loss) is no longer a finite number|tensor \S+ is not finite)"
         with pytest.raises(DivergedError, match=message):
-            list(fit(engine, task, config, Saving(engine, tmp_path / "m")))
+            list(fit(engine, lesson, config, Saving(engine, tmp_path / "m")))
         assert not (tmp_path / "m").exists()
     engine = NumpyEngine(shape, 1, config)
     hidden = tuple(np.full_like(part, bad) for part in engine.zero_state(4))
-    before, (_, batch, *_) = engine.tensors(), task.train.epoch(0)  # not the first: it begins from zero
+    before, (_, batch, *_) = engine.tensors(), lesson.train.epoch(0)  # not the first: it begins from zero
     if bad != bad or cell == "gru":  # a tanh and a forget gate make something finite of an infinite state
         with pytest.raises(DivergedError):
             engine.update(batch, hidden, 0.1)
@@ -290,21 +290,21 @@ class Faulty(NumpyEngine):
 
 
 def test_bad_steps_are_skipped_and_counted_where_that_was_asked_for():
-    shape, task = ModelConfig(4, hidden=6, embedding=3), task_of(part_of([2, 3] * 400), part_of([2, 3] * 40), 4, 8)
+    shape, lesson = ModelConfig(4, hidden=6, embedding=3), lesson_of(part_of([2, 3] * 400), part_of([2, 3] * 40), 4, 8)
     config = TrainConfig(steps=20, batch_size=4, seq_len=8, skip_nan=True, log_every=1)
-    state, keeper = RunState(), Notes()
+    state, keeper = Standing(), Notes()
     engine = Faulty(shape, 1, config, bad={3, 4, 11})
-    events = list(fit(engine, task, config, keeper, state))
+    events = list(fit(engine, lesson, config, keeper, state))
     assert (state.step, state.skipped, state.skipped_in_a_row) == (20, 3, 0)
     assert [entry["step"] for entry in keeper.entries if entry["grad_norm"] is None] == [3, 4, 11]
     learnt = np.diff([0, *(event.tokens for event in events)])
     assert [step for step, tokens in enumerate(learnt, start=1) if tokens == 0] == [3, 4, 11]
     json.dumps(keeper.entries, allow_nan=False)
     with pytest.raises(DivergedError, match="step 100"):
-        list(fit(Faulty(shape, 1, config, bad=range(1000)), task, config.__class__(steps=300, batch_size=4, seq_len=8,
+        list(fit(Faulty(shape, 1, config, bad=range(1000)), lesson, config.__class__(steps=300, batch_size=4, seq_len=8,
                  skip_nan=True), Notes()))  # fmt: skip
     with pytest.raises(DivergedError, match="step 3"):
-        list(fit(Faulty(shape, 1, config, bad={3}), task, TrainConfig(steps=20, batch_size=4, seq_len=8), Notes()))
+        list(fit(Faulty(shape, 1, config, bad={3}), lesson, TrainConfig(steps=20, batch_size=4, seq_len=8), Notes()))
 
 
 # --- what does not fit ----------------------------------------------------------------------------------------------

@@ -74,9 +74,9 @@ def naive_log_probs(config, cell, params, chunk, state):
     table = p["embed.weight"] if config.embedding else np.eye(config.vocab_size)
     h = state[0].astype(np.float64)
     c = state[-1].astype(np.float64)
-    logp = np.empty(chunk.ids.shape)
-    for row in range(chunk.ids.shape[1]):
-        for t in range(chunk.ids.shape[0]):
+    logp = np.empty(chunk.targets.shape)
+    for row in range(chunk.targets.shape[1]):
+        for t in range(chunk.targets.shape[0]):
             if chunk.reset[t, row]:
                 h[:, row], c[:, row] = 0, 0
             token = chunk.inputs[t, row]
@@ -87,7 +87,7 @@ def naive_log_probs(config, cell, params, chunk, state):
                 h[k, row], c[k, row] = naive_step(cell, z, weight, bias, gain, h[k, row], c[k, row])
                 x = x + h[k, row] if config.residual and k else h[k, row]
             logits = p["embed.weight" if config.tie else "head.weight"] @ x + p["head.bias"]
-            logp[t, row] = logits[chunk.ids[t, row]] - math.log(np.exp(logits).sum())
+            logp[t, row] = logits[chunk.targets[t, row]] - math.log(np.exp(logits).sum())
     return logp, (h, c)[: len(state)]
 
 
@@ -101,7 +101,7 @@ def naive_log_probs(config, cell, params, chunk, state):
 def test_log_probs_are_those_of_a_naive_network(cell, shape, dtype, tolerance, chunk_of, params_of, state_of):
     config = small(cell, **shape)
     params, state, chunk = params_of(config, dtype), state_of(config, 3, dtype), chunk_of(config, 7, 3)
-    logp, after = LanguageModel(config).log_probs(params, chunk.inputs, chunk.ids, chunk.reset, state)
+    logp, after = LanguageModel(config).log_probs(params, chunk.inputs, chunk.targets, chunk.reset, state)
     expected, expected_after = naive_log_probs(config, cell, params, chunk, state)
     assert_close(logp, expected, tolerance)
     for part, expected_part in zip(after, expected_after, strict=True):
@@ -175,10 +175,10 @@ def test_chunks_with_carried_state_are_the_whole(cell, chunk_of, params_of, stat
     config = small(cell)
     params, state, whole = params_of(config), state_of(config, 3), chunk_of(config, 13, 3)
     network = LanguageModel(config)
-    expected, expected_after = network.log_probs(params, whole.inputs, whole.ids, whole.reset, state)
+    expected, expected_after = network.log_probs(params, whole.inputs, whole.targets, whole.reset, state)
     parts = []
     for part in (slice(0, 5), slice(5, 6), slice(6, 13)):
-        logp, state = network.log_probs(params, whole.inputs[part], whole.ids[part], whole.reset[part], state)
+        logp, state = network.log_probs(params, whole.inputs[part], whole.targets[part], whole.reset[part], state)
         parts.append(logp)
     assert_close(np.concatenate(parts), expected)
     for part, expected_part in zip(state, expected_after, strict=True):
@@ -193,11 +193,11 @@ def test_a_reset_is_a_fresh_start(cell, chunk_of, params_of, state_of):
     reset = np.zeros_like(chunk.reset)
     reset[4, 1] = True
     network = LanguageModel(config)
-    logp, _ = network.log_probs(params, chunk.inputs, chunk.ids, reset, state)
+    logp, _ = network.log_probs(params, chunk.inputs, chunk.targets, reset, state)
     fresh, _ = network.log_probs(
-        params, chunk.inputs[4:, 1:2], chunk.ids[4:, 1:2], None, zero_state(config, 1, np.float64)
+        params, chunk.inputs[4:, 1:2], chunk.targets[4:, 1:2], None, zero_state(config, 1, np.float64)
     )
-    plain, _ = network.log_probs(params, chunk.inputs, chunk.ids, None, state)
+    plain, _ = network.log_probs(params, chunk.inputs, chunk.targets, None, state)
     assert_close(logp[4:, 1:2], fresh)
     assert_close(logp[:4], plain[:4])
     assert_close(logp[:, [0, 2]], plain[:, [0, 2]])
@@ -224,19 +224,19 @@ def test_rows_of_a_batch_are_independent(cell, chunk_of, params_of, state_of):
     config = small(cell)
     params, state, chunk = params_of(config), state_of(config, 4), chunk_of(config, 6, 4)
     network, together = LanguageModel(config), params.twin()
-    logp, after = network.log_probs(params, chunk.inputs, chunk.ids, chunk.reset, state)
+    logp, after = network.log_probs(params, chunk.inputs, chunk.targets, chunk.reset, state)
     nats, _ = network.backward(
-        params, together, chunk.inputs, chunk.ids, chunk.weight, chunk.reset, state, 0.5
+        params, together, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 0.5
     )
     alone, nats_alone = params.twin(), 0.0
     for k in range(4):
         column = slice(k, k + 1)
         part, own = chunk.columns(column), tuple(value[:, column] for value in state)
-        own_logp, own_after = network.log_probs(params, part.inputs, part.ids, part.reset, own)
+        own_logp, own_after = network.log_probs(params, part.inputs, part.targets, part.reset, own)
         assert_close(own_logp, logp[:, column])
         for one, all_of_them in zip(own_after, after, strict=True):
             assert_close(one, all_of_them[:, column])
-        own_nats, _ = network.backward(params, alone, part.inputs, part.ids, part.weight, part.reset, own, 0.5)
+        own_nats, _ = network.backward(params, alone, part.inputs, part.targets, part.weight, part.reset, own, 0.5)
         nats_alone += own_nats
     assert nats_alone == pytest.approx(nats, rel=1e-12)
     assert_close(alone.flat, together.flat)  # gradients are added up
@@ -248,7 +248,7 @@ def test_probabilities_sum_to_one_and_are_the_logits(cell, chunk_of, params_of, 
     params, state, chunk = params_of(config), state_of(config, 3), chunk_of(config, 5, 3)
     network = LanguageModel(config)
     logp = np.stack([
-        network.log_probs(params, chunk.inputs, np.full_like(chunk.ids, token), None, state)[0]
+        network.log_probs(params, chunk.inputs, np.full_like(chunk.targets, token), None, state)[0]
         for token in range(config.vocab_size)
     ], axis=-1)  # [T, B, V]  # fmt: skip
     assert_close(np.exp(logp).sum(axis=-1), np.ones((5, 3)))
@@ -278,9 +278,9 @@ def test_targets_of_weight_zero_do_not_count(chunk_of, params_of, state_of):
     config = small("gru")
     params, state, chunk = params_of(config), state_of(config, 3), chunk_of(config, 6, 3)
     network = LanguageModel(config)
-    logp, _ = network.log_probs(params, chunk.inputs, chunk.ids, chunk.reset, state)
+    logp, _ = network.log_probs(params, chunk.inputs, chunk.targets, chunk.reset, state)
     found = []
-    for ids in (chunk.ids, np.where(chunk.weight > 0, chunk.ids, (chunk.ids + 1) % 6)):
+    for ids in (chunk.targets, np.where(chunk.weight > 0, chunk.targets, (chunk.targets + 1) % 6)):
         grads = params.twin()
         nats, _ = network.backward(
             params, grads, chunk.inputs, ids, chunk.weight, chunk.reset, state, 1.0
@@ -349,10 +349,10 @@ def test_a_network_used_again_is_as_a_fresh_one(cell, embedding, chunk_of, param
         for network in (used, LanguageModel(config)):
             grads = params.twin()
             nats, after = network.backward(
-                params, grads, chunk.inputs, chunk.ids, chunk.weight, chunk.reset, state, 1.0,
+                params, grads, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 1.0,
                 np.random.default_rng(seed),
             )  # fmt: skip
-            logp, last = network.log_probs(params, chunk.inputs[:2], chunk.ids[:2], chunk.reset[:2], state)
+            logp, last = network.log_probs(params, chunk.inputs[:2], chunk.targets[:2], chunk.reset[:2], state)
             logits, _ = network.logits(params, chunk.inputs[:1], state)
             found.append([nats, grads.flat, *after, logp, *last, logits])
         for value, expected in zip(*found, strict=True):

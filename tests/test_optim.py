@@ -137,10 +137,10 @@ def test_muons_blocks_may_be_moved_in_any_order():
     for order in (1, -1):
         moved = weights.copy()
 
-        def do_all(tasks, order=order):
-            orders.append(len(tasks))
-            for task in tasks[::order]:
-                task()
+        def do_all(jobs, order=order):
+            orders.append(len(jobs))
+            for job in jobs[::order]:
+                job()
 
         Muon(shapes, do_all=do_all).step(moved, gradient.copy(), 0.1)
         found.append(moved)

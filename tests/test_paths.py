@@ -12,7 +12,7 @@ from charlm.directory import Directory
 from charlm.errors import MissingInputError, OutputError, StorageError, UsageError
 from charlm.runs import open_run
 from charlm.text.corpus import prepare
-from charlm.text.reading import check_source, open_source
+from charlm.text.reading import check_file, open_file
 from tests.test_commands import LINES, SMALL, assert_refused, charlm
 from tests.tiny import tiny_model
 
@@ -86,7 +86,7 @@ def test_python_callers_are_told_too(tmp_path, monkeypatch, corpus, bad):
     monkeypatch.chdir(tmp_path)
     before = contents(tmp_path)
     calls = [
-        lambda: library.load(bad), lambda: Directory(bad), lambda: tiny_model().save(bad), lambda: open_source(bad),
+        lambda: library.load(bad), lambda: Directory(bad), lambda: tiny_model().save(bad), lambda: open_file(bad),
         lambda: prepare([bad], config.TextConfig()),
     ]  # fmt: skip
     for call in calls:
@@ -184,11 +184,11 @@ def test_a_failing_device_is_not_taken_for_a_missing_file(tmp_path, monkeypatch,
 
     with monkeypatch.context() as patch:
         patch.setattr("charlm.text.reading.open", failing, raising=False)
-        for call in (check_source, open_source):
+        for call in (check_file, open_file):
             with pytest.raises(StorageError, match="Input/output error"):
                 call(str(corpus))
     with pytest.raises(MissingInputError):
-        check_source(str(tmp_path / "none"))
+        check_file(str(tmp_path / "none"))
 
 
 def test_a_model_is_not_saved_over_another_file(tmp_path, corpus):

@@ -15,7 +15,7 @@ from charlm.model import Language, Model, mix
 from charlm.sampling import SamplingConfig
 from charlm.scoring import Score, evaluate
 from charlm.text.batches import Context
-from charlm.text.corpus import Part
+from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
 from tests.tiny import tiny_model
 

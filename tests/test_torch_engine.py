@@ -53,7 +53,7 @@ def stream(config, chunk_of, count, steps=6, columns=4):
         chunk = chunk_of(config, steps, columns, seed=k)
         reset = np.zeros_like(chunk.reset)
         reset[0] = k == 0
-        chunks.append(Batch(np.where(chunk.inputs == NO_TOKEN, 0, chunk.inputs), chunk.ids, reset, chunk.weight))
+        chunks.append(Batch(np.where(chunk.inputs == NO_TOKEN, 0, chunk.inputs), chunk.targets, reset, chunk.weight))
     return chunks
 
 
@@ -117,7 +117,7 @@ def test_a_document_that_begins_with_a_newline(cell, chunk_of):
     """Its state is reset where a token, and not the zero vector, is fed."""
     config = config_of(cell)
     zero = chunk_of(config, 8, 4)
-    begun = Batch(np.where(zero.inputs == NO_TOKEN, 2, zero.inputs), zero.ids, zero.reset, zero.weight)
+    begun = Batch(np.where(zero.inputs == NO_TOKEN, 2, zero.inputs), zero.targets, zero.reset, zero.weight)
     ours, theirs = (engine.evaluate(begun, engine.zero_state(4))[0].nats for engine in pair(config))
     assert theirs == pytest.approx(ours, rel=1e-5)
     engine, _ = pair(config)

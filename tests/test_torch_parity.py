@@ -103,7 +103,7 @@ class TorchModel(torch.nn.Module):
     def log_probs(self, chunk, state):
         """Return log p of the targets [T, B] and the state after."""
         logp, state = self(chunk.inputs, chunk.reset, state)
-        return logp.gather(-1, torch.tensor(chunk.ids).long()[..., None])[..., 0], state
+        return logp.gather(-1, torch.tensor(chunk.targets).long()[..., None])[..., 0], state
 
     def _vectors(self, ids):
         known = ids.clamp(min=0)
@@ -148,14 +148,14 @@ def test_log_probs_and_every_gradient(config, tmp_path, chunk_of, state_of):
 
     expected, expected_after = network.log_probs(chunk, to_torch(state))
     (-0.125 * (expected * torch.tensor(chunk.weight)).sum()).backward()
-    logp, after = LanguageModel(config).log_probs(params, chunk.inputs, chunk.ids, chunk.reset, state)
+    logp, after = LanguageModel(config).log_probs(params, chunk.inputs, chunk.targets, chunk.reset, state)
     np.testing.assert_allclose(logp, expected.detach(), rtol=1e-11)
     for part, expected_part in zip(after, expected_after, strict=True):
         np.testing.assert_allclose(part, expected_part.detach(), rtol=1e-11, atol=1e-14)
 
     grads = params.twin()
     LanguageModel(config).backward(
-        params, grads, chunk.inputs, chunk.ids, chunk.weight, chunk.reset, state, 0.125
+        params, grads, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 0.125
     )
     for name, value in network.named_parameters():
         np.testing.assert_allclose(grads[name], value.grad, rtol=1e-9, atol=1e-13, err_msg=name)

@@ -16,8 +16,8 @@ from charlm.errors import DataError, DivergedError, UsageError
 from charlm.model import load
 from charlm.runs import open_run
 from charlm.text.batches import Context, TrainingBatches
-from charlm.text.corpus import Part
-from charlm.training import Task, fit
+from charlm.text.parts import Part
+from charlm.training import Lesson, fit
 
 LINES = "".join(f"{a}{b}{a}{c}\n" for a in "abcd" for b in "efgh" for c in "ijk") * 3
 DOCUMENT = "\n".join(f"the {a} {b} {a}.\n" for a in ("cat", "dog") for b in ("saw", "met", "bit")) * 12
@@ -44,15 +44,15 @@ def part_of(ids):
     return Part.from_ids([*ids, 0])
 
 
-def task_of(train, valid, batch=8, steps=16, seed=0):
-    return Task(TrainingBatches(train, batch, steps, seed, Context(), None, None), valid, Context(), True)
+def lesson_of(train, valid, batch=8, steps=16, seed=0):
+    return Lesson(TrainingBatches(train, batch, steps, seed, Context(), None, None), valid, Context(), True)
 
 
 def trained(ids, valid, vocabulary, **settings):
     config = TrainConfig(**({"batch_size": 8, "seq_len": 16, "lr": 0.01} | settings))
     engine = NumpyEngine(ModelConfig(vocabulary, hidden=16, embedding=8), 1, config)
     keeper = Notes()
-    events = list(fit(engine, task_of(part_of(ids), part_of(valid)), config, keeper))
+    events = list(fit(engine, lesson_of(part_of(ids), part_of(valid)), config, keeper))
     return events, keeper, engine
 
 
@@ -100,8 +100,8 @@ def scripted(monkeypatch, script, **settings):
 
     monkeypatch.setattr(training, "evaluate", evaluation)
     config = TrainConfig(**({"eval_every": 2, "log_every": 1} | settings))
-    task = task_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
-    return list(fit(engine, task, config, keeper)), keeper, engine
+    lesson = lesson_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
+    return list(fit(engine, lesson, config, keeper)), keeper, engine
 
 
 def test_the_best_model_is_kept_and_ties_are_not_better(monkeypatch):
@@ -145,8 +145,8 @@ def test_plateaus_lower_the_learning_rate(monkeypatch):
 
 
 def test_epochs_are_whole_passes_and_the_schedule_ends_with_them(monkeypatch):
-    task = task_of(part_of([2, 3] * 200), part_of([2]), batch=2, steps=4)
-    chunks = [task.train.chunks(epoch) for epoch in range(2)]
+    lesson = lesson_of(part_of([2, 3] * 200), part_of([2]), batch=2, steps=4)
+    chunks = [lesson.train.chunks(epoch) for epoch in range(2)]
     script = [(2.0, 0)] * sum(chunks)
     events, _, engine = scripted(monkeypatch, script, epochs=2.0, lr=1.0)
     assert events[-1].step == sum(chunks)
@@ -182,8 +182,8 @@ def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch
     monkeypatch.setattr(engine, "update", update, raising=False)
     monkeypatch.setattr(training, "evaluate", evaluation)
     monkeypatch.setattr(training, "time", clock)
-    task = task_of(part_of([2, 3] * 2000), part_of([2, 3] * 500), batch=2, steps=4)
-    events = list(fit(engine, task, TrainConfig(minutes=1.0, lr=1.0), keeper))
+    lesson = lesson_of(part_of([2, 3] * 2000), part_of([2, 3] * 500), batch=2, steps=4)
+    events = list(fit(engine, lesson, TrainConfig(minutes=1.0, lr=1.0), keeper))
     assert 57 < clock.now - 1000 <= 60
     assert engine.rates[-1] < 1e-4
     assert events[-1].last
@@ -194,8 +194,8 @@ def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch
 def test_a_stop_finishes_the_step_and_saves(monkeypatch):
     engine, keeper = ScriptedEngine(()), Notes()
     config = TrainConfig(steps=100, log_every=1)
-    task = task_of(part_of([2, 3] * 200), Part.from_ids([]), batch=2, steps=4)
-    events = list(fit(engine, task, config, keeper, stop=lambda: len(engine.rates) >= 7))
+    lesson = lesson_of(part_of([2, 3] * 200), Part.from_ids([]), batch=2, steps=4)
+    events = list(fit(engine, lesson, config, keeper, stop=lambda: len(engine.rates) >= 7))
     assert events[-1].step == 7
     assert events[-1].last
     assert keeper.states[-1].step == 7
@@ -205,8 +205,8 @@ def test_a_stop_between_two_epochs_is_saved_too():
     """It comes when the last batch of an epoch is done and reported, and the next step answers it."""
     config = TrainConfig(batch_size=2, seq_len=4, epochs=50.0)
     engine, keeper, stopped = NumpyEngine(ModelConfig(4, hidden=4, embedding=2), 1, config), Notes(), []
-    task = task_of(part_of([2, 3] * 8), Part.from_ids([]), 2, 4)
-    for progress in fit(engine, task, config, keeper, stop=lambda: bool(stopped)):
+    lesson = lesson_of(part_of([2, 3] * 8), Part.from_ids([]), 2, 4)
+    for progress in fit(engine, lesson, config, keeper, stop=lambda: bool(stopped)):
         if progress.epoch == 3:
             stopped.append(True)
     assert progress.last
@@ -218,7 +218,7 @@ def test_without_validation_the_last_weights_are_the_model():
     config = TrainConfig(steps=5, save_every=2)
     keeper = Notes()
     engine = NumpyEngine(ModelConfig(4, hidden=4, embedding=2), 1, config)
-    list(fit(engine, task_of(part_of([2, 3] * 200), Part.from_ids([])), config, keeper))
+    list(fit(engine, lesson_of(part_of([2, 3] * 200), Part.from_ids([])), config, keeper))
     assert keeper.models == [2, 4, 5]
 
 
@@ -227,7 +227,7 @@ def test_divergence_names_the_step_and_saves_nothing_bad():
     shape = ModelConfig(4, cell="rnn", nonlinearity="relu", hidden=8, embedding=4)
     engine, keeper = NumpyEngine(shape, 1, config), Notes()
     with pytest.raises(DivergedError, match=r"step \d+: .* no longer a finite number"):
-        list(fit(engine, task_of(part_of([2, 3] * 200), Part.from_ids([])), config, keeper))
+        list(fit(engine, lesson_of(part_of([2, 3] * 200), Part.from_ids([])), config, keeper))
     assert len(keeper.models) == 0
 
 
@@ -326,7 +326,7 @@ def test_what_a_text_begins_from_is_settled_and_written_down(tmp_path, text, set
     start = load(tmp_path / "m").language.start
     newline = run.model.tokenizer.newline
     assert start == (Context(newline, inside=True) if expected == "newline" else Context())
-    inputs = next(run._task.train.epoch(0)).inputs[0]
+    inputs = next(run._lesson.train.epoch(0)).inputs[0]
     assert (NO_TOKEN in inputs) == (expected == "sequence")
 
 
@@ -397,8 +397,8 @@ def steps_of_evaluations(events):
 def test_evaluations_come_by_the_sizes_where_the_run_has_steps(monkeypatch):
     """At most 5 % of the time: 1,000 tokens at 0.35 of a training token's cost, against 8 tokens a step."""
     monkeypatch.setattr(training, "evaluate", lambda *_: Loss(1.0, 1))
-    task = task_of(part_of([2, 3] * 200), part_of([2] * 999), batch=2, steps=4)
-    events = list(fit(ScriptedEngine(()), task, TrainConfig(steps=2000), Notes()))
+    lesson = lesson_of(part_of([2, 3] * 200), part_of([2] * 999), batch=2, steps=4)
+    events = list(fit(ScriptedEngine(()), lesson, TrainConfig(steps=2000), Notes()))
     assert steps_of_evaluations(events) == [875, 1750, 2000]
 
 
@@ -424,8 +424,8 @@ def timed(monkeypatch, cost, stop=training.never, **settings):
 
     monkeypatch.setattr(training, "evaluate", evaluation)
     monkeypatch.setattr(training, "time", clock)
-    task = task_of(part_of([2, 3] * 2000), part_of([2, 3] * 4), batch=2, steps=4)
-    return list(fit(Timed(clock), task, TrainConfig(**settings), keeper, stop=stop)), keeper
+    lesson = lesson_of(part_of([2, 3] * 2000), part_of([2, 3] * 4), batch=2, steps=4)
+    return list(fit(Timed(clock), lesson, TrainConfig(**settings), keeper, stop=stop)), keeper
 
 
 def test_evaluations_come_by_the_clock_where_the_run_has_minutes(monkeypatch):
@@ -474,8 +474,8 @@ def test_speed_is_tokens_over_the_time_of_updates_alone(monkeypatch):
 
 
 def test_nothing_is_evaluated_where_nothing_is_held_out():
-    task = task_of(part_of([2, 3] * 200), Part.from_ids([]), batch=2, steps=4)
-    events = list(fit(ScriptedEngine(()), task, TrainConfig(steps=5, eval_every=1), Notes()))
+    lesson = lesson_of(part_of([2, 3] * 200), Part.from_ids([]), batch=2, steps=4)
+    events = list(fit(ScriptedEngine(()), lesson, TrainConfig(steps=5, eval_every=1), Notes()))
     assert [event.valid for event in events] == [None] * 5
 
 

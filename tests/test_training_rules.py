@@ -12,9 +12,9 @@ from charlm.plan import defaults
 from charlm.runs import open_run
 from charlm.scoring import evaluate
 from charlm.text.batches import TrainingBatches
-from charlm.text.corpus import Part
-from charlm.training import RunState, Task, fit
-from tests.test_training import LINES, TINY, Clock, Notes, ScriptedEngine, part_of, task_of, train, write
+from charlm.text.parts import Part
+from charlm.training import Lesson, Standing, fit
+from tests.test_training import LINES, TINY, Clock, Notes, ScriptedEngine, lesson_of, part_of, train, write
 
 
 def overshot(tmp_path):
@@ -50,10 +50,10 @@ def test_the_seed_decides_the_order_of_the_text(tmp_path):
     corpus, first = write(tmp_path / "c.txt", LINES), {}
     for seed in (0, 1):
         run = train(tmp_path / f"m{seed}", {"corpus": (corpus,), "steps": 1, **TINY, "seed": seed})
-        first[seed] = next(run._task.train.epoch(0)).ids
+        first[seed] = next(run._lesson.train.epoch(0)).targets
         start, lines = run.model.language.start, run.corpus.train.sequences
         expected = TrainingBatches(run.corpus.train, 4, 8, seed, start, lines, run.model.tokenizer.newline)
-        np.testing.assert_array_equal(first[seed], next(expected.epoch(0)).ids)
+        np.testing.assert_array_equal(first[seed], next(expected.epoch(0)).targets)
     assert first[0].tolist() != first[1].tolist()
 
 
@@ -84,20 +84,20 @@ def timed(monkeypatch, seconds=0.1, state=None, test_tokens=0, **settings):
 
     monkeypatch.setattr(engine, "update", update, raising=False)
     monkeypatch.setattr(training, "time", clock)
-    task = task_of(part_of([2, 3] * 2000), Part.from_ids([]), batch=2, steps=4)
-    task = Task(task.train, task.valid, task.context, task.document, test_tokens)
+    lesson = lesson_of(part_of([2, 3] * 2000), Part.from_ids([]), batch=2, steps=4)
+    lesson = Lesson(lesson.train, lesson.valid, lesson.context, lesson.document, test_tokens)
     begun = clock.now
-    events = list(fit(engine, task, TrainConfig(**settings), keeper, state))
+    events = list(fit(engine, lesson, TrainConfig(**settings), keeper, state))
     return events, keeper, clock.now - begun
 
 
 def test_minutes_go_on_where_the_run_stopped(monkeypatch):
     _, _, whole = timed(monkeypatch, minutes=1.0)
-    _, _, rest = timed(monkeypatch, minutes=1.0, state=RunState(step=5, seconds=40.0, tokens=40))
+    _, _, rest = timed(monkeypatch, minutes=1.0, state=Standing(step=5, seconds=40.0, tokens=40))
     assert 58 < whole <= 60
     assert 18 < rest <= 20
-    events, _, _ = timed(monkeypatch, minutes=1.0, state=RunState(step=5, seconds=40.0, tokens=40))
-    assert events[0].share > 0.66
+    events, _, _ = timed(monkeypatch, minutes=1.0, state=Standing(step=5, seconds=40.0, tokens=40))
+    assert events[0].fraction > 0.66
     assert events[-1].seconds == pytest.approx(60, abs=2)
 
 
@@ -142,10 +142,10 @@ def test_where_validation_knows_nothing_it_does_not_judge(monkeypatch, settings,
         losses = iter([Loss(9.0 + k, 12, 5.0, 6) for k in range(99)])
     engine, keeper = ScriptedEngine(()), Notes()
     monkeypatch.setattr(training, "evaluate", lambda *_: next(losses))
-    task = task_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
-    task = Task(task.train, task.valid, task.context, task.document, judging=not known)
+    lesson = lesson_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
+    lesson = Lesson(lesson.train, lesson.valid, lesson.context, lesson.document, judging=not known)
     config = TrainConfig(**{"steps": 20, "eval_every": 2, "lr": 1.0, "schedule": "constant"} | settings)
-    events = list(fit(engine, task, config, keeper))
+    events = list(fit(engine, lesson, config, keeper))
     assert events[-1].step == 20
     assert keeper.models[-1] == 20
     assert not any(event.best for event in events)

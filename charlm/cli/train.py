@@ -21,7 +21,7 @@ from charlm.errors import UsageError
 if TYPE_CHECKING:
     from charlm.engines import Loss
     from charlm.runs import Run
-    from charlm.text.corpus import Part
+    from charlm.text.parts import Part
     from charlm.training import Progress
 
 _text = option("Text")
@@ -149,7 +149,7 @@ Examples:
 @_stop("--save-every", type=int, metavar="N", help="Steps between saves. [default: a minute]")
 @_stop("--log-every", type=int, metavar="N", help="Steps between lines of the log.")
 def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) -> int:
-    """Train a model on CORPUS: text files, packed ones too, or - for stdin.
+    """Train a model on CORPUS: text files, compressed ones too, or - for stdin.
 
     Lines or whole files, sizes, and how long to train follow from the corpus; every option overrides its part.
     """
@@ -220,18 +220,18 @@ class _Display:
                 f"step {progress.step:,} {self._train(progress)}{self._valid} "
                 f"{progress.tokens_per_second:,.0f} tokens/s", refresh=False,
             )  # fmt: skip
-            self._bar.update(max(0.0, min(1.0, progress.share) - self._bar.n))
+            self._bar.update(max(0.0, min(1.0, progress.fraction) - self._bar.n))
         if progress.valid is not None and not self._quiet:
             self._evaluation(progress)
 
     def _evaluation(self, progress: Progress) -> None:
         self._write(
-            f"{100 * progress.share:3.0f} %  step {progress.step:,}  train {self._train(progress)} "
+            f"{100 * progress.fraction:3.0f} %  step {progress.step:,}  train {self._train(progress)} "
             f"{self._valid.strip()}{' *' if progress.best else ''}  {progress.tokens_per_second:,.0f} tokens/s  "
             f"{_clock(progress.seconds)}"
         )
-        if progress.share * _SAMPLES >= self._shown + 1 and not progress.last:
-            self._shown = int(progress.share * _SAMPLES)
+        if progress.fraction * _SAMPLES >= self._shown + 1 and not progress.last:
+            self._shown = int(progress.fraction * _SAMPLES)
             text = self._run.model.sample(_SAMPLE_LENGTH, seed=progress.step)
             self._write("      | " + visible(text).replace("\n", "\n      | "))
 

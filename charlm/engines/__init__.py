@@ -63,7 +63,7 @@ class LogProbs:
 def total_loss(logp: NDArray[np.float64], batch: Batch) -> Loss:
     """Sum log-probabilities [T, B] over the targets that count."""
     nats = -logp * batch.weight
-    unknown = (batch.ids == UNK) & (batch.weight > 0)
+    unknown = (batch.targets == UNK) & (batch.weight > 0)
     return Loss(float(nats.sum()), int(batch.weight.sum()), float(nats[unknown].sum()), int(unknown.sum()))
 
 

@@ -45,9 +45,10 @@ class CacheEngine:
         inner, cached_h, cached_ids = state
         logp, h, inner = self._reader.read(batch, inner)
         h /= np.maximum(np.linalg.norm(h, axis=2, keepdims=True), np.finfo(h.dtype).tiny)
-        every_h, every_id = np.concatenate([*cached_h, h]), np.concatenate([*cached_ids, batch.ids])  # [N + T, B, ...]
+        every_h = np.concatenate([*cached_h, h])  # [N + T, B, H]
+        every_id = np.concatenate([*cached_ids, batch.targets])  # [N + T, B]
         with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is right for what the cache has not got
-            for k in range(batch.ids.shape[1]):
+            for k in range(batch.targets.shape[1]):
                 logp[:, k] = self._mixed(logp[:, k], every_h[:, k], every_id[:, k])
         return total_loss(logp, batch), (inner, (every_h[-self._window :],), (every_id[-self._window :],))
 

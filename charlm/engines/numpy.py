@@ -98,11 +98,11 @@ class NumpyEngine:
             share, worker = batch.columns(part), self._workers[k]
             worker.grads.flat[:] = 0
             return model.backward(
-                self.params, worker.grads, share.inputs, share.ids, share.weight, share.reset, before,
+                self.params, worker.grads, share.inputs, share.targets, share.weight, share.reset, before,
                 1 / max(1, count), worker.rng if self.config.dropout else None,
             )  # fmt: skip
 
-        results = self._share_out(backward, batch.ids.shape[1], state)
+        results = self._share_out(backward, batch.targets.shape[1], state)
         gradient = self._workers[0].grads
         loss = Loss(sum(nats for nats, _ in results), count)
         with _overflowing():
@@ -124,13 +124,13 @@ class NumpyEngine:
 
         def forward(model: LanguageModel, _: int, part: slice, before: State) -> tuple[tuple[Array, ...], State]:
             share = batch.columns(part)
-            given = (weights, share.inputs, share.ids, share.reset, before)
+            given = (weights, share.inputs, share.targets, share.reset, before)
             if top:
                 return model.ranked_log_probs(*given, min(top, self.config.vocab_size))
             logp, after = model.log_probs(*given)
             return (logp,), after
 
-        results = self._share_out(forward, batch.ids.shape[1], state)
+        results = self._share_out(forward, batch.targets.shape[1], state)
         figures = (np.concatenate(parts, axis=1) for parts in zip(*(figures for figures, _ in results), strict=True))
         return LogProbs(*figures), _join([after for _, after in results])
 
@@ -139,10 +139,10 @@ class NumpyEngine:
 
         def forward(model: LanguageModel, _: int, part: slice, before: State) -> tuple[Array, Array, State]:
             share = batch.columns(part)
-            logp, y, after = model.read(weights, share.inputs, share.ids, share.reset, before)
+            logp, y, after = model.read(weights, share.inputs, share.targets, share.reset, before)
             return logp, y.copy(), after
 
-        logp, y, after = zip(*self._share_out(forward, batch.ids.shape[1], state), strict=True)
+        logp, y, after = zip(*self._share_out(forward, batch.targets.shape[1], state), strict=True)
         return np.concatenate(logp, axis=1), np.concatenate(y, axis=1), _join(list(after))
 
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
@@ -210,13 +210,13 @@ class NumpyEngine:
 
         return self._threads.run(run, shares)
 
-    def _do_all(self, tasks: Sequence[Callable[[], None]]) -> None:
-        """Do all tasks, shared out over the threads."""
-        threads = min(len(self._workers), len(tasks))
+    def _do_all(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Do all jobs, shared out over the threads."""
+        threads = min(len(self._workers), len(jobs))
 
         def run(k: int) -> None:
-            for task in tasks[k::threads]:
-                task()
+            for job in jobs[k::threads]:
+                job()
 
         self._threads.run(run, threads)
 

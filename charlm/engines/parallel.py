@@ -138,7 +138,7 @@ class ParallelEngine:
         return self._own.description
 
     def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
-        count, columns = int(batch.weight.sum()), batch.ids.shape[1]
+        count, columns = int(batch.weight.sum()), batch.targets.shape[1]
         self._check(columns)
         if not self._begun:
             snapshot = self._own.snapshot(self._own.zero_state(1))

@@ -228,7 +228,7 @@ class TorchEngine:
             some = max(1, _MOST_LOGITS // self.config.vocab_size)
             parts = [self._judged(*part, top) for part in zip(y.split(some), rows.targets.split(some), strict=True)]
         found = (torch.cat(figures).cpu().numpy() for figures in zip(*parts, strict=True))
-        figures = [pieces.in_place(figure, batch.ids.shape) for figure in found]
+        figures = [pieces.in_place(figure, batch.targets.shape) for figure in found]
         figures = [figure.astype(np.float64) if figure.dtype == np.float32 else figure for figure in figures]
         return LogProbs(*figures), self._end(pieces, after)
 
@@ -288,13 +288,13 @@ class TorchEngine:
         return tuple(torch.from_numpy(np.array(part)).to(self.device) for part in arrays)
 
     def _rows(self, batch: Batch, pieces: Pieces) -> _Rows:
-        steps, columns = batch.ids.shape
+        steps, columns = batch.targets.shape
         inputs = pieces.in_order(batch.inputs).astype(np.int64)
         zero = inputs == NO_TOKEN
         column = np.broadcast_to(np.arange(columns), (steps, columns))
         return _Rows(
             inputs=self._sent(np.maximum(inputs, 0)),
-            targets=self._sent(pieces.in_order(batch.ids).astype(np.int64)),
+            targets=self._sent(pieces.in_order(batch.targets).astype(np.int64)),
             weight=self._sent(pieces.in_order(batch.weight)),
             known=self._sent(~zero).float() if zero.any() else None,
             columns=self._sent(pieces.in_order(column)) if self.config.dropout else None,

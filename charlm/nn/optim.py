@@ -26,9 +26,9 @@ _QUINTIC, _ROUNDS = (3.4445, -4.7750, 2.0315), 5  # bring singular values of 0.0
 DoAll: TypeAlias = Callable[[Sequence[Callable[[], None]]], None]
 
 
-def _one_by_one(tasks: Sequence[Callable[[], None]]) -> None:
-    for task in tasks:
-        task()
+def _one_by_one(jobs: Sequence[Callable[[], None]]) -> None:
+    for job in jobs:
+        job()
 
 
 class Adam:
@@ -189,7 +189,7 @@ Optimizer: TypeAlias = Adam | Muon | SGD | RMSprop
 def make_optimizer(config: TrainConfig, shapes: Mapping[str, Shape], do_all: DoAll = _one_by_one) -> Optimizer:
     """Return the optimizer that the settings name, for parameters of these names and shapes.
 
-    `do_all` does tasks that may be shared out over threads.
+    `do_all` does jobs that may be shared out over threads.
     """
     if config.optimizer == "muon":
         return Muon(shapes, config.weight_decay, do_all)

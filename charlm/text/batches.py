@@ -31,7 +31,7 @@ _MOST_AT_ONCE = 1 << 16  # ids in which a start is looked for at a time
 _LOOK_FOR_LINES = 1 << 20  # tokens of a text within which a line must end, or it is not one of lines
 
 
-class Source(Protocol):
+class StoredIds(Protocol):
     """Token ids that can be read by offset, each sequence ended by EOS."""
 
     def __len__(self) -> int: ...
@@ -43,18 +43,18 @@ class Source(Protocol):
 class Batch:
     """T steps of B columns; every array is [T, B].
 
-    inputs: ids fed in, NO_TOKEN for the zero vector. ids: the targets, what is to be predicted. reset: where the
-    state is zeroed before the step. weight: 1 where the target counts, 0 where it does not.
+    inputs: ids fed in, NO_TOKEN for the zero vector. targets: the ids to be predicted. reset: where
+    the state is zeroed before the step. weight: 1 where the target counts, 0 where it does not.
     """
 
     inputs: Ids
-    ids: Ids
+    targets: Ids
     reset: NDArray[np.bool_]
     weight: NDArray[np.float32]
 
     def columns(self, part: slice) -> Batch:
         """Return some of the columns."""
-        return Batch(self.inputs[:, part], self.ids[:, part], self.reset[:, part], self.weight[:, part])
+        return Batch(self.inputs[:, part], self.targets[:, part], self.reset[:, part], self.weight[:, part])
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,20 @@ class Context:
         return replace(self, carry=False)
 
 
-def context_for(wanted: str, source: Source, newline: int | None) -> str:
+def context_for(wanted: str, stored: StoredIds, newline: int | None) -> str:
     """Return the context's name for a training part; `newline` is None for lines, and where no such token is.
 
     "auto" is newline where a line of the text begins after one, else sequence (UsageError: newline without any).
     """
     if wanted == "auto":
-        return "newline" if newline is not None and _has_lines(source, newline) else "sequence"
+        return "newline" if newline is not None and _has_lines(stored, newline) else "sequence"
     if wanted == "newline" and newline is None:
         raise UsageError("context newline needs a document of several lines: leave it out or give --sequences document")
     return wanted
 
 
-def _has_lines(source: Source, newline: int) -> bool:
-    ids = source.read(0, min(len(source), _LOOK_FOR_LINES))
+def _has_lines(stored: StoredIds, newline: int) -> bool:
+    ids = stored.read(0, min(len(stored), _LOOK_FOR_LINES))
     return bool(((ids[:-1] == newline) & (ids[1:] != EOS)).any())
 
 
@@ -105,7 +105,7 @@ class Columns:
     after a column's own length while longer ones go on.
     """
 
-    source: Source
+    stored: StoredIds
     starts: Sequence[int]
     lengths: Sequence[int]
     context: Context
@@ -126,14 +126,14 @@ class Columns:
         return (self._batch(*self.chunk(number, steps)) for number in range(first, self.chunks(steps)))
 
     def positions(self, begin: int, end: int) -> NDArray[np.int64]:
-        """Return the places in the source of the targets of steps begin:end, [T, B]."""
+        """Return the places in the stored of the targets of steps begin:end, [T, B]."""
         steps = np.arange(begin, end)[:, None]
-        return (np.asarray(self.starts)[None, :] + steps) % max(1, len(self.source))
+        return (np.asarray(self.starts)[None, :] + steps) % max(1, len(self.stored))
 
     def _batch(self, begin: int, end: int) -> Batch:
         ids = np.empty((end - begin + 1, len(self.starts)), np.int32)  # one before, then the targets
         for k, start in enumerate(self.starts):
-            ids[:, k] = _read_ring(self.source, start + begin - 1, len(ids))
+            ids[:, k] = _read_ring(self.stored, start + begin - 1, len(ids))
         previous, targets = ids[:-1], ids[1:]
         reset = np.zeros(targets.shape, np.bool_) if self.context.carry else previous == EOS
         if begin == 0:
@@ -147,7 +147,7 @@ class Columns:
             return reset
         fed: NDArray[np.bool_] = previous == EOS
         if begin == 0:
-            fed[0] |= np.asarray(self.starts) % max(1, len(self.source)) == 0
+            fed[0] |= np.asarray(self.starts) % max(1, len(self.stored)) == 0
         return fed
 
     def _weight(self, begin: int, targets: Ids) -> NDArray[np.float32]:
@@ -169,21 +169,21 @@ class TrainingBatches:
     """
 
     def __init__(
-        self, source: Source, batch_size: int, seq_len: int, seed: int, context: Context,
+        self, stored: StoredIds, batch_size: int, seq_len: int, seed: int, context: Context,
         sequences: int | None = None, newline: int | None = None,
     ) -> None:  # fmt: skip
         """Prepare; `sequences` is their number where columns must begin at one, None for documents."""
-        self.seq_len = min(seq_len, len(source))
-        self.batch_size = min(batch_size, max(1, len(source) // self.seq_len), sequences or batch_size)
+        self.seq_len = min(seq_len, len(stored))
+        self.batch_size = min(batch_size, max(1, len(stored) // self.seq_len), sequences or batch_size)
         self.note: str | None = None
         if (self.batch_size, self.seq_len) != (batch_size, seq_len):
             self.note = (
-                f"the training text is short ({len(source):,} tokens): batches are {self.batch_size} columns of "
+                f"the training text is short ({len(stored):,} tokens): batches are {self.batch_size} columns of "
                 f"{self.seq_len} steps, not {batch_size} of {seq_len}"
             )
-        self._source, self._seed, self._context = source, seed, context
+        self._stored, self._seed, self._context = stored, seed, context
         self._starts_after = (EOS,) if sequences is not None or newline is None else (EOS, newline)
-        self._reach = len(source) if sequences is not None else self.seq_len
+        self._reach = len(stored) if sequences is not None else self.seq_len
         self._laid_out: tuple[int, Columns] | None = None
 
     def chunks(self, epoch: int) -> int:
@@ -201,48 +201,48 @@ class TrainingBatches:
 
     def _lay_out(self, epoch: int) -> Columns:
         rng = np.random.default_rng([self._seed, epoch])
-        total = len(self._source)
+        total = len(self._stored)
         offset = int(rng.integers(total))
         cuts = [offset + k * total // self.batch_size for k in range(self.batch_size)]
-        starts = [_next_start(self._source, cut, self._starts_after, self._reach) for cut in cuts]
+        starts = [_next_start(self._stored, cut, self._starts_after, self._reach) for cut in cuts]
         longest = int(np.diff([*starts, starts[0] + total]).max())
         order = rng.permutation(self.batch_size)
-        return Columns(self._source, [starts[k] for k in order], [longest] * self.batch_size, self._context)
+        return Columns(self._stored, [starts[k] for k in order], [longest] * self.batch_size, self._context)
 
 
 def evaluation_columns(
-    source: Source, context: Context, running: bool, count_eos: bool = True, most: int = _SEQUENCE_COLUMNS
+    stored: StoredIds, context: Context, running: bool, count_eos: bool = True, most: int = _SEQUENCE_COLUMNS
 ) -> Columns:
     """Lay out a whole part so that every target is scored once, in at most `most` columns.
 
     Sequences stay whole. A running text (a document, or sequences with carried state) is cut into at most 32
     columns, each but the first fed the 256 tokens before it unscored.
     """
-    total = len(source)
+    total = len(stored)
     if running:
         count = max(1, min(most, _RUNNING_COLUMNS, total // _RUNNING_COLUMN_LENGTH))
         cuts = [k * total // count for k in range(count + 1)]
         warm = [min(WARM_UP, cut) for cut in cuts[:-1]]
         lengths = [end - cut + extra for cut, end, extra in zip(cuts[:-1], cuts[1:], warm, strict=True)]
         starts = [cut - extra for cut, extra in zip(cuts[:-1], warm, strict=True)]
-        return Columns(source, starts, lengths, context, warm, count_eos)
+        return Columns(stored, starts, lengths, context, warm, count_eos)
     found: list[int] = []
     for place in sorted({k * total // most for k in range(most)}):  # of a short text, fewer
         if not found or place > found[-1]:  # else inside a sequence whose end was just found
-            found.append(min(total, _next_start(source, place, (EOS,), total)))
+            found.append(min(total, _next_start(stored, place, (EOS,), total)))
     starts = [start for start in found if start < total]
-    return Columns(source, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
+    return Columns(stored, starts, np.diff([*starts, total]).tolist(), context, (), count_eos)
 
 
-def _next_start(source: Source, cut: int, after: tuple[int, ...], reach: int, block: int = 256) -> int:
+def _next_start(stored: StoredIds, cut: int, after: tuple[int, ...], reach: int, block: int = 256) -> int:
     """Return the first position at or after `cut` that follows a token of `after`; `cut` if none within `reach`.
 
     Positions go round: the ids' end is followed by their beginning, and counts as a start.
     """
-    total, begin, end = len(source), cut, cut + reach
+    total, begin, end = len(stored), cut, cut + reach
     while begin < end:
         count = min(block, end - begin)
-        previous = _read_ring(source, begin - 1, count)
+        previous = _read_ring(stored, begin - 1, count)
         found = np.flatnonzero(np.isin(previous, after) | ((begin + np.arange(count)) % total == 0))
         if len(found):
             return begin + int(found[0])
@@ -250,13 +250,13 @@ def _next_start(source: Source, cut: int, after: tuple[int, ...], reach: int, bl
     return cut
 
 
-def _read_ring(source: Source, start: int, count: int) -> NDArray[Any]:
+def _read_ring(stored: StoredIds, start: int, count: int) -> NDArray[Any]:
     """Read `count` ids from `start` on, where the end is followed by the beginning."""
-    total = len(source)
+    total = len(stored)
     start %= total
     parts = []
     while count > 0:
-        parts.append(source.read(start, min(count, total - start)))
+        parts.append(stored.read(start, min(count, total - start)))
         count -= len(parts[-1])
         start = 0
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

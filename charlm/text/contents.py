@@ -1,4 +1,4 @@
-"""What a file holds, by its first bytes and whatever its name: packed text, text of another encoding, no text."""
+"""What a file holds, by its first bytes and whatever its name: compressed text, text of another encoding, no text."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _COMMON = re.compile("[\t\n\r -~\u3000-\u3002\uff01-\uff5e]")  # rare where the order of the bytes is wrong
 _CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _FEW_NULS, _MANY_NULS = 0.01, 0.4  # of the bytes: a text may have some, left by a crash; UTF-16 has many
-_MANY_CONTROLS = 0.05  # of the bytes: text in any encoding has fewer, packed or random bytes have twice as many
+_MANY_CONTROLS = 0.05  # of the bytes: text in any encoding has fewer, compressed or random bytes have twice as many
 _FEW_COMMON, _MORE = 0.02, 4  # the share of common characters in wide text, and how much the other order has less
 
 
 @dataclass(frozen=True)
-class Packing:
-    """A way of packing that Python can undo, and the module that does."""
+class Compression:
+    """A way of compression that Python can undo, and the module that does."""
 
     name: str
     module: str
 
     def open(self, file: Any) -> IO[bytes]:
-        """Return a reader of what is packed in a file, in all its members (ImportError where Python lacks it)."""
+        """Return a reader of what is compressed in a file, in all its members (ImportError where Python lacks it)."""
         reader: IO[bytes] = importlib.import_module(self.module).open(file)
         return reader
 
@@ -87,13 +87,13 @@ class Packing:
         return OSError, EOFError, zlib.error, own
 
 
-def packing(head: bytes) -> Packing | None:
-    """Return how data that begin so are packed, None where they are not."""
+def compression(head: bytes) -> Compression | None:
+    """Return how data that begin so are compressed, None where they are not."""
     if head.startswith(b"\x1f\x8b\x08"):
-        return Packing("gzip", "gzip")
+        return Compression("gzip", "gzip")
     if head.startswith(b"\xfd7zXZ\0"):
-        return Packing("xz", "lzma")
-    return Packing("bzip2", "bz2") if _BZIP2.match(head) else None
+        return Compression("xz", "lzma")
+    return Compression("bzip2", "bz2") if _BZIP2.match(head) else None
 
 
 def marked_encoding(head: bytes) -> str | None:

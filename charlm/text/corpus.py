@@ -7,102 +7,29 @@ of a document end?), the vocabulary of the training part, and the encoding.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
 from charlm.text.contents import foreign, markup
 from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
 from charlm.text.folders import shortened, text_files
+from charlm.text.parts import Part, PartBuilder
 from charlm.text.reading import (
     BLOCK,
     OLD_MAC,
-    Scratch,
-    Source,
+    TextFile,
     is_standard_input,
     nonblank_lines,
-    open_source,
+    open_file,
     text_blocks,
 )
 from charlm.text.repeats import LineHashes, repeat_notes
 from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
-from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, Tokenizer
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Token ids of one split, in an unlinked temporary file, read by offset.
-
-    Every sequence ends with EOS, so a position begins one if it is 0 or the id before it is EOS. `characters`
-    counts code points (bytes, for bytes) of the text as read, without the newlines that EOS stands for; `unknown`
-    counts UNK; `digest` is the SHA-256 of the ids as little-endian int32, `text_digest` that of the text, the same
-    for every tokenizer.
-    """
-
-    sequences: int
-    characters: int
-    unknown: int
-    digest: str
-    text_digest: str
-    _length: int
-    _ids: Scratch
-    _dtype: np.dtype[np.generic]
-
-    @staticmethod
-    def from_ids(ids: ArrayLike, characters: int | None = None) -> Part:
-        """Keep ids [n]; `characters` is the number of those that are not EOS unless given."""
-        array = np.ascontiguousarray(ids, np.int32)
-        writer = _PartWriter(int(array.max(initial=0)) + 1)
-        writer.append(array, int(np.count_nonzero(array != EOS)) if characters is None else characters)
-        return writer.part()
-
-    def __len__(self) -> int:
-        return self._length
-
-    def read(self, start: int, count: int) -> NDArray[np.int32]:
-        """Return ids [count] from `start` on (IndexError outside the part, StorageError)."""
-        if not 0 <= start <= start + count <= self._length:
-            raise IndexError(f"ids {start} to {start + count} are not within a part of {self._length}")
-        data = self._ids.read(start * self._dtype.itemsize, count * self._dtype.itemsize)
-        return np.frombuffer(data, self._dtype).astype(np.int32)
-
-
-class _PartWriter:
-    def __init__(self, vocab_size: int) -> None:
-        self._ids = Scratch()
-        self._dtype: np.dtype[np.generic] = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
-        self._digest, self._text_digest = hashlib.sha256(), hashlib.sha256()
-        self._length = self._sequences = self._characters = self._unknown = 0
-        self._ended = True  # the last id is EOS, or there is none
-
-    def append(self, ids: NDArray[np.int32], characters: int, text: bytes = b"") -> None:
-        self._text_digest.update(text)
-        self._characters += characters
-        if not ids.size:
-            return
-        self._digest.update(ids.astype("<i4", copy=False).data)
-        self._ids.write(ids.astype(self._dtype, copy=False).data)
-        self._length += ids.size
-        self._sequences += int(np.count_nonzero(ids == EOS))
-        self._unknown += int(np.count_nonzero(ids == UNK))
-        self._ended = bool(ids[-1] == EOS)
-
-    def end_sequence(self) -> None:
-        self._text_digest.update(b"\xff")  # no byte of UTF-8
-        if not self._ended:
-            self.append(np.array([EOS], np.int32), 0)
-
-    def part(self) -> Part:
-        digests = (self._digest.hexdigest(), self._text_digest.hexdigest())
-        counts = (self._sequences, self._characters, self._unknown)
-        return Part(*counts, *digests, self._length, self._ids, self._dtype)
+from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -125,7 +52,7 @@ class Corpus:
 
 
 def prepare(
-    paths: Sequence[str | Source],
+    paths: Sequence[str | TextFile],
     config: TextConfig,
     valid_file: str | None = None,
     test_file: str | None = None,
@@ -147,8 +74,8 @@ def prepare(
     held = [text_files([] if path is None else [path]) for path in (valid_file, test_file)]
     files = _open_all(named, *(texts for texts, _ in held))
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
-    surveys = [_survey(read(source)) for source in files[TRAIN]]
-    sequences, reason = _decide(sequences or config.sequences, surveys, [source.name for source in files[TRAIN]])
+    surveys = [_survey(read(file)) for file in files[TRAIN]]
+    sequences, reason = _decide(sequences or config.sequences, surveys, [file.name for file in files[TRAIN]])
     layout = Layout(
         files[TRAIN],
         [survey.characters for survey in surveys],
@@ -168,19 +95,19 @@ def prepare(
     return Corpus(tokenizer, sequences, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
 
 
-def _open_all(*groups: Sequence[str | Source]) -> list[list[Source]]:
+def _open_all(*groups: Sequence[str | TextFile]) -> list[list[TextFile]]:
     """Open the files of the corpus, of a validation file and of a test file, those of directories one by one."""
     names = [path for group in groups for path in group if isinstance(path, str)]
     if sum(map(is_standard_input, names)) > 1:
         raise UsageError("standard input (-) can be read only once: name files for the others")
-    return [[open_source(path) for path in group] for group in groups]
+    return [[open_file(path) for path in group] for group in groups]
 
 
 def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
     """Hold out whole files where that was asked for, or "auto" and the files are documents."""
     if wanted == "auto" and layout.sequences == "line":
         return layout
-    whole = whole_files(layout.sources, layout.characters, layout.shares, layout.seed, wanted)
+    whole = whole_files(layout.files, layout.characters, layout.shares, layout.seed, wanted)
     return dataclasses.replace(layout, whole=whole)
 
 
@@ -233,17 +160,17 @@ def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tu
     return "line", f"sequences: line, because {count} (lines of one text: --sequences document)"
 
 
-def _content_notes(sources: Sequence[Source], surveys: Sequence[_Survey], kind: str) -> Iterator[str]:
+def _content_notes(files: Sequence[TextFile], surveys: Sequence[_Survey], kind: str) -> Iterator[str]:
     """Yield what of the files may not be meant as text, or as these lines: one note for all that are alike."""
     found: dict[str, list[str]] = {}
-    for source, survey in zip(sources, surveys, strict=True):
-        head = source.head()
+    for file, survey in zip(files, surveys, strict=True):
+        head = file.head()
         if kind == "byte" and (binary := foreign(head)):
-            found.setdefault(f"{binary[0]}, whose bytes are taken as they are", []).append(source.name)
+            found.setdefault(f"{binary[0]}, whose bytes are taken as they are", []).append(file.name)
         if marks := markup(head):
-            found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(source.name)
+            found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(file.name)
         if survey.returns > max(1, survey.lines):
-            found.setdefault(OLD_MAC, []).append(source.name)
+            found.setdefault(OLD_MAC, []).append(file.name)
     yield from (f"{shortened(names)}: {what}" for what, names in found.items())
 
 
@@ -269,26 +196,26 @@ def _vocabulary(layout: Layout, counter: CharCounter | WordCounter | None, known
 
 
 def _encode_all(
-    layout: Layout, tokenizer: Tokenizer, files: Sequence[Sequence[Source]]
+    layout: Layout, tokenizer: Tokenizer, files: Sequence[Sequence[TextFile]]
 ) -> tuple[list[Part], list[str]]:
     """Return the training, the validation and the test part, and notes on what stands in two of them."""
-    writers = [_PartWriter(tokenizer.size) for _ in files]
+    builders = [PartBuilder(tokenizer.size) for _ in files]
     lines = [LineHashes() for _ in files] if any(layout.shares) or any(files[VALID:]) else []
-    _encode(layout, tokenizer, writers, lines)
+    _encode(layout, tokenizer, builders, lines)
     for part in (VALID, TEST):
-        if sources := files[part]:
-            whole = dataclasses.replace(layout, sources=sources, whole=[TRAIN] * len(sources))
-            _encode(whole, tokenizer, writers[part : part + 1], lines[part : part + 1])
-            if not len(writers[part].part()):
-                raise DataError(f"{', '.join(source.name for source in sources)}: holds no token")
-    parts = [writer.part() for writer in writers]
+        if held := files[part]:
+            whole = dataclasses.replace(layout, files=held, whole=[TRAIN] * len(held))
+            _encode(whole, tokenizer, builders[part : part + 1], lines[part : part + 1])
+            if not len(builders[part].part()):
+                raise DataError(f"{', '.join(file.name for file in held)}: holds no token")
+    parts = [builder.part() for builder in builders]
     if not len(parts[TRAIN]):
         raise DataError(NOTHING_TO_TRAIN_ON)
     return parts, list(repeat_notes(lines, layout.sequences)) if lines else []
 
 
 def _encode(
-    layout: Layout, tokenizer: Tokenizer, writers: Sequence[_PartWriter], hashes: Sequence[LineHashes]
+    layout: Layout, tokenizer: Tokenizer, builders: Sequence[PartBuilder], hashes: Sequence[LineHashes]
 ) -> None:
     lines = layout.sequences == "line"
     encode = tokenizer.encode_lines if lines else tokenizer.encode
@@ -296,10 +223,10 @@ def _encode(
         for part, text in document:
             characters = len(text) - (text.count("\n") if lines else 0)
             data = text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
-            writers[part].append(encode(data if tokenizer.kind == "byte" else text), characters, data)
+            builders[part].append(encode(data if tokenizer.kind == "byte" else text), characters, data)
             if hashes:
                 hashes[part].add(text)
-        for writer in writers:
-            writer.end_sequence()
+        for builder in builders:
+            builder.end_sequence()
         for ended in hashes:
             ended.end()

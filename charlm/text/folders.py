@@ -10,23 +10,23 @@ from itertools import groupby
 
 from charlm.errors import MissingInputError
 from charlm.text.contents import is_text
-from charlm.text.reading import Source, open_source
+from charlm.text.reading import TextFile, open_file
 
 _SHOWN = 3  # names in a note
 _RUN_FILE = re.compile(r"(model|resume)\.safetensors|config(\.\d+)?\.toml|log(\.\d+)?\.jsonl")
 _HIDDEN, _NO_TEXT, _MODEL, _NO_FILE = "hidden", "not text", "of a charlm model", "no regular file"
 
 
-def text_files(paths: Iterable[str | Source]) -> tuple[list[str | Source], list[str]]:
+def text_files(paths: Iterable[str | TextFile]) -> tuple[list[str | TextFile], list[str]]:
     """Return the paths with each directory replaced by the text files in it, and notes that say so.
 
     Hidden files, directories that a link leads to and what a charlm run wrote are passed over. Raises
     MissingInputError for a directory without text.
     """
-    files: list[str | Source] = []
+    files: list[str | TextFile] = []
     notes = []
     for path in paths:
-        if isinstance(path, Source) or not path or "\0" in path or not os.path.isdir(path):
+        if isinstance(path, TextFile) or not path or "\0" in path or not os.path.isdir(path):
             files.append(path)
             continue
         found = sorted(_walk(path))
@@ -87,7 +87,7 @@ def _problem(path: str) -> str:
         return _NO_FILE
     if not regular:
         return _NO_FILE
-    return "" if is_text(open_source(path).head()) else _NO_TEXT
+    return "" if is_text(open_file(path).head()) else _NO_TEXT
 
 
 def _is_model(path: str) -> bool:

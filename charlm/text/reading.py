@@ -1,6 +1,6 @@
 """From a corpus file to text, a block at a time, so that memory does not grow with the corpus.
 
-file -> `Source.blocks` bytes -> `text_blocks` characters -> `nonblank_lines`, `whole_words` -> a tokenizer
+file -> `TextFile.blocks` bytes -> `text_blocks` characters -> `nonblank_lines`, `whole_words` -> a tokenizer
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO, Protocol
 
 from charlm.config import path_given
 from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
-from charlm.text.contents import HEAD, binary, foreign, guessed_encoding, marked_encoding, packing
+from charlm.text.contents import HEAD, binary, compression, foreign, guessed_encoding, marked_encoding
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_WORD = 1 << 20  # characters without white space after which `whole_words` cuts all the same
@@ -73,7 +73,7 @@ def _storing() -> Iterator[None]:
         raise StorageError(f"temporary file failed: {cause}; free some space, or set TMPDIR") from error
 
 
-class Source:
+class TextFile:
     """A corpus file that can be read again and again; `name` is what messages call it.
 
     It is read at the length that it had when it was opened, so that a log may grow meanwhile. Every reading to its
@@ -89,12 +89,12 @@ class Source:
         return self.name
 
     def head(self) -> bytes:
-        """Return its first bytes, unpacked (errors as `blocks`)."""
+        """Return its first bytes, decompressed (errors as `blocks`)."""
         with self._opened() as file:
             return file.read(HEAD)
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
-        """Yield its bytes, unpacked, at most `size` at a time (MissingInputError, DataError, StorageError)."""
+        """Yield its bytes, decompressed, at most `size` at a time (MissingInputError, DataError, StorageError)."""
         read = 0
         with self._opened() as file:
             while block := file.read(size):
@@ -104,7 +104,7 @@ class Source:
             raise DataError(f"{self.name}: {_CHANGED}")
 
     def digest(self) -> bytes:
-        """Return what identifies its bytes, unpacked (errors as `blocks`)."""
+        """Return what identifies its bytes, decompressed (errors as `blocks`)."""
         digest = hashlib.blake2b(digest_size=16)
         for block in self.blocks():
             digest.update(block)
@@ -114,19 +114,19 @@ class Source:
     def _opened(self) -> Iterator[IO[bytes] | _Limited]:
         with self._spooled.open() if self._spooled else _open(self.name) as file:
             limited = _Limited(file, self.name, self._size)
-            packed = packing(limited.read(HEAD))
+            compressed = compression(limited.read(HEAD))
             limited.rewind()
-            if packed is None:
+            if compressed is None:
                 yield limited
                 return
             try:
-                with packed.open(limited) as unpacked:
-                    yield unpacked
+                with compressed.open(limited) as decompressed:
+                    yield decompressed
             except ImportError:
-                problem = f"this Python cannot unpack {packed.name}: unpack it first"
+                problem = f"this Python cannot unpack {compressed.name}: unpack it first"
                 raise DataError(f"{self.name}: {problem}") from None
-            except packed.errors() as error:
-                problem = f"damaged or cut-off {packed.name} file ({error}); unpack it to see what is left"
+            except compressed.errors() as error:
+                problem = f"damaged or cut-off {compressed.name} file ({error}); unpack it to see what is left"
                 raise DataError(f"{self.name}: {problem}") from error
 
 
@@ -208,24 +208,24 @@ class Readable(Protocol):
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]: ...
 
 
-def open_source(path: str | Source) -> Source:
+def open_file(path: str | TextFile) -> TextFile:
     """Check that a file can be read; spool standard input (`-`) or a pipe, which can be read only once.
 
     What is open already stays so. Raises MissingInputError, StorageError.
     """
-    if isinstance(path, Source):
+    if isinstance(path, TextFile):
         return path
     if is_standard_input(path):
-        return Source("standard input", _spool(standard_input(), "standard input"))
+        return TextFile("standard input", _spool(standard_input(), "standard input"))
     with _open(path) as file:
         about = os.fstat(file.fileno())
         if stat.S_ISREG(about.st_mode) and (about.st_size or not file.peek(1)):
-            return Source(path, size=about.st_size)
-        return Source(path, _spool(file, path))  # a pipe, or a file of the system, which tells no length
+            return TextFile(path, size=about.st_size)
+        return TextFile(path, _spool(file, path))  # a pipe, or a file of the system, which tells no length
 
 
-def check_source(path: str) -> None:
-    """Check that a file can be opened, as `open_source` does, but leave what can be read only once alone."""
+def check_file(path: str) -> None:
+    """Check that a file can be opened, as `open_file` does, but leave what can be read only once alone."""
     if path_given("path", path) == "-":
         return
     try:
@@ -256,7 +256,7 @@ def _spool(file: IO[bytes], name: str) -> Scratch:
     return scratch
 
 
-def text_blocks(source: Readable, encoding: str | None, size: int = BLOCK) -> Iterator[str]:
+def text_blocks(file: Readable, encoding: str | None, size: int = BLOCK) -> Iterator[str]:
     """Yield the text of a file, with its BOM dropped and CRLF made LF; a lone CR stays.
 
     Encoding None takes bytes as they are: each becomes the code point of its value (Latin-1), so that all
@@ -264,19 +264,19 @@ def text_blocks(source: Readable, encoding: str | None, size: int = BLOCK) -> It
     offset of a byte that does not belong.
     """
     if encoding is None:
-        return (block.decode("latin-1") for block in source.blocks(size))
-    return _unix_newlines(_decoded(source, encoding, size))
+        return (block.decode("latin-1") for block in file.blocks(size))
+    return _unix_newlines(_decoded(file, encoding, size))
 
 
-def _decoded(source: Readable, encoding: str, size: int) -> Iterator[str]:
+def _decoded(file: Readable, encoding: str, size: int) -> Iterator[str]:
     decoder = _decoder(encoding)
-    blocks = source.blocks(size)
-    if isinstance(source, Source):
-        head = source.head()
+    blocks = file.blocks(size)
+    if isinstance(file, TextFile):
+        head = file.head()
     else:
         head = next(blocks, b"")  # what has arrived of a stream
         blocks = itertools.chain([head], blocks)
-    actual = encoding_of(head, source.name, encoding)
+    actual = encoding_of(head, file.name, encoding)
     if actual != encoding:
         encoding, decoder = actual, _decoder(actual)
     seen = 0
@@ -287,9 +287,9 @@ def _decoded(source: Readable, encoding: str, size: int) -> Iterator[str]:
         except UnicodeDecodeError as error:
             offset = seen - len(error.object) + error.start  # `object` is what the decoder had held back + block
             problem = f"byte 0x{error.object[error.start]:02x} at offset {offset} is not valid {encoding}"
-            raise DataError(f"{source.name}: {problem} ({error.reason}); {_WAY_OUT}") from error
+            raise DataError(f"{file.name}: {problem} ({error.reason}); {_WAY_OUT}") from error
         except UnicodeError as error:
-            raise DataError(f"{source.name}: not valid {encoding} ({error}); {_WAY_OUT}") from error
+            raise DataError(f"{file.name}: not valid {encoding} ({error}); {_WAY_OUT}") from error
 
 
 def encoding_of(head: bytes, name: str, encoding: str) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import UsageError
 from charlm.text.folders import shortened
-from charlm.text.reading import Source, nonblank_lines, whole_words
+from charlm.text.reading import TextFile, nonblank_lines, whole_words
 
 TRAIN, VALID, TEST = range(3)
 _FEWEST_FILES = 10  # of different content from which whole ones are held out
@@ -31,9 +31,9 @@ _WORD_BREAK = re.compile(r"\n|(?=\s)")
 class Layout:
     """Files and how their text falls into parts."""
 
-    sources: Sequence[Source]
+    files: Sequence[TextFile]
     characters: Sequence[int]  # in each file
-    read: Callable[[Source], Iterator[str]]
+    read: Callable[[TextFile], Iterator[str]]
     words: bool
     sequences: str
     shares: tuple[float, float]  # of the text, for validation and for test
@@ -44,23 +44,23 @@ class Layout:
         """Yield the (part, text) pieces of each document in turn, or those of all lines."""
         lines = self.sequences == "line"
         if self.whole is not None:
-            for source, part in zip(self.sources, self.whole, strict=True):
-                yield zip(itertools.repeat(part), self._texts(source))
+            for file, part in zip(self.files, self.whole, strict=True):
+                yield zip(itertools.repeat(part), self._texts(file))
         elif lines:
-            texts = itertools.chain.from_iterable(nonblank_lines(self.read(source)) for source in self.sources)
+            texts = itertools.chain.from_iterable(nonblank_lines(self.read(file)) for file in self.files)
             yield _split_lines(whole_words(texts) if self.words else texts, self.shares, self.seed)
         else:
-            for source, characters in zip(self.sources, self.characters, strict=True):
-                yield _split_document(self._texts(source), _cuts(characters, self.shares), self.words)
+            for file, characters in zip(self.files, self.characters, strict=True):
+                yield _split_document(self._texts(file), _cuts(characters, self.shares), self.words)
 
-    def _texts(self, source: Source) -> Iterator[str]:
-        texts = self.read(source)
+    def _texts(self, file: TextFile) -> Iterator[str]:
+        texts = self.read(file)
         texts = nonblank_lines(texts) if self.sequences == "line" else texts
         return whole_words(texts) if self.words else texts
 
 
 def whole_files(
-    sources: Sequence[Source], characters: Sequence[int], shares: tuple[float, float], seed: int, wanted: str
+    files: Sequence[TextFile], characters: Sequence[int], shares: tuple[float, float], seed: int, wanted: str
 ) -> list[int] | None:
     """Return the part of each file where whole ones are held out, None where a part of each is.
 
@@ -70,11 +70,11 @@ def whole_files(
     """
     if wanted == "files" and not any(shares):
         raise UsageError("hold-out files has nothing to hold out: the fractions for validation and test are 0")
-    if wanted == "parts" or not any(shares) or (wanted == "auto" and len(sources) < _FEWEST_FILES):
+    if wanted == "parts" or not any(shares) or (wanted == "auto" and len(files) < _FEWEST_FILES):
         return None
     groups: dict[bytes, list[int]] = {}
-    for number, source in enumerate(sources):
-        groups.setdefault(source.digest(), []).append(number)
+    for number, file in enumerate(files):
+        groups.setdefault(file.digest(), []).append(number)
     if len(groups) < (_FEWEST_FILES if wanted == "auto" else 1 + np.count_nonzero(shares)):
         if wanted == "auto":
             return None
@@ -114,18 +114,18 @@ def _near(parts: Sequence[int], sizes: Sequence[int], shares: tuple[float, float
 
 def hold_out_notes(layout: Layout) -> Iterator[str]:
     """Yield what of several documents is held out."""
-    if not any(layout.shares) or (layout.whole is None and (layout.sequences == "line" or len(layout.sources) == 1)):
+    if not any(layout.shares) or (layout.whole is None and (layout.sequences == "line" or len(layout.files) == 1)):
         return
     if layout.whole is None:
         parts = zip(("validation", "test"), layout.shares, strict=True)
         ends = " and ".join(f"{100 * share:g} % for {name}" for name, share in parts if share)
-        yield f"held out: the end of each of {len(layout.sources):,} files, {ends} (whole files: --hold-out files)"
+        yield f"held out: the end of each of {len(layout.files):,} files, {ends} (whole files: --hold-out files)"
         return
     for name, part in (("validation", VALID), ("test", TEST)):
         held = [place for place, own in enumerate(layout.whole) if own == part]
         if held:
             share = sum(layout.characters[place] for place in held) / max(1, sum(layout.characters))
-            names = shortened([os.path.basename(layout.sources[place].name) for place in held])
+            names = shortened([os.path.basename(layout.files[place].name) for place in held])
             yield f"held out for {name}: {len(held):,} of {len(layout.whole):,} files, {share:.1%} of the text: {names}"
 
 

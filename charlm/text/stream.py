@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from charlm.errors import MissingInputError, StorageError
-from charlm.text.contents import packing
+from charlm.text.contents import compression
 from charlm.text.reading import (
     BLOCK,
     OLD_MAC,
     Scratch,
-    Source,
+    TextFile,
     is_standard_input,
-    open_source,
+    open_file,
     standard_input,
     text_blocks,
 )
@@ -39,11 +39,11 @@ class Pipe:
             self._descriptor = file.fileno()
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
-        """Yield bytes as they come, at most `size` at a time, packed ones unpacked (DataError, StorageError)."""
+        """Yield bytes as they come, at most `size` at a time, decompressed (DataError, StorageError)."""
         blocks = self._blocks(size)
         first = next(blocks, b"")
-        if packing(first):  # which has no lines that could be answered before all is there
-            yield from Source(self.name, _spooled(itertools.chain([first], blocks))).blocks(size)
+        if compression(first):  # which has no lines that could be answered before all is there
+            yield from TextFile(self.name, _spooled(itertools.chain([first], blocks))).blocks(size)
             return
         yield from itertools.chain([first] if first else [], blocks)
 
@@ -155,11 +155,11 @@ def open_lines(
     return Lines(iter(text_blocks(opened, encoding)), arrived, shard, decoded)
 
 
-def _open(path: str, before_waiting: Callable[[], object]) -> Source | Pipe:
+def _open(path: str, before_waiting: Callable[[], object]) -> TextFile | Pipe:
     if is_standard_input(path):
         return Pipe(standard_input(), "standard input", before_waiting, closes=False)
     try:
         passes = not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path)
-        return Pipe(open(path, "rb", buffering=0), path, before_waiting) if passes else open_source(path)
+        return Pipe(open(path, "rb", buffering=0), path, before_waiting) if passes else open_file(path)
     except OSError as error:
         raise MissingInputError(f"{path}: cannot be read: {error.strerror}") from error

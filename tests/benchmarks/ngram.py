@@ -21,7 +21,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from charlm.config import TextConfig
-from charlm.text.corpus import Part, prepare
+from charlm.text.corpus import prepare
+from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS, UNK
 
 Ids = tuple[int, ...]
