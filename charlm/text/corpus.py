@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from charlm.config import TextConfig
-from charlm.errors import DataError, UsageError
-from charlm.text.contents import foreign, markup
-from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter
-from charlm.text.folders import shortened, text_files
+from charlm.errors import DataError
+from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter, counter_for
+from charlm.text.folders import open_all, text_files
 from charlm.text.parts import Part, PartBuilder
-from charlm.text.reading import (
-    BLOCK,
-    OLD_MAC,
-    TextFile,
-    is_standard_input,
-    nonblank_lines,
-    open_file,
-    text_blocks,
-)
+from charlm.text.reading import BLOCK, TextFile, text_blocks
 from charlm.text.repeats import LineHashes, repeat_notes
 from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
+from charlm.text.surveys import Survey, content_notes, survey
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
 
@@ -69,12 +61,12 @@ def prepare(
     DataError (empty or not readable as text), MissingInputError, StorageError.
     """
     kind = tokenizer.kind if tokenizer else config.tokenizer
-    counter = _counter(config) if grow or not tokenizer else None
+    counter = counter_for(config) if grow or not tokenizer else None
     named, notes = text_files(paths)
     held = [text_files([] if path is None else [path]) for path in (valid_file, test_file)]
-    files = _open_all(named, *(texts for texts, _ in held))
+    files = open_all(named, *(texts for texts, _ in held))
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
-    surveys = [_survey(read(file)) for file in files[TRAIN]]
+    surveys = [survey(read(file)) for file in files[TRAIN]]
     sequences, reason = _decide(sequences or config.sequences, surveys, [file.name for file in files[TRAIN]])
     layout = Layout(
         files[TRAIN],
@@ -90,17 +82,9 @@ def prepare(
     parts, repeats = _encode_all(layout, tokenizer, files)
     hold_out = "parts" if layout.whole is None else "files"
     notes += [note for _, of_part in held for note in of_part]
-    said = (*notes, *_content_notes(files[TRAIN], surveys, kind), *hold_out_notes(layout), *repeats)
+    said = (*notes, *content_notes(files[TRAIN], surveys, kind), *hold_out_notes(layout), *repeats)
     train, valid, test = parts
     return Corpus(tokenizer, sequences, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
-
-
-def _open_all(*groups: Sequence[str | TextFile]) -> list[list[TextFile]]:
-    """Open the files of the corpus, of a validation file and of a test file, those of directories one by one."""
-    names = [path for group in groups for path in group if isinstance(path, str)]
-    if sum(map(is_standard_input, names)) > 1:
-        raise UsageError("standard input (-) can be read only once: name files for the others")
-    return [[open_file(path) for path in group] for group in groups]
 
 
 def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
@@ -111,38 +95,10 @@ def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
     return dataclasses.replace(layout, whole=whole)
 
 
-
-
 # --- what a sequence is -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Survey:
-    lines: int
-    blank: int
-    characters: int
-    returns: int  # that stand alone
-
-
-def _survey(texts: Iterable[str]) -> _Survey:
-    newlines = characters = returns = 0
-    ended = True
-
-    def counted() -> Iterator[str]:
-        nonlocal newlines, characters, returns, ended
-        for text in texts:
-            newlines += text.count("\n")
-            characters += len(text)
-            returns += text.count("\r")
-            ended = text.endswith("\n") if text else ended
-            yield text
-
-    nonblank = sum(text.count("\n") for text in nonblank_lines(counted()))
-    lines = newlines + (not ended)
-    return _Survey(lines, lines - nonblank, characters, returns)
-
-
-def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tuple[str, str]:
+def _decide(wanted: str, surveys: Sequence[Survey], names: Sequence[str]) -> tuple[str, str]:
     """Return what is a sequence, "line" or "document", and a sentence that says why."""
     lines = sum(survey.lines for survey in surveys)
     blank = sum(survey.blank for survey in surveys)
@@ -160,27 +116,7 @@ def _decide(wanted: str, surveys: Sequence[_Survey], names: Sequence[str]) -> tu
     return "line", f"sequences: line, because {count} (lines of one text: --sequences document)"
 
 
-def _content_notes(files: Sequence[TextFile], surveys: Sequence[_Survey], kind: str) -> Iterator[str]:
-    """Yield what of the files may not be meant as text, or as these lines: one note for all that are alike."""
-    found: dict[str, list[str]] = {}
-    for file, survey in zip(files, surveys, strict=True):
-        head = file.head()
-        if kind == "byte" and (binary := foreign(head)):
-            found.setdefault(f"{binary[0]}, whose bytes are taken as they are", []).append(file.name)
-        if marks := markup(head):
-            found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(file.name)
-        if survey.returns > max(1, survey.lines):
-            found.setdefault(OLD_MAC, []).append(file.name)
-    yield from (f"{shortened(names)}: {what}" for what, names in found.items())
-
-
 # --- the vocabulary of the training part ------------------------------------------------------------------------
-
-
-def _counter(config: TextConfig) -> CharCounter | WordCounter | None:
-    if config.tokenizer == "byte":
-        return None
-    return CharCounter(config) if config.tokenizer == "char" else WordCounter(config)
 
 
 def _vocabulary(layout: Layout, counter: CharCounter | WordCounter | None, known: Tokenizer | None) -> Tokenizer:

@@ -93,6 +93,13 @@ class WordCounter:
         return ((word, self._counts[word]) for word in sorted(self._counts))
 
 
+def counter_for(config: TextConfig) -> CharCounter | WordCounter | None:
+    """Return what counts the tokens that a configuration asks for, None for bytes, which are all known."""
+    if config.tokenizer == "byte":
+        return None
+    return CharCounter(config) if config.tokenizer == "char" else WordCounter(config)
+
+
 class _Runs:
     """Sorted runs of (word, count) on disk; where there are many, they become one among larger ones."""
 

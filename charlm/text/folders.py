@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from charlm.errors import MissingInputError
+from charlm.errors import MissingInputError, UsageError
 from charlm.text.contents import is_text
-from charlm.text.reading import TextFile, open_file
+from charlm.text.reading import TextFile, is_standard_input, open_file
 
 _SHOWN = 3  # names in a note
 _RUN_FILE = re.compile(r"(model|resume)\.safetensors|config(\.\d+)?\.toml|log(\.\d+)?\.jsonl")
@@ -42,6 +42,14 @@ def text_files(paths: Iterable[str | TextFile]) -> tuple[list[str | TextFile], l
         notes.append(f"{path}: {count}{f'; passed over: {skipped}' if skipped else ''}")
         files += texts
     return files, notes
+
+
+def open_all(*groups: Sequence[str | TextFile]) -> list[list[TextFile]]:
+    """Open the files of the corpus, of a validation part and of a test part (UsageError, and as `open_file`)."""
+    names = [path for group in groups for path in group if isinstance(path, str)]
+    if sum(map(is_standard_input, names)) > 1:
+        raise UsageError("standard input (-) can be read only once: name files for the others")
+    return [[open_file(path) for path in group] for group in groups]
 
 
 def shortened(names: list[str]) -> str:

@@ -145,13 +145,14 @@ def line_parts(numbers: NDArray[np.uint64], shares: tuple[float, float], seed: i
 
     The hash is SplitMix64 (Steele, Lea and Flood 2014) as a function of the counter.
     """
-    stream = _mix(np.array([seed % (1 << 64)], np.uint64))
-    uniform = (_mix(stream + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53
+    stream = mix(np.array([seed % (1 << 64)], np.uint64))
+    uniform = (mix(stream + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53
     valid, test = shares
     return (uniform < valid + test).astype(np.int8) + (uniform < test)
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers [n] with every bit depending on every other: SplitMix64's mixing."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
