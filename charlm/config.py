@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from charlm.cells import CELLS
 from charlm.errors import UsageError
 
 TOKENIZERS = ("char", "byte", "word")
 SEQUENCES = ("auto", "line", "document")
 CONTEXTS = ("auto", "sequence", "newline", "stream")
 HOLD_OUTS = ("auto", "files", "parts")
-CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "linear", "constant", "step", "plateau")
@@ -200,13 +200,13 @@ class ModelConfig(_Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _within("vocab-size", self.vocab_size, 2)
-        _one_of("cell", self.cell, CELLS)
+        _one_of("cell", self.cell, tuple(CELLS))
         _one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
         _within("layers", self.layers, 1, _MOST_LAYERS)
         _within("hidden", self.hidden, 1, _WIDEST)
         _within("embedding", self.embedding, 0, _WIDEST)
         _share("dropout", self.dropout)
-        if self.nonlinearity != "tanh" and self.cell != "rnn":
+        if self.nonlinearity != "tanh" and CELLS[self.cell].own_nonlinearity:
             raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
         if self.tie and self.embedding != self.hidden:
             raise UsageError(f"tie needs embedding ({self.embedding}) and hidden ({self.hidden}) to be equal")

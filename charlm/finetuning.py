@@ -13,6 +13,7 @@ from charlm.config import ModelConfig
 from charlm.engines import Array
 from charlm.errors import MissingInputError, UsageError
 from charlm.model import Language, Model, load, model_file
+from charlm.nn import names
 from charlm.ownership import MODEL_FILE
 from charlm.scoring import percent
 from charlm.text.corpus import Corpus
@@ -100,10 +101,10 @@ def grown(tensors: Mapping[str, Array], model: ModelConfig, size: int) -> dict[s
 
 def _by_token(model: ModelConfig) -> Iterator[tuple[str, int]]:
     """Yield the tensors that have a row or a column for each token, and which axis that is; tied ones once."""
-    yield ("embed.weight", 0) if model.embedding else ("rnn.weight_ih_l0", 1)
+    yield (names.EMBED, 0) if model.embedding else (names.weight_ih(0), 1)
     if not model.tie:
-        yield "head.weight", 0
-    yield "head.bias", 0
+        yield names.HEAD_WEIGHT, 0
+    yield names.HEAD_BIAS, 0
 
 
 def finetuning_notes(base: Model, corpus: Corpus, kept: bool) -> Iterator[str]:

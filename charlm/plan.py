@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from charlm.cells import CELLS
+
 _FLOPS = 110e9  # what two cores of a laptop reach in training; the default time is counted in it, not by a clock
 _SECONDS, _LEAST_SECONDS, _MOST_SECONDS = 40, 40, 240  # for 20,000 tokens, rising with the square root
 _TOKENS = 20_000  # of the reference corpus, for which the numbers here stand
@@ -19,7 +21,6 @@ _LARGE_VOCABULARY = 1000
 _MOST_GROWTH = 3.1  # of the width, with the text: beyond some 600,000 tokens it is the time that limits
 _CELL, _EMBEDDING = "gru", 64
 _READINGS_FOR_TWO, _WIDTH_OF_TWO = 8, 0.7  # by one layer, from which two, each so much as wide, serve characters better
-_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _LARGE_CORPUS = 100_000  # tokens from which larger batches pay, and layer normalisation: less is learnt by heart
 _MULTIPLE, _WIDEST = 32, 1024  # widths that matrix multiplication likes
 _EPOCHS = 80  # a small text read more often than this is learnt by heart
@@ -110,7 +111,7 @@ def flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:
     `shape` has cell, layers, hidden and embedding. The first layer's input product is made once for each different
     token of a chunk, which is nothing beside the rest where there are few.
     """
-    hidden, layers, gates = float(shape["hidden"]), int(shape["layers"]), _GATES[shape["cell"]]
+    hidden, layers, gates = float(shape["hidden"]), int(shape["layers"]), CELLS[shape["cell"]].gates
     inputs = float(shape["embedding"]) if vocabulary > _LARGE_VOCABULARY else 0
     recurrent = gates * hidden * (hidden * (2 * layers - 1) + inputs)
     return max(1.0, 6.0 * (recurrent + hidden * vocabulary))

@@ -17,10 +17,9 @@ from charlm.text.batches import WARM_UP, Batch, Columns, Context, evaluation_col
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
 from tests.test_commands import assert_refused, charlm
-from tests.tiny import tiny_model
+from tests.tiny import CELLS, tiny_model
 
 THETA, SHARE = 5.0, 0.3
-CELLS = ["rnn", "gru", "lstm"]
 
 
 def ids_of(length, tokens=5, seed=0):

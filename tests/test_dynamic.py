@@ -14,9 +14,8 @@ from charlm.scoring import evaluate
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
 from tests.test_commands import charlm
-from tests.tiny import tiny_model
+from tests.tiny import CELLS, tiny_model
 
-CELLS = ["rnn", "gru", "lstm"]
 RATE = 0.01
 
 

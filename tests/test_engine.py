@@ -17,13 +17,8 @@ from charlm.nn import kernel
 from charlm.nn.model import LanguageModel
 from charlm.text.batches import Batch
 from charlm.text.tokenizers import UNK
+from tests.tiny import CELLS
 
-CELLS = {
-    "rnn": {"cell": "rnn"},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-}
 OPTIMIZERS = ["adam", "muon", "sgd", "rmsprop"]
 
 all_cells = pytest.mark.parametrize("cell", CELLS)

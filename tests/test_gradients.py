@@ -4,23 +4,14 @@ import numpy as np
 import pytest
 
 from charlm.config import NO_TOKEN, ModelConfig
-from charlm.nn.gru import GRU
 from charlm.nn.head import SoftmaxHead
 from charlm.nn.layers import Dropout, Linear, TokenInput
-from charlm.nn.lstm import LSTM
 from charlm.nn.model import LanguageModel
 from charlm.nn.params import Params
-from charlm.nn.rnn import RNN
-from charlm.nn.stack import Stack
+from charlm.nn.stack import Stack, layer_shapes, make_cell, zero_state
+from tests.tiny import CELLS
 
 STEP = 1e-5
-CELLS = {
-    "rnn": {"cell": "rnn"},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-}
-MAKERS = {"rnn": RNN, "relu": lambda *given: RNN(*given, "relu"), "gru": GRU, "lstm": LSTM}
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
 
@@ -113,14 +104,14 @@ def test_dropout():
 @pytest.mark.parametrize("steps", [3, 7], ids=["weights as they lie", "weights copied"])
 @pytest.mark.parametrize("last", [True, False], ids=["gradient from after", "none from after"])
 def test_cell(cell, steps, last, layer_norm):
-    layer = MAKERS[cell](0, layer_norm)
-    names, width = layer.recurrent, layer.GATES * 3
-    gains = {names.gain: (width,)} if layer_norm else {}
-    params = drawn_params({names.weight: (width, 3), names.bias: (width,)} | gains)
-    z, dy, *states = drawn(
-        z=(steps, 4, layer.GATES * 3), dy=(steps, 4, 3), h=(4, 3), c=(4, 3), dh=(4, 3), dc=(4, 3)
+    config = ModelConfig(5, hidden=3, layer_norm=layer_norm, **CELLS[cell])
+    layer, states = make_cell(config, 0), len(zero_state(config, 1))
+    shapes = layer_shapes(config, 0, 0)
+    params = drawn_params({name: shape for name, shape in shapes.items() if "_ih_" not in name})
+    z, dy, *drawn_states = drawn(
+        z=(steps, 4, *params["rnn.bias_hh_l0"].shape), dy=(steps, 4, 3), h=(4, 3), c=(4, 3), dh=(4, 3), dc=(4, 3)
     )
-    state, dlast = tuple(states[: layer.STATES]), tuple(states[2 : 2 + layer.STATES])
+    state, dlast = tuple(drawn_states[:states]), tuple(drawn_states[2 : 2 + states])
     reset = np.random.default_rng(0).random((steps, 4)) < 0.25
     reset[0, 1], reset[1, 2], reset[:, 0] = True, True, False
 
@@ -136,8 +127,8 @@ def test_cell(cell, steps, last, layer_norm):
 
 
 def test_relu_lets_no_gradient_through_at_zero():
-    layer = RNN(0, nonlinearity="relu")
-    params = Params({layer.recurrent.weight: (1, 1), layer.recurrent.bias: (1,)}, np.float64)
+    config = ModelConfig(2, hidden=1, **CELLS["relu"])
+    layer, params = make_cell(config, 0), Params(layer_shapes(config, 0, 1), np.float64)
     layer.forward(params, np.array([[[0.0]], [[-1.0]], [[2.0]]]), (np.zeros((1, 1)),))
     dz, _ = layer.backward(params, params.twin(), np.ones((3, 1, 1)))
     np.testing.assert_array_equal(dz.ravel(), [0, 0, 1])

@@ -13,7 +13,7 @@ PACKAGE = Path(charlm.__file__).parent
 
 # From the ground up. A part imports itself and the tiers below it, so parts of one tier do not know each other.
 TIERS = [
-    ["errors"],
+    ["errors", "cells"],
     ["config", "processors", "checks", "settings_file"],
     ["text", "nn", "checkpoint", "lock", "facts"],
     ["ownership"],

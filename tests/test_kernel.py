@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from charlm.config import ModelConfig
-from charlm.nn import kernel, packed
+from charlm.nn import kernel, panels
 from charlm.nn.head import _softmax
 from charlm.nn.layers import sum_by_row
 from charlm.nn.model import LanguageModel, initialize
 from charlm.nn.optim import Adam
-from charlm.nn.packed import Packed
+from charlm.nn.panels import Panels
 from charlm.nn.stack import zero_state
 
 pytestmark = pytest.mark.skipif(kernel.target == "numpy", reason="the compiled loops were not built here")
@@ -89,10 +89,10 @@ def reading(config, batch, length=6, seed=4):
 @pytest.mark.parametrize("whole_table", [True, False])
 def test_reading_agrees_with_numpy(target, monkeypatch, config, batch, whole_table):
     if not whole_table:
-        monkeypatch.setattr(packed, "_TABLE_FLOATS", 0)
+        monkeypatch.setattr(panels, "_TABLE_FLOATS", 0)
     model, params, ids, targets, reset, state = reading(config, batch)
     before = [part.copy() for part in state]
-    compiled = Packed(config, params)
+    compiled = Panels(config, params)
     logp, after = model.log_probs(compiled, ids, targets, reset, state)
     logits, last = model.logits(compiled, ids, state)
     expected_logp, expected_after = in_numpy(monkeypatch, lambda: model.log_probs(params, ids, targets, reset, state))
@@ -109,9 +109,9 @@ def test_reading_agrees_with_numpy(target, monkeypatch, config, batch, whole_tab
 def test_a_column_reads_the_same_whatever_stands_beside_it(target, monkeypatch, config, whole_table):
     """To the bit: alone, with a few others, and with so many that they fill several tiles."""
     if not whole_table:
-        monkeypatch.setattr(packed, "_TABLE_FLOATS", 0)
+        monkeypatch.setattr(panels, "_TABLE_FLOATS", 0)
     model, params, ids, targets, reset, state = reading(config, 31)
-    compiled = Packed(config, params)
+    compiled = Panels(config, params)
     logp, after = model.log_probs(compiled, ids, targets, reset, state)
     for columns in (slice(0, 1), slice(30, 31), slice(3, 10), slice(5, 20)):
         part = tuple(np.ascontiguousarray(value[:, columns]) for value in state)

@@ -6,23 +6,13 @@ import numpy as np
 import pytest
 
 from charlm.config import NO_TOKEN, ModelConfig
-from charlm.nn.gru import GRU
 from charlm.nn.head import SoftmaxHead
 from charlm.nn.layers import Dropout, Linear, TokenInput, sum_by_row
-from charlm.nn.lstm import LSTM
 from charlm.nn.model import LanguageModel, initialize, shapes
 from charlm.nn.optim import Adam
 from charlm.nn.params import Params, Workspace
-from charlm.nn.rnn import RNN
-from charlm.nn.stack import Stack, zero_state
-
-CELLS = {
-    "rnn": {"cell": "rnn"},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-}
-MAKERS = {"rnn": RNN, "relu": lambda index: RNN(index, nonlinearity="relu"), "gru": GRU, "lstm": LSTM}
+from charlm.nn.stack import Stack, layer_shapes, make_cell, zero_state
+from tests.tiny import CELLS
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
 inputs = pytest.mark.parametrize("embedding", [3, 0], ids=["embedding", "one-hot"])
@@ -32,10 +22,12 @@ def small(cell, **settings):
     return ModelConfig(**{"vocab_size": 6, "layers": 2, "hidden": 4, "embedding": 3, **CELLS[cell], **settings})
 
 
-def cell_params(cell):
-    """Return zeros for a cell of hidden size 4."""
-    width = 4 * cell.GATES
-    return Params({cell.recurrent.weight: (width, 4), cell.recurrent.bias: (width,)}, np.float64)
+def loop_of(cell, dtype=np.float64, hidden=4):
+    """Return a cell with parameters, an input product and a state of zeros, for one column and two steps."""
+    config = small(cell, hidden=hidden, layers=1)
+    params, state = Params(layer_shapes(config, 0, hidden), dtype), zero_state(config, 1, dtype)
+    z = np.zeros((2, 1, len(params["rnn.bias_ih_l0"])), dtype)
+    return make_cell(config, 0), params, z, tuple(part[0] for part in state)
 
 
 def assert_close(actual, expected, tolerance=1e-12):
@@ -112,10 +104,8 @@ def test_log_probs_are_those_of_a_naive_network(cell, shape, dtype, tolerance, c
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_gates_saturate_without_a_warning(cell):
     """exp overflows at -1000 in float32 and the gate is 0 there; warnings are errors in these tests."""
-    layer = MAKERS[cell](0)
-    params = Params({layer.recurrent.weight: (layer.GATES, 1), layer.recurrent.bias: (layer.GATES,)})
-    z = np.full((2, 1, layer.GATES), -1000, np.float32)
-    y, _ = layer.forward(params, z, tuple(np.ones((1, 1), np.float32) for _ in range(layer.STATES)))
+    loop, params, z, zero = loop_of(cell, np.float32, hidden=1)
+    y, _ = loop.forward(params, z - 1000, tuple(part + 1 for part in zero))
     np.testing.assert_array_equal(y.ravel(), [-1, -1] if cell == "gru" else [0, 0])
 
 
@@ -371,15 +361,14 @@ def after_a_forward(kind):
         params, stack = Params(shapes(config), np.float64), Stack(config)
         stack.forward(params, ids, zero_state(config, 1, np.float64))
         return lambda: stack.backward(params, params.twin(), ones)
-    if kind in MAKERS:
-        cell = MAKERS[kind](0)
-        params = cell_params(cell)
-        cell.forward(params, np.ones((2, 1, 4 * cell.GATES)), (np.zeros((1, 4)),) * cell.STATES)
+    if kind in CELLS:
+        cell, params, z, zero = loop_of(kind)
+        cell.forward(params, z, zero)
         return lambda: cell.backward(params, params.twin(), ones)
     params = Params({"w": (4, 4), "b": (4,), "e": (3, 4)}, np.float64)
-    layer = Linear("w", "b") if kind == "linear" else TokenInput("w", "b", "e", 0.0)
-    layer.forward(params, ones if kind == "linear" else ids)
-    return lambda: layer.backward(params, params.twin(), ones)
+    product = Linear("w", "b") if kind == "linear" else TokenInput("w", "b", "e", 0.0)
+    product.forward(params, ones if kind == "linear" else ids)
+    return lambda: product.backward(params, params.twin(), ones)
 
 
 @pytest.mark.parametrize("kind", ["linear", "tokens", "dropout", *CELLS, "stack"])
@@ -406,12 +395,10 @@ def test_the_state_after_is_not_overwritten(cell, chunk_of, params_of, state_of)
 
 @all_cells
 def test_the_last_state_of_a_cell_is_its_own(cell):
-    layer = MAKERS[cell](0)
-    params = cell_params(layer)
-    z, zero = np.full((3, 2, 4 * layer.GATES), 0.5), (np.zeros((2, 4)),) * layer.STATES
-    _, after = layer.forward(params, z.copy(), zero)
+    loop, params, z, zero = loop_of(cell)
+    _, after = loop.forward(params, z + 0.5, zero)
     kept = [part.copy() for part in after]
-    layer.forward(params, -z, after)
+    loop.forward(params, z - 0.5, after)
     np.testing.assert_array_equal(after, kept)
 
 

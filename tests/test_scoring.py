@@ -17,9 +17,8 @@ from charlm.scoring import Score, evaluate
 from charlm.text.batches import Context
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
-from tests.tiny import tiny_model
+from tests.tiny import CELLS, tiny_model
 
-CELLS = ["rnn", "gru", "lstm"]
 
 
 def log_p(model, ids, eos):

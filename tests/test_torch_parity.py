@@ -12,7 +12,7 @@ from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.optim import move_blocks
 from charlm.nn.params import Params
 from charlm.text.tokenizers import EOS, CharTokenizer
-from tests.tiny import CELLS, SHAPES
+from tests.tiny import CELLS, IN_TORCH, SHAPES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 load_file = pytest.importorskip("safetensors.torch", reason="safetensors is not installed").load_file
@@ -24,7 +24,7 @@ CONFIGS = [
         ModelConfig(TOKENIZER.size, layers=layers, hidden=7, **CELLS[cell], **SHAPES[shape]),
         id=f"{cell} {layers} {shape}",
     )
-    for cell in CELLS
+    for cell in IN_TORCH
     for layers in (1, 2)
     for shape in SHAPES
 ]
@@ -181,7 +181,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", IN_TORCH)
 def test_ten_training_steps(cell, shape, optimizer, tmp_path, chunk_of):
     """Truncated back-propagation over ten chunks with carried state, clipped where the norm is above 0.1."""
     config = ModelConfig(TOKENIZER.size, layers=2, hidden=7, **CELLS[cell], **SHAPES[shape])
@@ -244,7 +244,7 @@ def test_weights_of_torch_serve_in_charlm(config, tmp_path, chunk_of):
 )
 @pytest.mark.parametrize("eos", [True, False], ids=["with its end", "without"])
 @pytest.mark.parametrize("context", ["sequence", "stream"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", IN_TORCH)
 def test_a_score_is_the_sum_of_log_probs(cell, context, eos, text, tmp_path):
     """The first input is the zero vector, or EOS where texts follow one another in a stream."""
     config = ModelConfig(TOKENIZER.size, layers=2, hidden=7, embedding=4, **CELLS[cell])

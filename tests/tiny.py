@@ -2,18 +2,15 @@
 
 import numpy as np
 
+from charlm import cells
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.model import Language, Model
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
 
 # Of a network with hidden size 7, for tests of every kind there is.
-CELLS = {
-    "rnn": {"cell": "rnn"},
-    "relu": {"cell": "rnn", "nonlinearity": "relu"},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-}
+CELLS = {name: {"cell": name} for name in cells.CELLS} | {"relu": {"cell": "rnn", "nonlinearity": "relu"}}
+IN_TORCH = [name for name, shape in CELLS.items() if cells.CELLS[shape["cell"]].torch]
 SHAPES = {
     "embedding": {"embedding": 4},
     "one-hot": {"embedding": 0},

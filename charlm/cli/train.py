@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from charlm import config
+from charlm.cells import CELLS
 from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
 from charlm.cli.given import Given
 from charlm.cli.signals import Signals
@@ -109,7 +110,7 @@ Examples:
 @_text("--hold-out", type=click.Choice(config.HOLD_OUTS),
        help="Hold out whole files, or a part of each. [default: files of many documents, else parts]")  # fmt: skip
 @_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
-@_model("--cell", type=click.Choice(config.CELLS), help="Recurrent cell. [default: by the corpus]")
+@_model("--cell", type=click.Choice(list(CELLS)), help="Recurrent cell. [default: by the corpus]")
 @_model("--nonlinearity", type=click.Choice(config.NONLINEARITIES), help="Of a plain rnn. [default: tanh]")
 @_model("--layers", type=int, metavar="N", help="Recurrent layers. [default: by the corpus]")
 @_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")

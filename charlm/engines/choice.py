@@ -12,12 +12,13 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.engines import Engine, parallel
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
+from charlm.nn import names
 from charlm.nn.model import shapes
 from charlm.text.batches import Batch
 
 _MIDDLING = ModelConfig(64, layers=2, hidden=320, dropout=0.1)  # whose steps are timed
 _MEASURING_SECONDS = 0.5
-_INPUT = ("embed.weight", "rnn.weight_ih_l0")
+_INPUT = (names.EMBED, names.weight_ih(0))
 
 
 def make_engine(model: ModelConfig, train: TrainConfig) -> Engine:

@@ -22,7 +22,7 @@ from charlm.engines.weights import check_fit, divergence, first_weights, fitting
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.optim import Optimizer, clip_by_norm, make_optimizer
-from charlm.nn.packed import Packed
+from charlm.nn.panels import Panels
 from charlm.nn.params import Params, State
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
@@ -75,7 +75,7 @@ class NumpyEngine:
         self.params = first_weights(model, seed)
         self._threads = Threads(threads)
         self._workers = [_Worker(model, [seed, 1, k]) for k in range(threads)]
-        self._packed: Packed | None = None
+        self._panels: Panels | None = None
 
     @property
     def description(self) -> str:
@@ -111,7 +111,7 @@ class NumpyEngine:
             norm = clip_by_norm(gradient.flat, self._train.clip)
         if not math.isfinite(norm) or not math.isfinite(loss.nats):
             raise divergence({name: bool(np.isfinite(value).all()) for name, value in gradient.items()})
-        self._packed = None
+        self._panels = None
         self._optimizer.step(self.params.flat, gradient.flat, lr)
         return loss, norm, _join([after for _, after in results])
 
@@ -148,7 +148,7 @@ class NumpyEngine:
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         weights = self._weights()
 
-        if inputs.size * self.params.flat.size < _WORTH_SHARING and isinstance(weights, Packed):
+        if inputs.size * self.params.flat.size < _WORTH_SHARING and isinstance(weights, Panels):
             return self._workers[0].do(lambda model: model.logits(weights, inputs, state))
 
         def forward(model: LanguageModel, _: int, part: slice, before: State) -> tuple[Array, State]:
@@ -157,20 +157,20 @@ class NumpyEngine:
         results = self._share_out(forward, inputs.shape[1], state)
         return np.concatenate([logits for logits, _ in results]), _join([after for _, after in results])
 
-    def _weights(self) -> Params | Packed:
+    def _weights(self) -> Params | Panels:
         """Return the weights for forward passes, laid out anew where they have changed."""
-        packed = self._packed
-        if packed is None and kernel.serves(self.params.flat):
+        panels = self._panels
+        if panels is None and kernel.serves(self.params.flat):
             with _overflowing():
-                packed = self._packed = Packed(self.config, self.params)
-        return packed or self.params
+                panels = self._panels = Panels(self.config, self.params)
+        return panels or self.params
 
     def tensors(self) -> dict[str, Array]:
         return {name: value.copy() for name, value in self.params.items()}
 
     def load(self, tensors: Mapping[str, Array]) -> None:
         check_fit(tensors, self.params.shapes)
-        self._packed = None
+        self._panels = None
         for name, value in tensors.items():
             self.params[name][...] = value
 

@@ -20,6 +20,7 @@ from torch import distributed, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from charlm.cells import CELLS
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
 from charlm.engines.pieces import Pieces, cut
@@ -27,13 +28,13 @@ from charlm.engines.torch_norm import NormedLayer
 from charlm.engines.torch_ranks import Ranks, one_line_errors
 from charlm.engines.weights import check_fit, divergence, first_weights
 from charlm.errors import UsageError
+from charlm.nn import names
 from charlm.nn.model import shapes
 from charlm.nn.optim import block_shapes, move_blocks
 from charlm.text.batches import Batch, Ids
 
 State = tuple[torch.Tensor, ...]  # each [layers, B, H]: (h,) or, for an LSTM, (h, c)
 
-_CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 _MOMENTS = {  # of each optimizer: our names, and PyTorch's
     "adam": {"m": "exp_avg", "v": "exp_avg_sq"},
     "muon": {"m": "exp_avg", "v": "exp_avg_sq"},
@@ -82,13 +83,13 @@ class _Network(nn.Module):
 
     def by_name(self) -> dict[str, nn.Parameter]:
         """Return the parameters under the names of a model file, in their order there."""
-        found = {"head.weight": self.head.weight, "head.bias": self.head.bias}
+        found = {names.HEAD_WEIGHT: self.head.weight, names.HEAD_BIAS: self.head.bias}
         if self.embed is not None:
-            found["embed.weight"] = self.embed.weight
+            found[names.EMBED] = self.embed.weight
         for k, rnn in enumerate(self.rnns):
             for name, value in rnn.named_parameters():
-                kind, _, layer = name.rpartition("_l")
-                found[f"rnn.{kind}_l{k + int(layer)}"] = value
+                part, _, layer = name.rpartition("_l")
+                found[names.recurrent(part, k + int(layer))] = value
         return {name: found[name] for name in shapes(self.config)}
 
     def forward(self, rows: _Rows, state: State, generator: torch.Generator) -> tuple[torch.Tensor, State]:
@@ -129,8 +130,10 @@ def _layers(config: ModelConfig, inputs: int, count: int) -> nn.Module:
     """Return `count` recurrent layers as one module; one, where it normalises."""
     if config.layer_norm:
         return NormedLayer(config, inputs)
-    extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
-    return _CELLS[config.cell](inputs, config.hidden, count, **extra)
+    kind = CELLS[config.cell]
+    extra = {} if kind.own_nonlinearity else {"nonlinearity": config.nonlinearity}
+    made: nn.Module = getattr(nn, str(kind.torch))(inputs, config.hidden, count, **extra)
+    return made
 
 
 def _run(rnn: Any, x: torch.Tensor, state: State, rows: _Rows) -> tuple[torch.Tensor, State]:
@@ -183,7 +186,7 @@ class TorchEngine:
 
     def zero_state(self, batch: int) -> State:
         empty = torch.zeros(self.config.layers, batch, self.config.hidden, device=self.device)
-        return (empty, empty) if self.config.cell == "lstm" else (empty,)
+        return (empty,) * CELLS[self.config.cell].states
 
     def select(self, state: State, columns: list[int]) -> State:
         return tuple(part[:, columns] for part in state)

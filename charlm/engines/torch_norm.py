@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
-from charlm.nn.stack import gate_count
 
 States = list[torch.Tensor]  # each [B, H]: [h] or, for an LSTM, [h, c]
 
@@ -24,7 +24,7 @@ class NormedLayer(nn.Module):
         super().__init__()
         self._step = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[config.cell]
         self._act = torch.tanh if config.nonlinearity == "tanh" else torch.relu
-        hidden, width = config.hidden, gate_count(config) * config.hidden
+        hidden, width = config.hidden, CELLS[config.cell].gates * config.hidden
         self.weight_ih_l0 = nn.Parameter(torch.zeros(width, inputs))
         self.weight_hh_l0 = nn.Parameter(torch.zeros(width, hidden))
         self.bias_ih_l0 = nn.Parameter(torch.zeros(width))

@@ -9,6 +9,7 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.engines import Array
 from charlm.errors import DataError, DivergedError
+from charlm.nn import names
 from charlm.nn.model import initialize
 from charlm.nn.params import Params
 from charlm.text.tokenizers import UNK
@@ -18,7 +19,7 @@ def first_weights(model: ModelConfig, seed: int) -> Params:
     """Draw the weights that training starts from: the same on every engine."""
     params = initialize(model, np.random.default_rng([seed, 0]))
     if model.embedding:  # what no training text shows should tell nothing
-        params["embed.weight"][UNK] = 0
+        params[names.EMBED][UNK] = 0
     return params
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.config import ModelConfig
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
@@ -23,13 +24,10 @@ from charlm.nn.recurrence import Recurrent, Steps, sigmoid, sigmoid_slope, tanh_
 
 
 class GRU:
-    """One gated recurrent layer; its parameters end in `_l{index}`."""
+    """One gated recurrent layer."""
 
-    GATES = 3
-    STATES = 1
-
-    def __init__(self, index: int, layer_norm: bool = False) -> None:
-        self.recurrent = Recurrent(index, layer_norm)
+    def __init__(self, config: ModelConfig, k: int, reverse: bool = False) -> None:
+        self.recurrent = Recurrent(config, k, reverse)
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Steps]] = Tape()
 

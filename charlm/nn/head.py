@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charlm.nn import kernel
-from charlm.nn.packed import Packed
+from charlm.nn import kernel, names
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Workspace
 
 _CACHED = 2**18  # logits that a second-level cache holds: small vocabularies gain by staying within
@@ -23,20 +23,20 @@ _HELD = 2**23  # or as many logits as may take memory
 class SoftmaxHead:
     """Linear map to V logits and the cross-entropy of the targets; tied weights are the embedding's."""
 
-    def __init__(self, vocabulary: int, weight: str = "head.weight", bias: str = "head.bias") -> None:
+    def __init__(self, vocabulary: int, weight: str = names.HEAD_WEIGHT, bias: str = names.HEAD_BIAS) -> None:
         self.vocabulary, self.weight, self.bias = vocabulary, weight, bias
         self._space = Workspace()
 
-    def logits(self, params: Params | Packed, y: Array) -> Array:
+    def logits(self, params: Params | Panels, y: Array) -> Array:
         """Map y [N, H] to logits [N, V]."""
         out = self._space("logits", (len(y), self.vocabulary), y.dtype)
-        if isinstance(params, Packed):
+        if isinstance(params, Panels):
             return params.logits(y, out)
         np.matmul(y, params[self.weight].T, out=out)
         out += params[self.bias]
         return out
 
-    def log_probs(self, params: Params | Packed, y: Array, targets: Array) -> Array:
+    def log_probs(self, params: Params | Panels, y: Array, targets: Array) -> Array:
         """Return the natural logarithm of p(target) for y [N, H], targets [N]: float64 [N]."""
         result = np.empty(len(y))
         for rows in self._chunks(len(y)):
@@ -45,7 +45,7 @@ class SoftmaxHead:
         return result
 
     def ranked_log_probs(
-        self, params: Params | Packed, y: Array, targets: Array, top: int
+        self, params: Params | Panels, y: Array, targets: Array, top: int
     ) -> tuple[Array, Array, Array, Array]:
         """Return log p(target) [N], its rank from 1 [N], and ids and log p of the `top` most probable [N, top]."""
         logp, best = np.empty(len(y)), np.empty((len(y), top))

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from charlm.config import NO_TOKEN, ModelConfig
-from charlm.nn import kernel
+from charlm.nn import kernel, names
 from charlm.nn.params import Array, Params, Workspace, rows_of
 
 # Below this many distinct rows a product with a one-hot matrix beats sorting (measured: break-even near 160).
@@ -81,7 +81,7 @@ class TokenInput:
     @classmethod
     def of(cls, config: ModelConfig) -> TokenInput:
         """Return the input of a model's first layer."""
-        return cls("rnn.weight_ih_l0", "rnn.bias_ih_l0", "embed.weight" if config.embedding else None, config.dropout)
+        return cls(names.weight_ih(0), names.bias_ih(0), names.EMBED if config.embedding else None, config.dropout)
 
     def forward(self, params: Params, ids: Array, rng: np.random.Generator | None = None) -> Array:
         """Map ids [T, B] to z [T, B, G·H]; `rng` switches dropout on."""

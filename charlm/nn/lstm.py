@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.config import ModelConfig
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
@@ -22,13 +23,10 @@ from charlm.nn.recurrence import Recurrent, Steps, sigmoid, sigmoid_slope, tanh_
 
 
 class LSTM:
-    """One long short-term memory layer; its parameters end in `_l{index}`."""
+    """One long short-term memory layer."""
 
-    GATES = 4
-    STATES = 2
-
-    def __init__(self, index: int, layer_norm: bool = False) -> None:
-        self.recurrent = Recurrent(index, layer_norm)
+    def __init__(self, config: ModelConfig, k: int, reverse: bool = False) -> None:
+        self.recurrent = Recurrent(config, k, reverse)
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Array, Steps]] = Tape()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
+from charlm.nn import names
 from charlm.nn.head import SoftmaxHead
-from charlm.nn.packed import Packed
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State, Workspace
-from charlm.nn.stack import Stack, gate_count, stack_shapes
+from charlm.nn.stack import Stack, stack_shapes
 
 
 class LanguageModel:
@@ -20,7 +22,7 @@ class LanguageModel:
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         self._stack = Stack(config)
-        self._head = SoftmaxHead(config.vocab_size, "embed.weight" if config.tie else "head.weight")
+        self._head = SoftmaxHead(config.vocab_size, names.EMBED if config.tie else names.HEAD_WEIGHT)
         self._space = Workspace()
 
     def backward(
@@ -47,14 +49,14 @@ class LanguageModel:
         return nats, state
 
     def log_probs(
-        self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State
+        self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State
     ) -> tuple[Array, State]:
         """Return log p(target) in nats, float64 [T, B], and the state after."""
         logp, _, state = self.read(params, inputs, targets, reset, state)
         return logp, state
 
     def read(
-        self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State
+        self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State
     ) -> tuple[Array, Array, State]:
         """Return log p(target) [T, B], the last layer's values [T, B, H], and the state after.
 
@@ -65,20 +67,20 @@ class LanguageModel:
         return logp.reshape(targets.shape), y, state
 
     def ranked_log_probs(
-        self, params: Params | Packed, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
+        self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
     ) -> tuple[tuple[Array, ...], State]:
         """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after."""
         y, state = self._hidden(params, inputs, state, reset)
         figures = self._head.ranked_log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top)
         return tuple(figure.reshape(*targets.shape, *figure.shape[1:]) for figure in figures), state
 
-    def logits(self, params: Params | Packed, inputs: Array, state: State) -> tuple[Array, State]:
+    def logits(self, params: Params | Panels, inputs: Array, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
         y, state = self._hidden(params, inputs, state)
         return self._head.logits(params, y[-1]).copy(), state
 
     def _hidden(
-        self, params: Params | Packed, inputs: Array, state: State, reset: Array | None = None
+        self, params: Params | Panels, inputs: Array, state: State, reset: Array | None = None
     ) -> tuple[Array, State]:
         if isinstance(params, Params):
             return self._stack.forward(params, inputs, state, reset)
@@ -90,8 +92,8 @@ def shapes(config: ModelConfig) -> dict[str, Shape]:
     """Return the names and shapes of all parameters, as in PyTorch's `state_dict`; tied weights stand once."""
     result = stack_shapes(config)
     if not config.tie:
-        result["head.weight"] = (config.vocab_size, config.hidden)
-    return result | {"head.bias": (config.vocab_size,)}
+        result[names.HEAD_WEIGHT] = (config.vocab_size, config.hidden)
+    return result | {names.HEAD_BIAS: (config.vocab_size,)}
 
 
 def initialize(config: ModelConfig, rng: np.random.Generator) -> Params:
@@ -102,13 +104,14 @@ def initialize(config: ModelConfig, rng: np.random.Generator) -> Params:
     params = Params(shapes(config))
     bound = config.hidden**-0.5
     for name, value in params.items():
-        if name == "embed.weight" and not config.tie:
+        if name == names.EMBED and not config.tie:
             value[...] = rng.standard_normal(value.shape)
-        elif name.startswith("rnn.gain"):
+        elif names.is_gain(name):
             value[...] = 1
         elif value.ndim == 2:
             value[...] = rng.uniform(-bound, bound, value.shape)
-    if config.cell == "lstm":
+    kind = CELLS[config.cell]
+    if kind.forget is not None:
         for k in range(config.layers):
-            params[f"rnn.bias_ih_l{k}"].reshape(gate_count(config), -1)[1] = 1
+            params[names.bias_ih(k)].reshape(kind.gates, -1)[kind.forget] = 1
     return params

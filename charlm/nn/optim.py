@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from charlm.config import TrainConfig
-from charlm.nn import kernel
+from charlm.nn import kernel, names
 from charlm.nn.params import Array, Shape, places
 
 _BLOCK = 1 << 14
@@ -110,7 +110,8 @@ class Muon(Adam):
 
 def block_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     """Return, for each weight of the recurrent layers, its shape as a stack of blocks [blocks, rows, inputs]."""
-    hidden = {name: shapes[name.replace("_ih_", "_hh_")][1] for name in shapes if name.startswith("rnn.weight_")}
+    matrices = [name for name, shape in shapes.items() if names.is_recurrent(name) and len(shape) == 2]
+    hidden = {name: shapes[names.state_weight(name)][1] for name in matrices}
     rows = {name: _block_rows(size) for name, size in hidden.items()}
     return {name: (shapes[name][0] // size, size, shapes[name][1]) for name, size in rows.items()}
 

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from charlm.nn import kernel
+from charlm.config import ModelConfig
+from charlm.nn import kernel, names
 from charlm.nn.params import Array, Params, Workspace, rows_of
 
 _EPS = 1e-5  # as kernel.c's and PyTorch's
 
 
 class Recurrent:
-    """A layer's recurrent parameters by name, and the memory for what normalising saves."""
+    """The recurrent parameters of layer k by name, and the memory for what normalising saves."""
 
-    def __init__(self, index: int, layer_norm: bool = False) -> None:
-        self.weight, self.bias = f"rnn.weight_hh_l{index}", f"rnn.bias_hh_l{index}"
-        self.gain = f"rnn.gain_hh_l{index}" if layer_norm else None
+    def __init__(self, config: ModelConfig, k: int, reverse: bool = False) -> None:
+        self.weight, self.bias = names.weight_hh(k, reverse), names.bias_hh(k, reverse)
+        self.gain = names.gain_hh(k, reverse) if config.layer_norm else None
         self.space = Workspace()
 
 

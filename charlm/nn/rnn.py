@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.config import ModelConfig
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
 from charlm.nn.params import Array, Params, State, Workspace
@@ -19,14 +20,11 @@ from charlm.nn.recurrence import Recurrent, Steps, tanh_slope
 
 
 class RNN:
-    """One recurrent layer with the nonlinearity tanh or relu; its parameters end in `_l{index}`."""
+    """One recurrent layer with the nonlinearity tanh or relu."""
 
-    GATES = 1
-    STATES = 1
-
-    def __init__(self, index: int, layer_norm: bool = False, nonlinearity: str = "tanh") -> None:
-        self.recurrent = Recurrent(index, layer_norm)
-        self._tanh = nonlinearity == "tanh"
+    def __init__(self, config: ModelConfig, k: int, reverse: bool = False) -> None:
+        self.recurrent = Recurrent(config, k, reverse)
+        self._tanh = config.nonlinearity == "tanh"
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Steps]] = Tape()
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import importlib
+from typing import Protocol
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
-from charlm.nn.gru import GRU
+from charlm.nn import names
 from charlm.nn.layers import Dropout, Linear, TokenInput
-from charlm.nn.lstm import LSTM
 from charlm.nn.params import Array, Params, Shape, State, Workspace
-from charlm.nn.rnn import RNN
 
-Cell: TypeAlias = RNN | GRU | LSTM
 
-_CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+class Cell(Protocol):
+    """The time loop of one layer in one direction, on its input products; a class of it is made as `make_cell` does."""
+
+    def forward(
+        self, params: Params, z: Array, state: State, reset: Array | None = None
+    ) -> tuple[Array, State]:
+        """Run z [T, B, G·H], used up, from state [B, H] each to y [T, B, H]; at `reset` [T, B] the state is zero."""
+
+    def backward(
+        self, params: Params, grads: Params, dy: Array, dstate: State | None = None
+    ) -> tuple[Array, State]:
+        """Add the recurrent gradients; return dz [T, B, G·H] and the gradient of the first state."""
 
 
 class Stack:
@@ -27,8 +37,8 @@ class Stack:
 
     def __init__(self, config: ModelConfig) -> None:
         self.tokens = TokenInput.of(config)
-        self.inputs = [Linear(f"rnn.weight_ih_l{k}", f"rnn.bias_ih_l{k}") for k in range(1, config.layers)]
-        self.cells = [_cell(config, k) for k in range(config.layers)]
+        self.inputs = [Linear(names.weight_ih(k), names.bias_ih(k)) for k in range(1, config.layers)]
+        self.cells = [make_cell(config, k) for k in range(config.layers)]
         self.dropouts = [Dropout(config.dropout) for _ in range(config.layers)]
         self._residual, self._space = config.residual, Workspace()
 
@@ -69,37 +79,39 @@ class Stack:
 
 
 def stack_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Return the names and shapes of a stack's parameters, as in PyTorch's `state_dict`, which has no gains."""
-    shapes: dict[str, Shape] = {}
-    width = config.hidden * gate_count(config)
-    if config.embedding:
-        shapes["embed.weight"] = (config.vocab_size, config.embedding)
+    """Return the names and shapes of a stack's parameters."""
+    shapes: dict[str, Shape] = {names.EMBED: (config.vocab_size, config.embedding)} if config.embedding else {}
     for k in range(config.layers):
-        inputs = (config.embedding or config.vocab_size) if k == 0 else config.hidden
-        shapes[f"rnn.weight_ih_l{k}"] = (width, inputs)
-        shapes[f"rnn.weight_hh_l{k}"] = (width, config.hidden)
-        shapes[f"rnn.bias_ih_l{k}"] = (width,)
-        shapes[f"rnn.bias_hh_l{k}"] = (width,)
-        if config.layer_norm:
-            shapes[f"rnn.gain_hh_l{k}"] = (width,)
+        shapes |= layer_shapes(config, k, config.hidden if k else config.embedding or config.vocab_size)
     return shapes
+
+
+def layer_shapes(config: ModelConfig, k: int, inputs: int, reverse: bool = False) -> dict[str, Shape]:
+    """Return the names and shapes of the parameters of layer k, which reads `inputs` values a step."""
+    kind = CELLS[config.cell]
+    width = kind.gates * config.hidden
+    shapes: dict[str, Shape] = {
+        names.weight_ih(k, reverse): (width, inputs),
+        names.weight_hh(k, reverse): (width, config.hidden),
+        names.bias_ih(k, reverse): (width,),
+        names.bias_hh(k, reverse): (width,),
+    }
+    if config.layer_norm:
+        shapes[names.gain_hh(k, reverse)] = (width,)
+    return shapes | {names.recurrent(part, k, reverse): (config.hidden,) for part in kind.vectors}
 
 
 def zero_state(config: ModelConfig, batch: int, dtype: type[np.floating] = np.float32) -> State:
     """Return the state before anything was read: zeros [layers, B, H], one for h and, in an LSTM, one for c."""
     shape = (config.layers, batch, config.hidden)
-    return tuple(np.zeros(shape, dtype) for _ in range(_CELLS[config.cell].STATES))
+    return tuple(np.zeros(shape, dtype) for _ in range(CELLS[config.cell].states))
 
 
-def gate_count(config: ModelConfig) -> int:
-    """Return G, the number of row blocks in a recurrent weight."""
-    return _CELLS[config.cell].GATES
-
-
-def _cell(config: ModelConfig, index: int) -> Cell:
-    if config.cell == "rnn":
-        return RNN(index, config.layer_norm, config.nonlinearity)
-    return GRU(index, config.layer_norm) if config.cell == "gru" else LSTM(index, config.layer_norm)
+def make_cell(config: ModelConfig, k: int, reverse: bool = False) -> Cell:
+    """Return the cell of layer k; its class is imported here, so that the table of cells needs no NumPy."""
+    module, _, name = CELLS[config.cell].layer.partition(".")
+    cell: Cell = getattr(importlib.import_module(f"charlm.nn.{module}"), name)(config, k, reverse)
+    return cell
 
 
 def _by_layer(states: list[State]) -> State:

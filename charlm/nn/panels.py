@@ -9,33 +9,33 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.config import NO_TOKEN, ModelConfig
-from charlm.nn import kernel
+from charlm.nn import kernel, names
 from charlm.nn.layers import TokenInput
 from charlm.nn.params import Array, Params, State
-from charlm.nn.stack import gate_count
 
 _TABLE_FLOATS = 1 << 21  # the input products of a whole vocabulary are kept up to this size
-_KINDS = {"rnn": 1, "gru": 2, "lstm": 3}  # kernel.c's numbers; 0 is an RNN with ReLU
 
 
-class Packed:
+class Panels:
     """A model's weights for the compiled loops, read only: threads may share them."""
 
     def __init__(self, config: ModelConfig, params: Params) -> None:
         self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
-        self._kind = 0 if (config.cell, config.nonlinearity) == ("rnn", "relu") else _KINDS[config.cell]
+        kind = CELLS[config.cell]
+        self._kind = 0 if config.nonlinearity == "relu" else kind.compiled
         self._residual, self._input = config.residual, TokenInput.of(config)
-        names = [f"{part}_l{k}" for k in range(config.layers) for part in ("ih", "hh")]
-        one_hot = None if config.embedding else "ih_l0"
-        weights = [None if name == one_hot else pack(params[f"rnn.weight_{name}"]) for name in names]
+        layers = range(config.layers)
+        matrices = [name(k) for k in layers for name in (names.weight_ih, names.weight_hh)]
+        one_hot = None if config.embedding else names.weight_ih(0)
+        weights = [None if name == one_hot else pack(params[name]) for name in matrices]
         self._first, self._weights = weights[0], kernel.Pointers(weights)
-        small = config.vocab_size * gate_count(config) * config.hidden <= _TABLE_FLOATS
+        small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
         self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None  # row -1: NO_TOKEN
-        self._biases = kernel.Pointers([params[f"rnn.bias_{name}"] for name in names])
-        gains = [params[f"rnn.gain_hh_l{k}"] if config.layer_norm else None for k in range(config.layers)]
-        self._gains = kernel.Pointers(gains)
-        self._head = pack(params["embed.weight" if config.tie else "head.weight"])
+        self._biases = kernel.Pointers([params[name(k)] for k in layers for name in (names.bias_ih, names.bias_hh)])
+        self._gains = kernel.Pointers([params[names.gain_hh(k)] if config.layer_norm else None for k in layers])
+        self._head = pack(params[names.EMBED if config.tie else names.HEAD_WEIGHT])
 
     def read(self, ids: Array, state: State, reset: Array | None, y: Array) -> State:
         """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after."""
@@ -53,7 +53,7 @@ class Packed:
 
     def logits(self, y: Array, out: Array) -> Array:
         """Map y [N, H] to logits [N, V] in `out`, and return it."""
-        kernel.call("affine", *y.shape, out.shape[1], y, self._head, self._params["head.bias"], out)
+        kernel.call("affine", *y.shape, out.shape[1], y, self._head, self._params[names.HEAD_BIAS], out)
         return out
 
     def _table_of(self, tokens: Array) -> Array:

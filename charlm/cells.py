@@ -1,0 +1,34 @@
+"""The recurrent cells there are, and what is known of each without computing: a line a cell, read by all others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a cell is.
+
+    layer: its module below `charlm.nn` and its class there, imported where it is asked for. gates: row blocks of its
+    weights. states: arrays that it hands on, h and, in an LSTM, c. forget: the block whose bias begins at 1. compiled:
+    its number in kernel.c, None where NumPy alone computes it. torch: its class in `torch.nn`, None where PyTorch has
+    none. vectors: the names of further parameters [H], without their layer. own_nonlinearity: whether nothing is to be
+    chosen. format: of the model files that may hold it.
+    """
+
+    layer: str
+    gates: int
+    states: int = 1
+    forget: int | None = None
+    compiled: int | None = None
+    torch: str | None = None
+    vectors: tuple[str, ...] = ()
+    own_nonlinearity: bool = True
+    format: int = 2
+
+
+CELLS = {
+    "rnn": Kind("rnn.RNN", 1, compiled=1, torch="RNN", own_nonlinearity=False, format=1),
+    "gru": Kind("gru.GRU", 3, compiled=2, torch="GRU", format=1),
+    "lstm": Kind("lstm.LSTM", 4, states=2, forget=1, compiled=3, torch="LSTM", format=1),
+}

@@ -1,0 +1,53 @@
+"""The names of parameters, as in PyTorch's `state_dict`, which has no gains: spelt here and nowhere else."""
+
+from __future__ import annotations
+
+EMBED = "embed.weight"
+HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
+
+_BODY = "rnn."
+
+
+def recurrent(part: str, k: int, reverse: bool = False) -> str:
+    """Return the name of a parameter of recurrent layer k; `reverse` is of the direction from the end to the start."""
+    return f"{_BODY}{part}_l{k}{'_reverse' if reverse else ''}"
+
+
+def weight_ih(k: int, reverse: bool = False) -> str:
+    """Return the name of W_ih [G·H, D], which multiplies what layer k reads."""
+    return recurrent("weight_ih", k, reverse)
+
+
+def weight_hh(k: int, reverse: bool = False) -> str:
+    """Return the name of W_hh [G·H, H], which multiplies the state."""
+    return recurrent("weight_hh", k, reverse)
+
+
+def bias_ih(k: int, reverse: bool = False) -> str:
+    """Return the name of b_ih [G·H]."""
+    return recurrent("bias_ih", k, reverse)
+
+
+def bias_hh(k: int, reverse: bool = False) -> str:
+    """Return the name of b_hh [G·H]."""
+    return recurrent("bias_hh", k, reverse)
+
+
+def gain_hh(k: int, reverse: bool = False) -> str:
+    """Return the name of the gains [G·H] of the normalised product with the state."""
+    return recurrent("gain_hh", k, reverse)
+
+
+def is_recurrent(name: str) -> bool:
+    """Return whether a parameter is a recurrent layer's."""
+    return name.startswith(_BODY)
+
+
+def is_gain(name: str) -> bool:
+    """Return whether a parameter is a gain, which begins at 1."""
+    return name.startswith(f"{_BODY}gain_")
+
+
+def state_weight(name: str) -> str:
+    """Return the name of the W_hh beside a recurrent layer's W_ih or W_hh."""
+    return name.replace("_ih_", "_hh_")
