@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from charlm import scoring
+from charlm.cells import CELLS
 from charlm.engines.cache import CacheEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
@@ -17,7 +18,7 @@ from charlm.text.batches import WARM_UP, Batch, Columns, Context, evaluation_col
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
 from tests.test_commands import assert_refused, charlm
-from tests.tiny import CELLS, tiny_model
+from tests.tiny import tiny_model
 
 THETA, SHARE = 5.0, 0.3
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from charlm import scoring
+from charlm.cells import CELLS
 from charlm.errors import UsageError
 from charlm.model import mix
 from charlm.scoring import evaluate
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
 from tests.test_commands import charlm
-from tests.tiny import CELLS, tiny_model
+from tests.tiny import tiny_model
 
 RATE = 0.01
 

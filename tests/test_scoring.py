@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from charlm import scoring
+from charlm.cells import CELLS
 from charlm.comparison import compare
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
@@ -17,7 +18,7 @@ from charlm.scoring import Score, evaluate
 from charlm.text.batches import Context
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
-from tests.tiny import CELLS, tiny_model
+from tests.tiny import tiny_model
 
 
 
