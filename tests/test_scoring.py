@@ -21,7 +21,6 @@ from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
 from tests.tiny import tiny_model
 
 
-
 def log_p(model, ids, eos):
     """Return log p of ids, read token by token through `logits`, in float64: a second way to the same number."""
     engine, start = model.engine, model.language.start.first_input
