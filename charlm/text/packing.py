@@ -1,0 +1,236 @@
+"""Whole texts end to end in the columns of a chunk, each from a zero state: nothing is cut and little stands empty.
+
+A text is fed as its tokens and then one EOS, so an empty one has a step too. Texts of a chunk, the longest first, each
+go to the column that they fill best (best-fit decreasing); where the same columns can be loaded more evenly, each to
+the emptiest instead (longest processing time first, Graham 1969), the chunk is shorter and that is taken.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config import NO_TOKEN
+from charlm.text.batches import Ids
+from charlm.text.shuffling import Order
+from charlm.text.tokenizers import EOS
+
+_CHUNK_STEPS = 1 << 14  # steps of all columns together in a chunk that is only read
+_WINDOW = 1 << 12  # texts that are sorted by length together
+
+
+class Texts(Protocol):
+    """Texts as token ids, by their numbers from 0 on, each with a label's number, -1 for none."""
+
+    def __len__(self) -> int: ...
+
+    def texts(self, numbers: NDArray[np.int64]) -> list[Ids]:
+        """Return the ids of some, without EOS."""
+
+    def lengths(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many ids some have, without EOS, [n]."""
+
+    def labels(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the labels of some, [n]."""
+
+
+class TextList:
+    """Texts in memory; without labels, all have -1."""
+
+    def __init__(self, ids: Sequence[Ids], labels: Sequence[int] | None = None) -> None:
+        self._ids = ids
+        self._lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        self._labels = np.full(len(ids), -1, np.int32) if labels is None else np.asarray(labels, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def texts(self, numbers: NDArray[np.int64]) -> list[Ids]:
+        """Return the ids of some, without EOS."""
+        return [self._ids[number] for number in numbers.tolist()]
+
+    def lengths(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many ids some have, without EOS, [n]."""
+        return self._lengths[numbers]
+
+    def labels(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the labels of some, [n]."""
+        return self._labels[numbers]
+
+
+@dataclass(frozen=True)
+class TextChunk:
+    """N whole texts in T steps of B columns.
+
+    inputs: token ids [T, B], NO_TOKEN where nothing stands. reset [T, B]: where the state is zeroed before the step,
+    at each text's first step and at a column's first unused one, so that what lies between two resets is a text or
+    the unused end of a column. Of each text, [N]: its column, its first step and its length, EOS counted; its label,
+    -1 where none is known; its weight, 0 where it does not count.
+    """
+
+    inputs: Ids
+    reset: NDArray[np.bool_]
+    column: NDArray[np.int64]
+    first: NDArray[np.int64]
+    length: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+    @property
+    def width(self) -> int:
+        """B, the number of columns."""
+        return int(self.inputs.shape[1])
+
+    @property
+    def count(self) -> int:
+        """How many texts count."""
+        return int(np.count_nonzero(self.weight > 0))
+
+    @property
+    def read(self) -> int:
+        """How many tokens are the texts' own, EOS counted."""
+        return int(self.length.sum())
+
+    def columns(self, part: slice) -> TextChunk:
+        """Return some neighbouring columns and the texts in them, in the same order."""
+        start, stop, _ = part.indices(self.width)
+        inside = (self.column >= start) & (self.column < stop)
+        return TextChunk(
+            self.inputs[:, part],
+            self.reset[:, part],
+            self.column[inside] - start,
+            self.first[inside],
+            self.length[inside],
+            self.labels[inside],
+            self.weight[inside],
+        )
+
+
+def pack(lengths: NDArray[np.int64], steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
+    """Return the column [N] and the first step [N] of texts of these lengths [N], and T and B.
+
+    T is at most `steps`, or the longest text where that is longer.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    falling = lengths[order].tolist()
+    capacity = max(steps, falling[0])
+    places, count = _best_fit(falling, capacity)
+    found, even = np.array(places), np.array(_evenly(falling, count))
+    used, levelled = (int((placed[:, 1] + falling).max()) for placed in (found, even))
+    column, first = np.empty((2, len(lengths)), np.int64)
+    column[order], first[order] = (even if levelled < used else found).T
+    return column, first, min(used, levelled), count
+
+
+def _best_fit(falling: Sequence[int], capacity: int) -> tuple[list[tuple[int, int]], int]:
+    """Put each text into the fullest column that has room; return (column, first step) of each, and B."""
+    room: list[tuple[int, int]] = []  # (free steps, column), rising
+    places = []
+    for length in falling:
+        found = bisect.bisect_left(room, (length, 0))
+        free, column = room.pop(found) if found < len(room) else (capacity, len(room))
+        places.append((column, capacity - free))
+        bisect.insort(room, (free - length, column))
+    return places, len(room)
+
+
+def _evenly(falling: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """Put each text into the emptiest of `count` columns; return (column, first step) of each."""
+    loads = [(0, column) for column in range(count)]  # a heap
+    places = []
+    for length in falling:
+        load, column = loads[0]
+        places.append((column, load))
+        heapq.heapreplace(loads, (load + length, column))
+    return places
+
+
+def make_chunk(
+    texts: Sequence[Ids], labels: NDArray[np.int32], weight: NDArray[np.float32], steps: int
+) -> TextChunk:
+    """Pack the ids of N texts, given without EOS, into a chunk; N is 1 or more."""
+    length = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    column, first, count, width = pack(length, steps)
+    end = np.array([EOS], np.int32)
+    ids = np.concatenate([piece for text in texts for piece in (text, end)])
+    before = np.cumsum(length) - length
+    step = np.arange(len(ids)) + np.repeat(first - before, length)
+    inputs = np.full((count, width), NO_TOKEN, np.int32)
+    inputs[step, np.repeat(column, length)] = ids
+    reset = np.zeros((count, width), np.bool_)
+    reset[first, column] = True
+    used = np.bincount(column, length, width).astype(np.int64)
+    short = np.flatnonzero(used < count)
+    reset[used[short], short] = True
+    return TextChunk(inputs, reset, column, first, length, labels, weight)
+
+
+class WholeTextBatches:
+    """A training part as chunks of `batch_size` whole texts, the last of an epoch fewer, in an order drawn anew.
+
+    The order depends on (seed, epoch) alone. `label_weight` [L] is what a text of each label counts, 1 unless given.
+    """
+
+    def __init__(
+        self, texts: Texts, batch_size: int, steps: int, seed: int, label_weight: NDArray[np.float32] | None = None
+    ) -> None:
+        """Prepare; a chunk has `steps` steps unless a text is longer."""
+        self.batch_size, self.seq_len = min(batch_size, len(texts)), steps
+        self.note: str | None = None
+        if self.batch_size < batch_size:
+            self.note = f"there are only {len(texts):,} texts to train on: a batch has them all, not {batch_size:,}"
+        self._texts, self._seed, self._label_weight = texts, seed, label_weight
+
+    def chunks(self, epoch: int) -> int:
+        """Return how many chunks an epoch has: always the same number."""
+        return -(-len(self._texts) // self.batch_size)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[TextChunk]:
+        """Yield the chunks of an epoch from chunk `first` on."""
+        order = Order(len(self._texts), self._seed, number)
+        for start in range(first * self.batch_size, len(order), self.batch_size):
+            yield self._chunk(order.at(start, start + self.batch_size))
+
+    def _chunk(self, numbers: NDArray[np.int64]) -> TextChunk:
+        labels = self._texts.labels(numbers)
+        weight = (labels >= 0).astype(np.float32)
+        if self._label_weight is not None:
+            weight *= self._label_weight[labels]
+        return make_chunk(self._texts.texts(numbers), labels, weight, self.seq_len)
+
+
+def chunks_of(
+    texts: Texts, steps: int = 1, most: int = _CHUNK_STEPS, window: int = _WINDOW
+) -> Iterator[tuple[NDArray[np.int64], TextChunk]]:
+    """Yield the numbers [N] of some texts and a chunk of them, until all are read; a chunk's texts are of like length.
+
+    A chunk has `most` tokens at most, unless a single text has more. Texts are sorted by length within each `window`,
+    so that in whatever order they come, answers can be put back into theirs by the numbers.
+    """
+    for begin in range(0, len(texts), window):
+        numbers = np.arange(begin, min(begin + window, len(texts)))
+        lengths = texts.lengths(numbers) + 1
+        numbers, lengths = numbers[order := np.argsort(lengths, kind="stable")], lengths[order]
+        start = 0
+        for stop in _cuts(lengths.tolist(), most):
+            some = numbers[start:stop]
+            labels = texts.labels(some)
+            yield some, make_chunk(texts.texts(some), labels, (labels >= 0).astype(np.float32), steps)
+            start = stop
+
+
+def _cuts(lengths: Sequence[int], most: int) -> Iterator[int]:
+    """Yield where to cut a row of texts so that each piece has at most `most` tokens, or is a single text."""
+    held = 0
+    for place, length in enumerate(lengths):
+        if held and held + length > most:
+            yield place
+            held = 0
+        held += length
+    yield len(lengths)
