@@ -19,6 +19,7 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import Recurrent, Steps, sigmoid, sigmoid_slope, tanh_slope
 
@@ -31,14 +32,16 @@ class GRU:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Steps]] = Tape()
 
-    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+    def forward(
+        self, params: Params | Panels, z: Array, state: State, reset: Array | None = None
+    ) -> tuple[Array, State]:
         """Run z [T, B, 3H] from state (h,) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
         size, (length, batch, _) = z.shape[2] // 3, z.shape
         steps = Steps(self.recurrent, params, z, reset)
         h = self._space("h", (length + 1, batch, size), z.dtype)
         a = self._space("a", (length, batch, size), z.dtype)
         h[0] = state[0]
-        if kernel.serves(z) and length > kernel.FEW_STEPS:
+        if steps.compiled:
             kernel.call("gru_forward", length, batch, size, *steps.forward_arrays, z, h, a)
         else:
             _run(steps, z, h, a)

@@ -30,11 +30,7 @@ class SoftmaxHead:
     def logits(self, params: Params | Panels, y: Array) -> Array:
         """Map y [N, H] to logits [N, V]."""
         out = self._space("logits", (len(y), self.vocabulary), y.dtype)
-        if isinstance(params, Panels):
-            return params.logits(y, out)
-        np.matmul(y, params[self.weight].T, out=out)
-        out += params[self.bias]
-        return out
+        return params.affine(self.weight, self.bias, y, out)
 
     def log_probs(self, params: Params | Panels, y: Array, targets: Array) -> Array:
         """Return the natural logarithm of p(target) for y [N, H], targets [N]: float64 [N]."""

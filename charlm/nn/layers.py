@@ -6,13 +6,16 @@ saved, so a second one raises RuntimeError.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn import kernel, names
 from charlm.nn.params import Array, Params, Workspace, rows_of
+
+if TYPE_CHECKING:
+    from charlm.nn.panels import Panels
 
 # Below this many distinct rows a product with a one-hot matrix beats sorting (measured: break-even near 160).
 _DENSE_SCATTER_ROWS = 160
@@ -44,12 +47,10 @@ class Linear:
         self._space = Workspace()
         self._tape: Tape[Array] = Tape()
 
-    def forward(self, params: Params, x: Array) -> Array:
+    def forward(self, params: Params | Panels, x: Array) -> Array:
         """Map x [T, B, D] to z [T, B, G·H]."""
-        weight = params[self.weight]  # [GH, D]
-        z = self._space("z", (*x.shape[:-1], len(weight)), x.dtype)
-        np.matmul(rows_of(x), weight.T, out=rows_of(z))
-        z += params[self.bias]
+        z = self._space("z", (*x.shape[:-1], len(params[self.bias])), x.dtype)
+        params.affine(self.weight, self.bias, rows_of(x), out=rows_of(z))
         self._tape.put(x)
         return z
 
@@ -83,21 +84,22 @@ class TokenInput:
         """Return the input of a model's first layer."""
         return cls(names.weight_ih(0), names.bias_ih(0), names.EMBED if config.embedding else None, config.dropout)
 
-    def forward(self, params: Params, ids: Array, rng: np.random.Generator | None = None) -> Array:
+    def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Array:
         """Map ids [T, B] to z [T, B, G·H]; `rng` switches dropout on."""
         tokens, row_of = np.unique(ids, return_inverse=True)  # [R], [T, B]
         row_of = row_of.reshape(-1)
         rows, x = self.rows(params, tokens), None
-        if self.embedding is not None:
+        if self.embedding is None:
+            rows += params[self.bias]
+        else:
             x = self._dropout.forward(rows, rng)
-            rows = x @ params[self.weight].T
-        rows += params[self.bias]
+            rows = params.affine(self.weight, self.bias, x, out=np.empty((len(x), len(params[self.bias])), x.dtype))
         z = self._space("z", (*ids.shape, rows.shape[1]), rows.dtype)
         np.take(rows, row_of, axis=0, out=rows_of(z), mode="clip")  # "clip" only spares NumPy a buffer
         self._tape.put((tokens, row_of, x))
         return z
 
-    def rows(self, params: Params, tokens: Array) -> Array:
+    def rows(self, params: Params | Panels, tokens: Array) -> Array:
         """Return the embeddings [R, D] of tokens [R]; for one-hot input their products with W, [R, G·H]."""
         rows: Array = (params[self.weight].T if self.embedding is None else params[self.embedding])[tokens]
         rows[tokens == NO_TOKEN] = 0

@@ -18,6 +18,7 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import Recurrent, Steps, sigmoid, sigmoid_slope, tanh_slope
 
@@ -30,7 +31,9 @@ class LSTM:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Array, Array, Array, Steps]] = Tape()
 
-    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+    def forward(
+        self, params: Params | Panels, z: Array, state: State, reset: Array | None = None
+    ) -> tuple[Array, State]:
         """Run z [T, B, 4H] from state (h, c) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
         size, (length, batch, _) = z.shape[2] // 4, z.shape
         steps = Steps(self.recurrent, params, z, reset)
@@ -38,7 +41,7 @@ class LSTM:
         c = self._space("c", (length + 1, batch, size), z.dtype)
         tanh_c = self._space("tanh_c", (length, batch, size), z.dtype)
         h[0], c[0] = state
-        if kernel.serves(z) and length > kernel.FEW_STEPS:
+        if steps.compiled:
             kernel.call("lstm_forward", length, batch, size, *steps.forward_arrays, z, h, c, tanh_c)
         else:
             _run(steps, z, h, c, tanh_c)

@@ -9,7 +9,7 @@ from charlm.config import ModelConfig
 from charlm.nn import names
 from charlm.nn.head import SoftmaxHead
 from charlm.nn.panels import Panels
-from charlm.nn.params import Array, Params, Shape, State, Workspace
+from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.stack import Stack, stack_shapes
 
 
@@ -23,7 +23,6 @@ class LanguageModel:
         self.config = config
         self._stack = Stack(config)
         self._head = SoftmaxHead(config.vocab_size, names.EMBED if config.tie else names.HEAD_WEIGHT)
-        self._space = Workspace()
 
     def backward(
         self,
@@ -62,7 +61,7 @@ class LanguageModel:
 
         The values are valid until the next call.
         """
-        y, state = self._hidden(params, inputs, state, reset)
+        y, state = self._stack.forward(params, inputs, state, reset)
         logp = self._head.log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1))
         return logp.reshape(targets.shape), y, state
 
@@ -70,22 +69,14 @@ class LanguageModel:
         self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
     ) -> tuple[tuple[Array, ...], State]:
         """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after."""
-        y, state = self._hidden(params, inputs, state, reset)
+        y, state = self._stack.forward(params, inputs, state, reset)
         figures = self._head.ranked_log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top)
         return tuple(figure.reshape(*targets.shape, *figure.shape[1:]) for figure in figures), state
 
     def logits(self, params: Params | Panels, inputs: Array, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
-        y, state = self._hidden(params, inputs, state)
+        y, state = self._stack.forward(params, inputs, state)
         return self._head.logits(params, y[-1]).copy(), state
-
-    def _hidden(
-        self, params: Params | Panels, inputs: Array, state: State, reset: Array | None = None
-    ) -> tuple[Array, State]:
-        if isinstance(params, Params):
-            return self._stack.forward(params, inputs, state, reset)
-        y = self._space("y", (*inputs.shape, self.config.hidden), np.float32)
-        return y, params.read(inputs, state, reset, y)
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:

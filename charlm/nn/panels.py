@@ -7,6 +7,8 @@ figures do not depend on the batch that it is in, to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from charlm.cells import CELLS
@@ -18,24 +20,40 @@ from charlm.nn.params import Array, Params, State
 _TABLE_FLOATS = 1 << 21  # the input products of a whole vocabulary are kept up to this size
 
 
-class Panels:
-    """A model's weights for the compiled loops, read only: threads may share them."""
+class Panels(Mapping[str, Array]):
+    """A network's parameters with its weights laid out as well, read only: threads may share them.
+
+    reads: whether the compiled loops read with the whole stack. width: H, of what comes out on top.
+    """
 
     def __init__(self, config: ModelConfig, params: Params) -> None:
-        self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
         kind = CELLS[config.cell]
-        self._kind = 0 if config.nonlinearity == "relu" else kind.compiled
-        self._residual, self._input = config.residual, TokenInput.of(config)
-        layers = range(config.layers)
-        matrices = [name(k) for k in layers for name in (names.weight_ih, names.weight_hh)]
-        one_hot = None if config.embedding else names.weight_ih(0)
-        weights = [None if name == one_hot else pack(params[name]) for name in matrices]
-        self._first, self._weights = weights[0], kernel.Pointers(weights)
-        small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
-        self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None  # row -1: NO_TOKEN
-        self._biases = kernel.Pointers([params[name(k)] for k in layers for name in (names.bias_ih, names.bias_hh)])
-        self._gains = kernel.Pointers([params[names.gain_hh(k)] if config.layer_norm else None for k in layers])
-        self._head = pack(params[names.EMBED if config.tie else names.HEAD_WEIGHT])
+        self.reads, self.width = kind.compiled is not None, config.hidden
+        self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
+        gathered = names.EMBED if config.embedding else names.weight_ih(0)  # a row, or a column, for each token
+        self._panels = {
+            name: pack(value)
+            for name, value in params.items()
+            if value.ndim == 2 and (name != gathered or config.tie)
+        }
+        self._zeros = np.zeros(max(map(len, params.values())), np.float32)
+        if self.reads:
+            self._lay_out(config)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._params[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def affine(self, weight: str, bias: str | None, x: Array, out: Array) -> Array:
+        """Write x [N, D] times the transpose of a weight [M, D], plus a bias [M], to `out` [N, M], and return it."""
+        added = self._zeros[: out.shape[1]] if bias is None else self._params[bias]
+        kernel.call("affine", *x.shape, out.shape[1], x, self._panels[weight], added, out)
+        return out
 
     def read(self, ids: Array, state: State, reset: Array | None, y: Array) -> State:
         """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after."""
@@ -46,24 +64,30 @@ class Panels:
             table = self._table_of(tokens)
         dense = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         kernel.call(
-            "read", self._kind, self._residual, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table,
+            "read", self._number, self._residual, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table,
             dense, self._weights, self._biases, self._gains, after[0], after[1] if len(after) == 2 else None, y,
         )  # fmt: skip
         return after
 
-    def logits(self, y: Array, out: Array) -> Array:
-        """Map y [N, H] to logits [N, V] in `out`, and return it."""
-        kernel.call("affine", *y.shape, out.shape[1], y, self._head, self._params[names.HEAD_BIAS], out)
-        return out
+    def _lay_out(self, config: ModelConfig) -> None:
+        """Prepare what `read` takes."""
+        kind, layers = CELLS[config.cell], range(config.layers)
+        self._number = 0 if config.nonlinearity == "relu" else kind.compiled
+        self._residual, self._input = config.residual, TokenInput.of(config)
+        weights = [name(k) for k in layers for name in (names.weight_ih, names.weight_hh)]
+        biases = [name(k) for k in layers for name in (names.bias_ih, names.bias_hh)]
+        self._weights = kernel.Pointers([self._panels.get(name) for name in weights])
+        self._biases = kernel.Pointers([self[name] for name in biases])
+        self._gains = kernel.Pointers([self[names.gain_hh(k)] if config.layer_norm else None for k in layers])
+        small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
+        self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None  # row -1: NO_TOKEN
 
     def _table_of(self, tokens: Array) -> Array:
         """Return the input products of layer 0 [R, G·H] for tokens [R]."""
-        rows, bias = self._input.rows(self._params, tokens), self._params[self._input.bias]
-        if self._first is None:
+        rows, bias = self._input.rows(self._params, tokens), self[self._input.bias]
+        if self._input.embedding is None:
             return np.asarray(rows + bias)
-        table = np.empty((len(tokens), len(bias)), rows.dtype)
-        kernel.call("affine", *rows.shape, len(bias), rows, self._first, bias, table)
-        return table
+        return self.affine(self._input.weight, self._input.bias, rows, np.empty((len(tokens), len(bias)), rows.dtype))
 
 
 def pack(weight: Array) -> Array:

@@ -40,6 +40,13 @@ class Params(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
 
+    def affine(self, weight: str, bias: str | None, x: Array, out: Array) -> Array:
+        """Write x [N, D] times the transpose of a weight [M, D], plus a bias [M], to `out` [N, M], and return it."""
+        np.matmul(x, self[weight].T, out=out)
+        if bias is not None:
+            out += self[bias]
+        return out
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
 

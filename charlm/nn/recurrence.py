@@ -17,6 +17,7 @@ import numpy as np
 
 from charlm.config import ModelConfig
 from charlm.nn import kernel, names
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Workspace, rows_of
 
 _EPS = 1e-5  # as kernel.c's and PyTorch's
@@ -63,13 +64,16 @@ class Steps:
 
     Where a new sequence begins, at `reset` [T, B], what came before is zero, and its gradient too. `forward` goes from
     the first step to the last, `backward` back, and `add_gradients` ends it; instead of the first two, kernel.c's loops
-    take `forward_arrays` and `backward_arrays`.
+    take `forward_arrays` and `backward_arrays`. With `Panels`, which predict, each row is summed in one order however
+    many there are.
     """
 
-    def __init__(self, recurrent: Recurrent, params: Params, z: Array, reset: Array | None) -> None:
+    def __init__(self, recurrent: Recurrent, params: Params | Panels, z: Array, reset: Array | None) -> None:
         self._names, self._reset = recurrent, reset
         self._any: list[bool] = [False] * len(z) if reset is None else np.any(reset, axis=1).tolist()
         self._weight, self._bias = params[recurrent.weight], params[recurrent.bias]
+        self._panels = params if isinstance(params, Panels) else None
+        self.compiled = kernel.serves(z) and (len(z) > kernel.FEW_STEPS or self._panels is not None)
         # Made when they are asked for, but not with cached_property, whose lock is one for all threads in Python 3.11,
         # and stays locked in a child that is forked while another thread holds it.
         self._dense: Array | None = None
@@ -109,7 +113,10 @@ class Steps:
 
     def forward(self, t: int, entered: Array, out: Array) -> Array:
         """Write p [B, G·H] of the state [B, H] that step t starts from to `out`, and return it."""
-        np.matmul(entered, self._transposed_weight(), out=out)
+        if self._panels:
+            self._panels.affine(self._names.weight, None, entered, out)
+        else:
+            np.matmul(entered, self._transposed_weight(), out=out)
         if self._norm:
             self._norm.forward(t, out)
         out += self._bias

@@ -15,6 +15,7 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.nn import kernel
 from charlm.nn.layers import Tape
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import Recurrent, Steps, tanh_slope
 
@@ -28,12 +29,14 @@ class RNN:
         self._space = Workspace()
         self._tape: Tape[tuple[Array, Steps]] = Tape()
 
-    def forward(self, params: Params, z: Array, state: State, reset: Array | None = None) -> tuple[Array, State]:
+    def forward(
+        self, params: Params | Panels, z: Array, state: State, reset: Array | None = None
+    ) -> tuple[Array, State]:
         """Run z [T, B, H] from state (h,) of [B, H] to y [T, B, H]; where reset [T, B] is true, h starts at zero."""
         steps = Steps(self.recurrent, params, z, reset)
         h = self._space("h", (len(z) + 1, *z.shape[1:]), z.dtype)  # [T+1, B, H]
         h[0] = state[0]
-        if kernel.serves(z) and len(z) > kernel.FEW_STEPS:
+        if steps.compiled:
             kernel.call("rnn_forward", *z.shape, self._tanh, *steps.forward_arrays, z, h)
         else:
             self._run(steps, z, h)

@@ -11,6 +11,7 @@ from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.nn import names
 from charlm.nn.layers import Dropout, Linear, TokenInput
+from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State, Workspace
 
 
@@ -18,7 +19,7 @@ class Cell(Protocol):
     """The time loop of one layer in one direction, on its input products; a class of it is made as `make_cell` does."""
 
     def forward(
-        self, params: Params, z: Array, state: State, reset: Array | None = None
+        self, params: Params | Panels, z: Array, state: State, reset: Array | None = None
     ) -> tuple[Array, State]:
         """Run z [T, B, G·H], used up, from state [B, H] each to y [T, B, H]; at `reset` [T, B] the state is zero."""
 
@@ -44,13 +45,16 @@ class Stack:
 
     def forward(
         self,
-        params: Params,
+        params: Params | Panels,
         ids: Array,
         state: State,
         reset: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, State]:
         """Run ids [T, B] from `state` to hidden values [T, B, H] and the state after; `rng` switches dropout on."""
+        if isinstance(params, Panels) and params.reads:
+            y = self._space("y", (*ids.shape, params.width), np.float32)
+            return y, params.read(ids, state, reset, y)
         y = z = self.tokens.forward(params, ids, rng)
         after: list[State] = []
         for k, cell in enumerate(self.cells):
