@@ -20,7 +20,7 @@ from charlm.text.parts import Part, PartBuilder
 from charlm.text.reading import BLOCK, TextFile, text_blocks
 from charlm.text.repeats import LineHashes, repeat_notes
 from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
-from charlm.text.surveys import Survey, content_notes, survey
+from charlm.text.surveys import Survey, content_notes, count_lines, survey
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
 
@@ -100,11 +100,7 @@ def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
 
 def _decide(wanted: str, surveys: Sequence[Survey], names: Sequence[str]) -> tuple[str, str]:
     """Return what is a sequence, "line" or "document", and a sentence that says why."""
-    lines = sum(survey.lines for survey in surveys)
-    blank = sum(survey.blank for survey in surveys)
-    if blank == lines:
-        found = "nothing but white space" if lines else "nothing: it is empty"
-        raise DataError(f"{', '.join(names)}: the corpus holds {found}")
+    lines, blank = count_lines(surveys, names)
     if wanted != "auto":
         return wanted, f"sequences: {wanted}, as set"
     if lines == 1:

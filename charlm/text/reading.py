@@ -88,6 +88,11 @@ class TextFile:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def copied(self) -> bool:
+        """Whether this is a copy of what can be read only once, standard input or a pipe."""
+        return self._spooled is not None
+
     def head(self) -> bytes:
         """Return its first bytes, decompressed (errors as `blocks`)."""
         with self._opened() as file:

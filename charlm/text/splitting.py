@@ -146,7 +146,12 @@ def line_parts(numbers: NDArray[np.uint64], shares: tuple[float, float], seed: i
     The hash is SplitMix64 (Steele, Lea and Flood 2014) as a function of the counter.
     """
     stream = mix(np.array([seed % (1 << 64)], np.uint64))
-    uniform = (mix(stream + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53
+    return uniform_parts(mix(stream + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)), shares)
+
+
+def uniform_parts(hashes: NDArray[np.uint64], shares: tuple[float, float]) -> NDArray[np.int8]:
+    """Return the part [n] of what has these hashes [n], each taken as a number in [0, 1)."""
+    uniform = (hashes >> np.uint64(11)) * 2.0**-53
     valid, test = shares
     return (uniform < valid + test).astype(np.int8) + (uniform < test)
 

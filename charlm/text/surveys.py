@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from charlm.errors import DataError
 from charlm.text.contents import foreign, markup
 from charlm.text.folders import shortened
 from charlm.text.reading import OLD_MAC, TextFile, nonblank_lines
@@ -37,6 +38,16 @@ def survey(texts: Iterable[str]) -> Survey:
     nonblank = sum(text.count("\n") for text in nonblank_lines(counted()))
     lines = newlines + (not ended)
     return Survey(lines, lines - nonblank, characters, returns)
+
+
+def count_lines(surveys: Sequence[Survey], names: Sequence[str]) -> tuple[int, int]:
+    """Return how many lines some files have, and how many of them are blank (DataError where all are)."""
+    lines = sum(survey.lines for survey in surveys)
+    blank = sum(survey.blank for survey in surveys)
+    if blank == lines:
+        found = "nothing but white space" if lines else "nothing: it is empty"
+        raise DataError(f"{', '.join(names)}: the corpus holds {found}")
+    return lines, blank
 
 
 def content_notes(files: Sequence[TextFile], surveys: Sequence[Survey], kind: str) -> Iterator[str]:

@@ -1,0 +1,88 @@
+"""Labelled texts that stand in a corpus more than once: what is learnt and judged twice, and what no rule can tell.
+
+Texts are compared by 64-bit hashes on disk. Of very many, those whose hash is drawn are compared, in memory that does
+not grow with their number, and a note says "about".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.text.reading import Scratch
+
+_MOST_TEXTS = 1 << 17  # that are compared at a time
+_AT_A_TIME = 1 << 16
+
+
+class TextHashes:
+    """The hashes of the texts of a part, and the numbers of their labels."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._file = Scratch()
+
+    def add(self, hashes: NDArray[np.uint64], labels: NDArray[np.int32]) -> None:
+        """Take hashes [n] and labels [n]."""
+        self._file.write(np.stack([hashes.view(np.int64), labels.astype(np.int64)], axis=1).data)
+        self.count += len(hashes)
+
+    def blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Yield [n, 2] hashes and labels, in order."""
+        for start in range(0, self.count, _AT_A_TIME):
+            count = min(_AT_A_TIME, self.count - start)
+            yield np.frombuffer(self._file.read(16 * start, 16 * count), np.int64).reshape(-1, 2)
+
+    def drawn(self) -> tuple[NDArray[np.int64], int]:
+        """Return [n, 2] hashes and labels, sorted, of a text in `2 ** step` drawn by its hash, and that step."""
+        step = max(0, (max(1, self.count) - 1).bit_length() - _MOST_TEXTS.bit_length() + 1)
+        mask = (1 << step) - 1
+        none = np.zeros((0, 2), np.int64)
+        rows = np.concatenate([none, *(block[block[:, 0] & mask == 0] for block in self.blocks())])
+        return rows[np.lexsort((rows[:, 1], rows[:, 0]))], step
+
+
+def duplicate_notes(parts: Sequence[TextHashes]) -> Iterator[str]:
+    """Yield what of a corpus stands in it twice; equal texts are in one part, the first that of training."""
+    repeated = texts = steps = 0
+    for number, part in enumerate(parts):
+        rows, step = part.drawn()
+        same = (rows[1:] == rows[:-1]).all(axis=1)
+        repeated, texts, steps = repeated + (int(same.sum()) << step), texts + part.count, max(steps, step)
+        if number == 0 and (ambiguous := _ambiguous(rows) << step):
+            verb = "stands" if ambiguous == 1 else "stand"
+            yield f"{_about(step)}{_texts(ambiguous)} of the training part {verb} there under several labels"
+    if repeated:
+        verb = "repeats" if repeated == 1 else "repeat"
+        yield f"{_about(steps)}{repeated:,} of {_texts(texts)} {verb} another, the label too"
+
+
+def _ambiguous(rows: NDArray[np.int64]) -> int:
+    """Return how many texts of sorted rows [n, 2] have several labels."""
+    same = rows[1:, 0] == rows[:-1, 0]
+    other = same & (rows[1:, 1] != rows[:-1, 1])
+    return len(np.unique(rows[1:][other][:, 0]))
+
+
+def shared_note(train: TextHashes, held: TextHashes, part: str) -> str | None:
+    """Return how many texts of a part, a file of its own, stand in the training part too; None for none."""
+    rows, step = held.drawn()
+    seen = np.zeros(len(rows), np.bool_)
+    for block in train.blocks():
+        seen |= np.isin(rows[:, 0], block[:, 0])
+    if not (shared := int(seen.sum())):
+        return None
+    share = f"{100 * shared / len(rows):.3g} %"
+    verb = "stands" if shared << step == 1 else "stand"
+    count = f"{_about(step)}{shared << step:,} of {held.count:,} {part} texts {verb}"
+    return f"{count} in the training part too ({share}): that share is not new text"
+
+
+def _about(step: int) -> str:
+    return "about " if step else ""
+
+
+def _texts(count: int) -> str:
+    return "1 text" if count == 1 else f"{count:,} texts"

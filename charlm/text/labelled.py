@@ -1,0 +1,299 @@
+"""A corpus of labelled texts of any size: its labels, its vocabulary, its training, validation and test part.
+
+It is read a block at a time: a survey of its lines (where do labels stand?), the labels and the vocabulary of the
+training part, and the encoding. A text's part is a hash of the text alone, so that equal texts fall into one, whatever
+their labels and wherever they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config import TextConfig
+from charlm.errors import DataError, UsageError
+from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter, counter_for
+from charlm.text.duplicates import TextHashes, duplicate_notes, shared_note
+from charlm.text.folders import open_all, shortened, text_files
+from charlm.text.labelled_part import LabelledPart, LabelledPartBuilder
+from charlm.text.labels import find_form, labelled_lines
+from charlm.text.reading import BLOCK, TextFile, text_blocks
+from charlm.text.splitting import TEST, TRAIN, VALID, uniform_parts
+from charlm.text.surveys import content_notes, count_lines, survey
+from charlm.text.tokenizers import ByteTokenizer, Tokenizer
+
+_BLOCK_CHARACTERS, _BLOCK_LINES = 1 << 18, 1 << 13  # of texts that are encoded together
+_MOST_LABELS = 1 << 16  # different ones; more are no kinds of text
+_MANY_LABELS = 20  # from which on it is odd if most stand only once
+_PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LabelledCorpus:
+    """A tokenizer, the names of the labels and the three parts.
+
+    `labels` says where labels stood and `reason` why; `notes` what else the user should know; `paths` are the files,
+    those of directories one by one.
+    """
+
+    tokenizer: Tokenizer
+    names: tuple[str, ...]
+    labels: str
+    reason: str
+    train: LabelledPart
+    valid: LabelledPart
+    test: LabelledPart
+    paths: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How labelled files are read: where labels stand, and how texts fall into parts."""
+
+    form: str
+    encoding: str | None
+    size: int
+    shares: tuple[float, float] = (0.0, 0.0)
+    seed: int = 0
+
+    def blocks(
+        self, files: Iterable[TextFile], known: Collection[str] | None = None
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield labels [n] and texts [n], as many as are handled together."""
+        labels, texts, characters = list[str](), list[str](), 0
+        for file in files:
+            for label, text in labelled_lines(file, self.form, self.encoding, known, self.size):
+                labels.append(label)
+                texts.append(text)
+                characters += len(text)
+                if characters >= _BLOCK_CHARACTERS or len(texts) == _BLOCK_LINES:
+                    yield labels, texts
+                    labels, texts, characters = [], [], 0
+        if texts:
+            yield labels, texts
+
+    @property
+    def _code(self) -> tuple[str, str]:
+        return ("latin-1", "strict") if self.encoding is None else ("utf-8", "surrogatepass")
+
+    def hashes(self, texts: Sequence[str]) -> NDArray[np.uint64]:
+        """Return the hash [n] of each text and the seed, by BLAKE2."""
+        seed = hashlib.blake2b(b"%d " % self.seed, digest_size=8)
+        digests = bytearray()
+        for text in texts:
+            digest = seed.copy()
+            digest.update(text.encode(*self._code))
+            digests += digest.digest()
+        return np.frombuffer(digests, "<u8")
+
+    def parts(self, hashes: NDArray[np.uint64]) -> list[int]:
+        """Return the part of each text by its hash [n]."""
+        parts: list[int] = uniform_parts(hashes, self.shares).tolist()
+        return parts
+
+
+def prepare_labelled(
+    paths: Sequence[str | TextFile],
+    config: TextConfig,
+    labels: str | None = None,
+    valid_files: Sequence[str | TextFile] = (),
+    test_files: Sequence[str | TextFile] = (),
+    tokenizer: Tokenizer | None = None,
+    names: Sequence[str] | None = None,
+    longest: int | None = None,
+    grow: bool = False,
+    block: int = BLOCK,
+) -> LabelledCorpus:
+    """Read, split and encode files of labelled texts, `block` bytes at a time; `labels` says where labels stand.
+
+    `tokenizer` and `names`, where a model has them already, are used in place of building; `grow` adds to both what
+    is new in the training part. Of a text, `longest` tokens at most are kept. Validation and test files take the
+    place of that share of `paths`. Raises UsageError, DataError, MissingInputError, StorageError.
+    """
+    _refuse_documents(config)
+    kind = tokenizer.kind if tokenizer else config.tokenizer
+    encoding = None if kind == "byte" else config.encoding
+    (named, notes), *held = (text_files(group) for group in (paths, valid_files, test_files))
+    files = open_all(named, *(texts for texts, _ in held))
+    surveys = [survey(text_blocks(file, encoding, block)) for file in files[TRAIN]]
+    count_lines(surveys, [file.name for file in files[TRAIN]])
+    form, reason = find_form(labels, files[TRAIN], encoding, block)
+    shares = (0 if files[VALID] else config.valid_fraction, 0 if files[TEST] else config.test_fraction)
+    reading = _Reading(form, encoding, block, shares, config.split_seed)
+    counter = counter_for(config) if grow or not tokenizer else None
+    found = _count(reading, files[TRAIN], counter)
+    names = _names(found, names, grow)
+    tokenizer = _tokenizer(counter, tokenizer)
+    parts, hashes = _encode_all(reading, files, tokenizer, names, longest)
+    notes += [note for _, of_part in held for note in of_part]
+    said = (*notes, *content_notes(files[TRAIN], surveys, kind), *_notes(parts, hashes, files, shares, longest))
+    train, valid, test = parts
+    return LabelledCorpus(tokenizer, names, form, reason, train, valid, test, tuple(map(str, named)), said)
+
+
+def labelled_part(
+    paths: Sequence[str | TextFile],
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    form: str,
+    longest: int | None = None,
+    encoding: str = "utf-8",
+) -> tuple[LabelledPart, tuple[str, ...]]:
+    """Return the texts of gold files, with a model's tokenizer and the names of its labels; and notes.
+
+    Raises DataError where there is no text, and else as `prepare_labelled`.
+    """
+    files, notes = _gold(paths)
+    builder = LabelledPartBuilder(tokenizer, names, longest)
+    reading = _Reading(form, None if tokenizer.kind == "byte" else encoding, BLOCK)
+    for block in reading.blocks(files, frozenset(names)):
+        builder.add(*block)
+    part = builder.part()
+    _refuse_empty(part, files)
+    return part, (*notes, *_unseen_notes(part, "given"), *_cut_notes([part], longest))
+
+
+def gold_lines(
+    paths: Sequence[str | TextFile], tokenizer: Tokenizer, names: Sequence[str], form: str, encoding: str = "utf-8"
+) -> Iterator[tuple[str, str]]:
+    """Yield the label and the text of each text of `labelled_part`, as read, in the order of its numbers.
+
+    What can be read only once must be open already, or it would be gone.
+    """
+    as_bytes = tokenizer.kind == "byte"
+    for file in _gold(paths)[0]:
+        for label, text in labelled_lines(file, form, None if as_bytes else encoding, frozenset(names)):
+            yield label, text.encode("latin-1").decode("utf-8", "surrogateescape") if as_bytes else text
+
+
+def _gold(paths: Sequence[str | TextFile]) -> tuple[list[TextFile], list[str]]:
+    named, notes = text_files(paths)
+    return open_all(named)[0], notes
+
+
+def _refuse_documents(config: TextConfig) -> None:
+    if config.sequences not in ("auto", "line"):
+        raise UsageError(f"sequences {config.sequences} does not go with labels: each text is a line")
+    if config.hold_out == "files":
+        how = "texts are held out one by one (whole files: --valid-file)"
+        raise UsageError(f"hold-out files does not go with labels: {how}")
+
+
+def _refuse_empty(part: LabelledPart, files: Sequence[TextFile]) -> None:
+    if not len(part):
+        raise DataError(f"{shortened([file.name for file in files])}: holds no text")
+
+
+# --- labels and vocabulary of the training part -----------------------------------------------------------------
+
+
+def _count(
+    reading: _Reading, files: Sequence[TextFile], counter: CharCounter | WordCounter | None
+) -> Counter[str]:
+    """Return how many texts of the training part have each label; `counter` counts their tokens."""
+    found = Counter[str]()
+    for labels, texts in reading.blocks(files):
+        chosen = [part == TRAIN for part in reading.parts(reading.hashes(texts))]
+        found.update(itertools.compress(labels, chosen))
+        if len(found) > _MOST_LABELS:
+            taken = f"labels {reading.form} took them"
+            raise DataError(f"more than {_MOST_LABELS:,} different labels: {taken}; see --labels")
+        if isinstance(counter, WordCounter):  # one by one: a pattern must not see the next line
+            for text in itertools.compress(texts, chosen):
+                counter.add(text)
+        elif counter is not None:
+            counter.add("".join(itertools.compress(texts, chosen)))
+    return found
+
+
+def _names(found: Counter[str], known: Sequence[str] | None, grow: bool) -> tuple[str, ...]:
+    """Return the names of labels: those of a model first, then those of the training part by code point."""
+    if not found:
+        raise DataError(NOTHING_TO_TRAIN_ON)
+    new = sorted(found.keys() - set(known or ()))
+    if known is not None and new and not grow:
+        raise DataError(f"the model has {len(known):,} labels and not {shortened(list(map(repr, new)))}")
+    names = (*(known or ()), *new)
+    if len(names) < 2:
+        count = found.total()
+        texts = "the only text is" if count == 1 else f"all {count:,} texts are"
+        raise DataError(f"a classifier needs two labels or more: {texts} `{names[0]}`")
+    return names
+
+
+def _tokenizer(counter: CharCounter | WordCounter | None, known: Tokenizer | None) -> Tokenizer:
+    if counter is None:
+        return known or ByteTokenizer()
+    return counter.tokenizer(False, known.to_dict()["tokens"] if known else ())
+
+
+# --- texts on disk ----------------------------------------------------------------------------------------------
+
+
+def _encode_all(
+    reading: _Reading, files: Sequence[Sequence[TextFile]], tokenizer: Tokenizer, names: Sequence[str],
+    longest: int | None,
+) -> tuple[list[LabelledPart], list[TextHashes]]:  # fmt: skip
+    builders = [LabelledPartBuilder(tokenizer, names, longest) for _ in files]
+    hashes = [TextHashes() for _ in files]
+    for labels, texts in reading.blocks(files[TRAIN]):
+        of_texts = reading.hashes(texts)
+        parts = np.array(reading.parts(of_texts), np.int8)
+        for part in np.unique(parts).tolist():
+            chosen = parts == part
+            some = (list(itertools.compress(column, chosen.tolist())) for column in (labels, texts))
+            hashes[part].add(of_texts[chosen], builders[part].add(*some))
+    for part in (VALID, TEST):
+        for labels, texts in reading.blocks(files[part], frozenset(names)):
+            hashes[part].add(reading.hashes(texts), builders[part].add(labels, texts))
+    whole = [builder.part() for builder in builders]
+    for part in (VALID, TEST):
+        if files[part]:
+            _refuse_empty(whole[part], files[part])
+    if whole[TRAIN].tokens == len(whole[TRAIN]):
+        raise DataError(NOTHING_TO_TRAIN_ON)
+    return whole, hashes
+
+
+# --- what the user should know ----------------------------------------------------------------------------------
+
+
+def _notes(
+    parts: Sequence[LabelledPart], hashes: Sequence[TextHashes], files: Sequence[Sequence[TextFile]],
+    shares: tuple[float, float], longest: int | None,
+) -> Iterator[str]:  # fmt: skip
+    train, valid, _ = parts
+    once = int(np.count_nonzero(train.counts == 1))
+    if len(train.names) > _MANY_LABELS and 2 * once > len(train.names):
+        count = f"{once:,} of {len(train.names):,} labels stand only once"
+        yield f"{count}: is that what --labels should take for a label?"
+    if shares[0] and not len(valid):
+        yield f"the validation part is empty: of {len(train):,} texts none was drawn (name one with --valid-file)"
+    own = [hashes[TRAIN], *(hashes[part] for part in (VALID, TEST) if not files[part])]
+    yield from duplicate_notes(own)
+    for number in (VALID, TEST):
+        if files[number] and (note := shared_note(hashes[TRAIN], hashes[number], _PARTS[number])):
+            yield note
+        yield from _unseen_notes(parts[number], _PARTS[number])
+    yield from _cut_notes(parts, longest)
+
+
+def _unseen_notes(part: LabelledPart, name: str) -> Iterator[str]:
+    if part.unseen:
+        have = "text has a label" if part.unseen == 1 else "texts have labels"
+        names = shortened(list(part.unseen_names))
+        yield f"{part.unseen:,} {name} {have} that training has not, which count as wrong: {names}"
+
+
+def _cut_notes(parts: Sequence[LabelledPart], longest: int | None) -> Iterator[str]:
+    if cut := sum(part.cut for part in parts):
+        verb = "is" if cut == 1 else "are"
+        count = f"{cut:,} of {sum(map(len, parts)):,} texts"
+        yield f"{count} {verb} longer than {longest:,} tokens and {verb} cut there"

@@ -1,0 +1,174 @@
+"""Labelled texts on disk: the token ids of one part of a corpus, read text by text in any order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.text.batches import Ids
+from charlm.text.parts import Part, PartBuilder
+from charlm.text.reading import Scratch
+from charlm.text.tokenizers import EOS, Tokenizer
+
+_NEAR = 256  # ids between two pieces that are read with them: quicker than a further call of the system
+_MOST_UNSEEN = 1000  # different labels that are counted by name
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPart:
+    """Texts by their numbers, each with a label's number: its place among `names`, -1 where it is none of them.
+
+    `counts` [L]: texts by label. `unseen`: texts whose label is none, `unseen_names` how many by label (of the first
+    thousand). `cut`: texts that had more than the longest number of ids, of which only so many were kept. `ids`: all
+    ids end to end, an EOS after each text. `digest` identifies ids, labels and names, `text_digest` the labels and
+    texts as read, the same for every tokenizer.
+    """
+
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    unseen: int
+    unseen_names: Mapping[str, int]
+    cut: int
+    ids: Part
+    digest: str
+    text_digest: str
+    _ends: Scratch  # int64 [n + 1]: 0 and where each text ends, after its EOS
+    _labels: Scratch  # int32 [n]
+
+    def __len__(self) -> int:
+        return self.ids.sequences
+
+    @property
+    def tokens(self) -> int:
+        """How many ids a reading of all texts takes, an EOS for each."""
+        return len(self.ids)
+
+    @property
+    def unknown(self) -> int:
+        """How many ids are UNK."""
+        return self.ids.unknown
+
+    def texts(self, numbers: NDArray[np.int64]) -> list[Ids]:
+        """Return the ids of some texts, without EOS."""
+        ends = self._bounds(numbers)
+        lengths = ends[:, 1] - ends[:, 0] - 1
+        ids = gather(self.ids.read, ends[:, 0], lengths)
+        after = np.cumsum(lengths).tolist()
+        return [ids[start:end] for start, end in zip([0, *after], after, strict=False)]
+
+    def lengths(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many ids some texts have, without EOS, [n]."""
+        ends = self._bounds(numbers)
+        return ends[:, 1] - ends[:, 0] - 1
+
+    def labels(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the labels of some texts, [n]."""
+        return gather(_reader(self._labels, np.int32), numbers, np.ones_like(numbers))
+
+    def _bounds(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where some texts begin and end, [n, 2]."""
+        return gather(_reader(self._ends, np.int64), numbers, np.full_like(numbers, 2)).reshape(-1, 2)
+
+
+class LabelledPartBuilder:
+    """Writes a part, some texts at a time."""
+
+    def __init__(self, tokenizer: Tokenizer, names: Sequence[str], longest: int | None) -> None:
+        """Prepare; of a text, `longest` ids at most are kept."""
+        self._tokenizer, self._names, self._longest = tokenizer, tuple(names), longest
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._ids, self._ends, self._labels = PartBuilder(tokenizer.size), Scratch(), Scratch()
+        self._ends.write(np.zeros(1, np.int64).data)
+        self._counts = np.zeros(len(names), np.int64)
+        self._unseen, self._unseen_names = 0, Counter[str]()
+        self._length = self._cut = 0
+        self._digest = hashlib.sha256(json.dumps(self._names).encode())
+
+    def add(self, labels: Sequence[str], texts: Sequence[str]) -> NDArray[np.int32]:
+        """Add texts and their labels, and return the labels' numbers [n]; of bytes, texts are in Latin-1."""
+        numbers = np.fromiter((self._numbers.get(label, -1) for label in labels), np.int32, len(labels))
+        self._count(labels, numbers)
+        ids, lengths = encode_texts(self._tokenizer, texts)
+        if self._longest is not None and lengths.max(initial=0) > self._longest + 1:
+            ids, lengths = self._shortened(ids, lengths)
+        read = zip(labels, texts, strict=True)
+        data = b"".join(label.encode() + b"\t" + _bytes(text, self._tokenizer) + b"\n" for label, text in read)
+        self._ids.append(ids, sum(map(len, texts)), data)
+        self._ends.write((self._length + np.cumsum(lengths)).data)
+        self._labels.write(numbers.data)
+        self._digest.update(numbers.astype("<i4", copy=False).data)
+        self._length += len(ids)
+        return numbers
+
+    def part(self) -> LabelledPart:
+        """Return the whole, to be read."""
+        ids = self._ids.part()
+        digest = self._digest.copy()
+        digest.update(ids.digest.encode())
+        return LabelledPart(
+            self._names, self._counts, self._unseen, dict(self._unseen_names.most_common()), self._cut, ids,
+            digest.hexdigest(), ids.text_digest, self._ends, self._labels,
+        )  # fmt: skip
+
+    def _count(self, labels: Sequence[str], numbers: NDArray[np.int32]) -> None:
+        self._counts += np.bincount(numbers[numbers >= 0], minlength=len(self._names))
+        for place in np.flatnonzero(numbers < 0).tolist():
+            self._unseen += 1
+            if len(self._unseen_names) < _MOST_UNSEEN or labels[place] in self._unseen_names:
+                self._unseen_names[labels[place]] += 1
+
+    def _shortened(self, ids: Ids, lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
+        """Return ids and lengths of texts of which only the first `longest` ids, and EOS, are left."""
+        assert self._longest is not None
+        step = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        self._cut += int(np.count_nonzero(lengths > self._longest + 1))
+        return ids[(step < self._longest) | (ids == EOS)], np.minimum(lengths, self._longest + 1)
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
+    """Return the ids of texts end to end, an EOS after each, and how many each has, [n]; of bytes, they are in Latin-1.
+
+    Each is encoded as it is by itself, which a pattern of words would not do where the next line is in sight.
+    """
+    if tokenizer.kind == "word":
+        end = np.array([EOS], np.int32)
+        pieces = [piece for text in texts for piece in (tokenizer.encode(text), end)]
+        ids = np.concatenate(pieces or [end[:0]])
+        return ids, np.fromiter(map(len, pieces[::2]), np.int64, len(texts)) + 1
+    lines = "".join(f"{text}\n" for text in texts)
+    ids = tokenizer.encode_lines(_bytes(lines, tokenizer) if tokenizer.kind == "byte" else lines)
+    return ids, np.diff(np.flatnonzero(ids == EOS), prepend=-1)
+
+
+def _bytes(text: str, tokenizer: Tokenizer) -> bytes:
+    return text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
+
+
+def gather(
+    read: Callable[[int, int], NDArray[Any]], starts: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[Any]:
+    """Return pieces of what `read(start, count)` reads, end to end in the order given; near ones are read together."""
+    if not len(starts):
+        return read(0, 0)
+    order = np.argsort(starts, kind="stable")
+    begin, furthest = starts[order], np.maximum.accumulate((starts + counts)[order])
+    heads = np.flatnonzero(np.append(True, begin[1:] > furthest[:-1] + _NEAR))  # of what is read at once
+    sizes = furthest[np.append(heads[1:], len(begin)) - 1] - begin[heads]
+    data = np.concatenate([read(*run) for run in zip(begin[heads].tolist(), sizes.tolist(), strict=True)])
+    moved = np.cumsum(sizes) - sizes - begin[heads]  # from a place in the whole to one in `data`
+    place = np.empty_like(starts)
+    place[order] = begin + np.repeat(moved, np.diff(heads, append=len(begin)))
+    pieces: NDArray[Any] = data[np.arange(counts.sum()) + np.repeat(place - (np.cumsum(counts) - counts), counts)]
+    return pieces
+
+
+def _reader(file: Scratch, dtype: type[np.generic]) -> Callable[[int, int], NDArray[Any]]:
+    size = np.dtype(dtype).itemsize
+    return lambda start, count: np.frombuffer(file.read(start * size, count * size), dtype)
