@@ -9,6 +9,11 @@ no other word has a number, so that nothing but the head tells the verb: not the
     python data/agreement.py > data/agreement.txt
     charlm train data/agreement.txt -m gated
     python data/agreement.py --check gated
+
+The same as a question of two classes, which verb follows these words, to learn and to test:
+
+    python data/agreement.py --classes > agreement-train.tsv
+    python data/agreement.py --classes --pairs 2000 > agreement-test.tsv
 """
 
 from __future__ import annotations
@@ -127,6 +132,16 @@ def held_out(pairs: int = CHECKED_PAIRS, seed: int = 0, count: int = CORPUS_SENT
     return islice(sentences(seed), count, count + pairs)
 
 
+def classes(seed: int = 0) -> Iterator[str]:
+    """Yield different lines `verb TAB words before it` without end, from the sentences of a seed."""
+    seen: set[str] = set()
+    for pair in sentences(seed):
+        before, verb, _ = pair.right.rsplit(" ", 2)
+        if before not in seen:
+            seen.add(before)
+            yield f"{verb}\t{before}"
+
+
 def preferences(model: Scorer, pairs: list[Pair]) -> list[bool]:
     """Return for each pair whether the model gives the right sentence more than the wrong one: a tie is no."""
     scores = model.scores(text for pair in pairs for text in (pair.right, pair.wrong))
@@ -159,17 +174,28 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sentences (%(default)s)")
     parser.add_argument("--count", type=int, default=CORPUS_SENTENCES, help="sentences in the corpus (%(default)s)")
     parser.add_argument("--pairs", type=int, metavar="N", help="write N held-out pairs: distance, right, wrong")
+    parser.add_argument("--classes", action="store_true", help="write lines of: verb, words before it")
     parser.add_argument("--check", metavar="MODEL", help=f"test a charlm model on the pairs ({CHECKED_PAIRS})")
     options = parser.parse_args(arguments)
     if options.count < 0 or (options.pairs or 0) < 0:
         parser.error("--count and --pairs cannot be negative")
-    if options.check is None and options.pairs is None:
-        lines = corpus(options.seed, options.count)
-    else:
-        pairs = held_out(CHECKED_PAIRS if options.pairs is None else options.pairs, options.seed, options.count)
-        lines = check(options.check, list(pairs)) if options.check else ("\t".join(map(str, pair)) for pair in pairs)
-    for line in lines:
+    if options.classes and options.check is not None:
+        parser.error("--check scores pairs of sentences, so it takes no --classes")
+    for line in _asked_for(options):
         print(line)
+
+
+def _asked_for(options: argparse.Namespace) -> Iterator[str]:
+    if options.classes:
+        first, count = (0, options.count) if options.pairs is None else (options.count, options.pairs)
+        return islice(classes(options.seed), first, first + count)
+    if options.check is None and options.pairs is None:
+        return corpus(options.seed, options.count)
+    asked = CHECKED_PAIRS if options.pairs is None else options.pairs
+    pairs = held_out(asked, options.seed, options.count)
+    if options.check:
+        return check(options.check, list(pairs))
+    return ("\t".join(map(str, pair)) for pair in pairs)
 
 
 if __name__ == "__main__":

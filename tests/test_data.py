@@ -1,12 +1,14 @@
-"""The shipped data: the agreement corpus says what it should, nothing gives its verb away, the names are in order."""
+"""The shipped data: the agreement corpus says what it should, nothing gives its verb away; names and questions."""
 
 import re
+from collections import Counter, defaultdict
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 import charlm
-from data import agreement
+from data import agreement, questions
 
 DATA = Path(agreement.__file__).parent
 CORPUS = (DATA / "agreement.txt").read_text(encoding="utf-8").splitlines()
@@ -137,6 +139,32 @@ def test_negative_numbers_are_refused(capsys):
     assert "cannot be negative" in capsys.readouterr().err
 
 
+# The same as classes
+
+
+def classes(capsys, *arguments):
+    """Return what `--classes` writes: (label, words before the verb) of each line."""
+    agreement.main(["--classes", *arguments])
+    return [tuple(line.split("\t")) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_classes_are_the_sentences_cut_at_their_verb(capsys):
+    cut = [tuple(sentence.rsplit(" ", 2)[1::-1]) for sentence in CORPUS]
+    assert classes(capsys, "--count", "3000") == list(dict.fromkeys(cut))[:3000]
+
+
+def test_classes_held_out_are_as_many_and_others(capsys):
+    known, held = classes(capsys, "--count", "500"), classes(capsys, "--count", "500", "--pairs", "200")
+    assert len({before for _, before in known} | {before for _, before in held}) == 700
+    assert len(held) == 200
+
+
+def test_classes_are_not_checked(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        agreement.main(["--classes", "--check", "some/model"])
+    assert "takes no --classes" in capsys.readouterr().err
+
+
 # The check of a model
 
 
@@ -200,6 +228,65 @@ def test_check_of_no_pairs_has_no_share(capsys, monkeypatch):
 def test_check_without_a_model_says_so(tmp_path):
     with pytest.raises(SystemExit, match=r"agreement\.py: no model at"):
         agreement.main(["--check", str(tmp_path / "none")])
+
+
+# Questions
+
+QUESTIONS = [tuple(line.split("\t")) for line in (DATA / "questions.tsv").read_text(encoding="utf-8").splitlines()]
+ASKS = {  # what asks for a class, in words of which one must stand in each of its questions
+    "person": "who whom whose which",
+    "place": "where which what",
+    "time": "when which what how",
+    "number": "how what",
+    "reason": "why which what",
+    "way": "how which what",
+    "thing": "what which",
+    "yes-no": "did has was whether if",
+}
+
+
+def test_questions_are_what_the_generator_writes(capsys):
+    questions.main([])
+    assert capsys.readouterr().out.encode() == (DATA / "questions.tsv").read_bytes()
+
+
+def test_questions_differ_and_are_as_many_as_promised():
+    assert len(QUESTIONS) == len({text for _, text in QUESTIONS}) == questions.LINES
+    assert (DATA / "questions.tsv").stat().st_size < 150_000
+
+
+def test_another_seed_asks_otherwise():
+    first, second = (set(islice(questions.lines(seed), 100)) for seed in (0, 1))
+    assert len(first & second) < 30
+
+
+def test_no_class_is_rare():
+    counts = Counter(label for label, _ in QUESTIONS)
+    assert counts.keys() == ASKS.keys()
+    assert min(counts.values()) > questions.LINES / len(ASKS) * 0.8
+
+
+def test_every_question_is_a_sentence():
+    assert [text for _, text in QUESTIONS if not re.fullmatch("[A-Z][A-Za-z ,:;]+[?.]", text)] == []
+
+
+def test_every_question_has_a_word_that_asks_for_its_class():
+    missing = [text for label, text in QUESTIONS if not set(ASKS[label].split()) & set(text.lower().split())]
+    assert missing == []
+
+
+def test_the_first_word_does_not_tell_the_class():
+    """Half the lines begin with a polite form, another question or a clause."""
+    by_word = defaultdict(Counter)
+    for label, text in QUESTIONS:
+        by_word[text.split()[0]][label] += 1
+    assert sum(max(counts.values()) for counts in by_word.values()) < 0.65 * len(QUESTIONS)
+
+
+def test_a_negative_number_of_questions_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        questions.main(["--count", "-1"])
+    assert "cannot be negative" in capsys.readouterr().err
 
 
 # The names, and the page about them all
