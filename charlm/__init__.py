@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from charlm.errors import CharlmError
-    from charlm.model import Model, load
+    from charlm.loading import load
+    from charlm.model import Model
     from charlm.sampling import SamplingConfig
     from charlm.scoring import Score, TokenScore
     from charlm.writing import Sample
@@ -27,7 +28,7 @@ _PUBLIC = {
     "SamplingConfig": "charlm.sampling",
     "Score": "charlm.scoring",
     "TokenScore": "charlm.scoring",
-    "load": "charlm.model",
+    "load": "charlm.loading",
 }
 
 __all__ = ["CharlmError", "Model", "Sample", "SamplingConfig", "Score", "TokenScore", "__version__", "load"]

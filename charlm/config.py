@@ -42,21 +42,22 @@ _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", st
 NO_TOKEN = -1  # the input id that stands for the zero vector: batches hold it, the token input reads it
 
 
-class _Settings:
+@dataclass(frozen=True)
+class Section:
     """Type checks, and conversion to and from plain dictionaries, shared by the frozen dataclasses below."""
 
     def __post_init__(self) -> None:
-        hints = _type_hints(type(self).__name__)
+        hints = _type_hints(type(self))  # type: ignore[arg-type]  # classes can be hashed
         for name in hints:
             check_type(_as_option(name), getattr(self, name), hints[name])
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from a dictionary, refusing unknown and missing names and wrong types (UsageError)."""
-        fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        fields = cls.__dataclass_fields__
         for name in values:
             if name not in fields:
                 raise UsageError(f"unknown setting {name!r}")
@@ -67,9 +68,9 @@ class _Settings:
 
 
 @functools.cache
-def _type_hints(settings: str) -> dict[str, Any]:
+def _type_hints(section: Any) -> dict[str, Any]:
     """Return the types of a class's fields: found once, since that compiles annotations, and no file may cause it."""
-    return typing.get_type_hints(globals()[settings])
+    return typing.get_type_hints(section)
 
 
 def check_type(name: str, value: object, hint: Any) -> None:
@@ -119,13 +120,14 @@ def path_given(name: str, path: str | os.PathLike[str]) -> str:
     return text
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise UsageError unless a setting has one of the values allowed."""
     if value not in allowed:
         raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
 
 
-def _within(name: str, value: float | None, low: float, high: float = math.inf) -> None:
-    """Check low <= value <= high; None means not given."""
+def within(name: str, value: float | None, low: float, high: float = math.inf) -> None:
+    """Raise UsageError unless low <= value <= high; None means not given."""
     if value is not None and not low <= value <= high:
         limits = f"{low} or more" if high == math.inf else f"between {low:,} and {high:,}"
         raise UsageError(f"{name} must be {limits}, not {value}")
@@ -142,7 +144,7 @@ def _positive(name: str, value: float | None, high: float) -> None:
 
 
 @dataclass(frozen=True)
-class TextConfig(_Settings):
+class TextConfig(Section):
     """How a corpus becomes token ids, and which part of it is for what."""
 
     tokenizer: str = "char"
@@ -161,15 +163,15 @@ class TextConfig(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("tokenizer", self.tokenizer, TOKENIZERS)
-        _one_of("sequences", self.sequences, SEQUENCES)
-        _one_of("context", self.context, CONTEXTS)
-        _one_of("hold-out", self.hold_out, HOLD_OUTS)
-        _within("vocab-size", self.vocab_size, 3)
-        _within("min-count", self.min_count, 1)
-        _within("valid-fraction", self.valid_fraction, 0, 1)
-        _within("test-fraction", self.test_fraction, 0, 1)
-        _within("split-seed", self.split_seed, 0)
+        one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        one_of("sequences", self.sequences, SEQUENCES)
+        one_of("context", self.context, CONTEXTS)
+        one_of("hold-out", self.hold_out, HOLD_OUTS)
+        within("vocab-size", self.vocab_size, 3)
+        within("min-count", self.min_count, 1)
+        within("valid-fraction", self.valid_fraction, 0, 1)
+        within("test-fraction", self.test_fraction, 0, 1)
+        within("split-seed", self.split_seed, 0)
         if self.valid_fraction + self.test_fraction >= 1:
             raise UsageError("valid-fraction and test-fraction leave nothing to train on: their sum must be below 1")
         if self.tokenizer != "word" and (self.word_pattern is not None or not self.punctuation):
@@ -183,7 +185,7 @@ class TextConfig(_Settings):
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Settings):
+class ModelConfig(Section):
     """The shape of a network: everything that decides which tensors it has and what it computes."""
 
     vocab_size: int
@@ -199,12 +201,12 @@ class ModelConfig(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _within("vocab-size", self.vocab_size, 2)
-        _one_of("cell", self.cell, tuple(CELLS))
-        _one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
-        _within("layers", self.layers, 1, _MOST_LAYERS)
-        _within("hidden", self.hidden, 1, _WIDEST)
-        _within("embedding", self.embedding, 0, _WIDEST)
+        within("vocab-size", self.vocab_size, 2)
+        one_of("cell", self.cell, tuple(CELLS))
+        one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
+        within("layers", self.layers, 1, _MOST_LAYERS)
+        within("hidden", self.hidden, 1, _WIDEST)
+        within("embedding", self.embedding, 0, _WIDEST)
         _share("dropout", self.dropout)
         if self.nonlinearity != "tanh" and CELLS[self.cell].own_nonlinearity:
             raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
@@ -213,7 +215,7 @@ class ModelConfig(_Settings):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Settings):
+class TrainConfig(Section):
     """How a network is trained: the optimizer and its schedule, batches, when to stop, when to report."""
 
     optimizer: str = "adam"
@@ -243,10 +245,10 @@ class TrainConfig(_Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("engine", self.engine, ENGINES)
-        _one_of("precision", self.precision, PRECISIONS)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("schedule", self.schedule, SCHEDULES)
+        one_of("engine", self.engine, ENGINES)
+        one_of("precision", self.precision, PRECISIONS)
         if self.engine == "numpy" and self.device not in ("auto", "cpu"):
             raise UsageError(f"device {self.device} needs --engine torch: NumPy computes on the processor")
         if self.engine == "numpy" and self.precision != "float32":
@@ -256,12 +258,12 @@ class TrainConfig(_Settings):
         for name in ("epochs", "minutes"):
             _positive(name, getattr(self, name), _LONGEST)
         for name in ("warmup", "lr_decay_after", "seed"):
-            _within(_as_option(name), getattr(self, name), 0)
+            within(_as_option(name), getattr(self, name), 0)
         for name in ("batch_size", "seq_len", "steps", "patience", "eval_every", "save_every", "log_every"):
-            _within(_as_option(name), getattr(self, name), 1)
-        _within("threads", self.threads, 1, _MOST_THREADS)
-        _within("weight-decay", self.weight_decay, 0, _LARGEST)
-        _within("lr-decay", self.lr_decay, 0, 1)
+            within(_as_option(name), getattr(self, name), 1)
+        within("threads", self.threads, 1, _MOST_THREADS)
+        within("weight-decay", self.weight_decay, 0, _LARGEST)
+        within("lr-decay", self.lr_decay, 0, 1)
         _share("momentum", self.momentum)
         if sum(getattr(self, name) is not None for name in LIMITS) > 1:
             raise UsageError("give one of epochs, steps and minutes, not several")

@@ -12,7 +12,7 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.engines import Array
 from charlm.errors import MissingInputError, UsageError
-from charlm.model import Language, Model, load, model_file
+from charlm.model import Language, Model, load_language_model, model_file
 from charlm.nn import names
 from charlm.ownership import MODEL_FILE
 from charlm.scoring import percent
@@ -31,7 +31,7 @@ def load_base(given: Mapping[str, Any]) -> Model | None:
         if given.get("keep_vocabulary"):
             raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
         return None
-    base = load(path)
+    base = load_language_model(path)
     _check(given, base)
     return base
 
@@ -60,6 +60,13 @@ def text_settings(language: Language) -> dict[str, Any]:
     described = language.tokenizer.to_dict()
     described.pop("tokens", None)
     return described | {"sequences": language.sequences, "context": language.context}
+
+
+def model_settings(config: ModelConfig) -> dict[str, Any]:
+    """Return what the shape of a model says of a run's settings, by their names."""
+    settings = config.to_dict()
+    del settings["vocab_size"]
+    return settings
 
 
 def _check(given: Mapping[str, Any], base: Model) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 
 from charlm import exchange
 from charlm.config import TextConfig
-from charlm.engines import Evaluator, Loss
+from charlm.engines import Evaluator, Tally
 from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model
 from charlm.ownership import RESUME_FILE
 from charlm.run_files import streams_of
-from charlm.runs import digests_of, stored_settings
+from charlm.runs import stored_settings
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
 from charlm.text.corpus import Corpus, prepare
 from charlm.text.parts import Part
@@ -194,13 +194,13 @@ def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
         )
     files = (settings.valid_file, settings.test_file)
     corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)
-    if digests_of(corpus) != model.facts.get("digests"):
+    if corpus.digests != model.facts.get("digests"):
         raise DataError(f"the corpus of {where} has changed since: give {instead} instead")
     return corpus
 
 
-def _total(model: Model, name: str, part: Part, loss: Loss | None, eos: bool) -> Score:
-    total, raw = loss or Loss(), model.tokenizer.kind == "byte"
+def _total(model: Model, name: str, part: Part, loss: Tally | None, eos: bool) -> Score:
+    total, raw = loss or Tally(), model.tokenizer.kind == "byte"
     return Score(
         text=name,
         logprob=-total.nats,

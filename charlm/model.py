@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from charlm.scoring import Score, TokenScore, always, score_texts
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
 from charlm.writing import Sample, Writer
+
+Opened = TypeVar("Opened")
+Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -278,15 +281,23 @@ def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
     return Model(engine, first.config, first.language, {})
 
 
-def load(
+def load_language_model(
     path: str | os.PathLike[str] = "charlm-model", threads: int | None = None, engine: str = "numpy",
     device: str = "auto",
 ) -> Model:  # fmt: skip
-    """Open a model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
+    """Open a language model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
 
     Raises MissingInputError where there is none, DataError where it is damaged or not a charlm model, and UsageError
-    where PyTorch or the device is missing.
+    where it is a model of another task, or PyTorch or the device is missing.
     """
+    return opened(path, _rebuilt_language, threads, engine, device)
+
+
+def opened(
+    path: str | os.PathLike[str], rebuild: Callable[[Tensors, Mapping[str, str], TrainConfig], Opened],
+    threads: int | None, engine: str, device: str,
+) -> Opened:  # fmt: skip
+    """Return what `rebuild` makes of a model's file (errors as `load_language_model`)."""
     for name, value in (("engine", engine), ("device", device)):
         checks.text(name, value)
     threads = available_threads() if threads is None else checks.whole("threads", threads, 1)
@@ -294,9 +305,19 @@ def load(
     file = model_file(path)
     tensors, metadata = exchange.load(file)
     try:
-        return rebuilt(tensors, metadata, train)
+        return rebuild(tensors, metadata, train)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
+    except UsageError as error:
+        if "charlm.task" not in metadata:
+            raise
+        raise UsageError(f"{file}: {error}") from None
+
+
+def _rebuilt_language(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
+    if task := metadata.get("charlm.task"):
+        raise UsageError(f"a model of task {task}, no language model: use it with charlm predict and charlm test")
+    return rebuilt(tensors, metadata, train)
 
 
 def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None = None) -> Model:

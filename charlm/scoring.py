@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Evaluator, LogProbs, Loss, Predictor
+from charlm.engines import Evaluator, LogProbs, Predictor, Tally
 from charlm.text.batches import Columns, Context, Ids, StoredIds, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 
@@ -165,14 +165,14 @@ def _tokens_of(
 def evaluate(
     engine: Evaluator, stored: StoredIds, context: Context, document: bool, stop: Callable[[], bool] = lambda: False,
     count_eos: bool | None = None,
-) -> Loss | None:  # fmt: skip
+) -> Tally | None:  # fmt: skip
     """Return the loss over a whole part, scored to its last token; None if `stop` interrupted it.
 
     Lines are scored whole, each from the zero state, their EOS counted; a document, or lines in a stream, as
     running text (a document's EOS not counted, unless `count_eos` says so). An engine of one
     column reads the text in its own order.
     """
-    total = Loss()
+    total = Tally()
     if not len(stored):
         return total
     counted = not document if count_eos is None else count_eos

@@ -1,7 +1,8 @@
 """Training: update, evaluate, keep the best, report, until the steps, the epochs or the minutes are used up.
 
 `fit` is a generator: it yields a `Progress` after every step and does nothing between two `next` calls. What
-must survive a stop is in `Standing` and the engine's snapshot; a `Keeper` puts it on disk.
+must survive a stop is in `Standing` and the engine's snapshot; a `Keeper` puts it on disk. What is learnt, and what
+makes one model better than another, is a `Lesson`'s matter.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from charlm.config import TrainConfig
-from charlm.engines import Engine, Loss
+from charlm.engines import Tally, Trainable
 from charlm.errors import DivergedError
 from charlm.facts import check_facts, finite
 from charlm.nn.optim import learning_rate
-from charlm.scoring import evaluate
-from charlm.text.batches import Batch, Context, StoredIds, TrainingBatches
 
 # What a token costs in an evaluation, over what it costs in training: no backward pass. A first guess, then measured.
 _EVALUATION_COST = 0.35
@@ -41,20 +40,41 @@ class Standing:
     chunk: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    best: float | None = None  # nats per known token
+    best: float | None = None  # nats of the best weights, as `Merit` has them
+    best_right: int = 0  # their ratio, as `Merit` has it
+    best_of: int = 1
     best_step: int = 0
     stale: int = 0  # evaluations since the best
     plateaus: int = 0
-    pending_nats: float = 0.0  # loss since the last report
-    pending_tokens: int = 0
+    pending_nats: float = 0.0  # loss since the last report,
+    pending_count: int = 0  # over so many targets
     skipped: int = 0  # steps left out, their gradients not being finite
     skipped_in_a_row: int = 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild; raises DataError where an entry is not of its type, TypeError where one is unknown."""
-        check_facts(values, typing.get_type_hints(cls))
-        return cls(**values)
+        renamed = {"pending_tokens": "pending_count"}  # as older runs have it
+        known = {renamed.get(name, name): value for name, value in values.items()}
+        check_facts(known, typing.get_type_hints(cls))
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Merit:
+    """How good weights are: a ratio, the larger the better; where it is the same, nats, the fewer the better.
+
+    The ratio is right / of, in whole numbers, so that equal ratios are equal.
+    """
+
+    nats: float
+    right: int = 0
+    of: int = 1
+
+    def beats(self, other: Merit) -> bool:
+        """Return whether this is better; never where the nats are not finite."""
+        mine, others = self.right * other.of, other.right * self.of
+        return math.isfinite(self.nats) and (mine > others or (mine == others and self.nats < other.nats))
 
 
 @dataclass(frozen=True)
@@ -72,7 +92,8 @@ class Progress:
     tokens_per_second: float
     reported: bool  # whether it is a line of the log
     last: bool  # whether the run ends here
-    valid: Loss | None = None
+    figures: Mapping[str, float | int | None]  # of the validation, by their names in the log
+    valid: Tally | None = None
     best: bool = False
 
     def log_entry(self) -> dict[str, Any]:
@@ -82,9 +103,7 @@ class Progress:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "train_nats": self.train_nats,
-            "valid_nats": finite(self.valid.mean) if self.valid else None,
-            "valid_nats_known": finite(self.valid.mean_known) if self.valid else None,
-            "valid_unknown": self.valid.unknown if self.valid else None,
+            **self.figures,
             "lr": self.lr,
             "grad_norm": finite(self.grad_norm),  # a skipped step's is not
             "tokens_per_second": round(self.tokens_per_second, 1),
@@ -97,23 +116,62 @@ class Keeper(Protocol):
     def save_model(self, progress: Progress) -> None:
         """Keep the present weights as the model."""
 
-    def save_state(self, state: Standing, hidden: Any) -> None:
+    def save_resume(self, standing: Standing, hidden: Any) -> None:
         """Keep all that going on from here needs."""
 
     def log(self, progress: Progress) -> None:
         """Append a line to the log."""
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What is trained on what: the parts of a corpus and how their sequences meet."""
+class Batches(Protocol):
+    """What is learnt from, epoch by epoch."""
 
-    train: TrainingBatches
-    valid: StoredIds
-    context: Context
-    document: bool
-    test_tokens: int = 0  # to be scored after the end, within the minutes allowed
-    judging: bool = True  # whether validation tells which weights are the best
+    @property
+    def batch_size(self) -> int:
+        """How many columns the state has that is carried from batch to batch."""
+
+    @property
+    def size(self) -> int:
+        """How many tokens a batch has, about."""
+
+    @property
+    def shape(self) -> str:
+        """How large a batch is, in words."""
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know of the batches, if anything."""
+
+    def chunks(self, epoch: int) -> int:
+        """Return how many batches an epoch has."""
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Any]:
+        """Yield the batches of an epoch from number `first` on."""
+
+
+class Lesson(Protocol):
+    """What is to be learnt, and how well it has been."""
+
+    @property
+    def train(self) -> Batches:
+        """What is learnt from."""
+
+    @property
+    def valid_tokens(self) -> int:
+        """How many tokens an evaluation reads; 0: there is nothing to evaluate on."""
+
+    @property
+    def test_tokens(self) -> int:
+        """How many are read after the end, within the minutes allowed."""
+
+    def evaluate(self, engine: Any, stop: Callable[[], bool]) -> Tally | None:
+        """Return the tally of the validation part; None if `stop` interrupted it."""
+
+    def merit(self, valid: Tally) -> Merit | None:
+        """Return what the best weights are chosen by; None where it tells nothing."""
+
+    def figures(self, part: str, tally: Tally | None) -> dict[str, float | int | None]:
+        """Return the figures of a part for the log and the model's file, each name with the part before it."""
 
 
 def never() -> bool:
@@ -122,133 +180,141 @@ def never() -> bool:
 
 
 def fit(
-    engine: Engine, lesson: Lesson, config: TrainConfig, keeper: Keeper,
-    state: Standing | None = None, hidden: Any = None,
+    engine: Trainable[Any], lesson: Lesson, config: TrainConfig, keeper: Keeper,
+    standing: Standing | None = None, hidden: Any = None,
     started: float | None = None, stop: Callable[[], bool] = never,
 ) -> Iterator[Progress]:  # fmt: skip
     """Train, yielding the progress after every step.
 
-    `state` and `hidden` go on from a stop. `started` (time.monotonic) is when the minutes began to count. When
+    `standing` and `hidden` go on from a stop. `started` (time.monotonic) is when the minutes began to count. When
     `stop()` turns true, the step under way is finished, the state saved and the generator ends. Raises
     DivergedError where the loss stops being finite.
     """
     begun = time.monotonic() if started is None else started
-    run = _Run(engine, lesson, config, keeper, state or Standing(), begun, stop)
+    run = _Run(engine, lesson, config, keeper, standing or Standing(), begun, stop)
     run.hidden = engine.zero_state(run.batches.batch_size) if hidden is None else hidden
     # No word of `stop` here: it is answered in a step, which saves; and a run has one step, for there to be a model.
-    while not run.state.step or not run.ended():
-        for batch in run.batches.epoch(run.state.epoch, run.state.chunk):
+    while not run.standing.step or not run.ended():
+        for batch in run.batches.epoch(run.standing.epoch, run.standing.chunk):
             progress = run.step(batch)
             yield progress
             if progress.last:
                 return
-        run.state.epoch += 1
-        run.state.chunk = 0
+        run.standing.epoch += 1
+        run.standing.chunk = 0
 
 
 class _Run:
     """One call of `fit`: the clock, and a method for each thing that happens at a step."""
 
     def __init__(
-        self, engine: Engine, lesson: Lesson, config: TrainConfig, keeper: Keeper, state: Standing, started: float,
+        self, engine: Trainable[Any], lesson: Lesson, config: TrainConfig, keeper: Keeper, standing: Standing,
+        started: float,
         stop: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.engine, self.lesson, self.config, self.keeper = engine, lesson, config, keeper
-        self.state, self.stop = state, stop
+        self.standing, self.stop = standing, stop
         self.batches = lesson.train
         self.hidden: Any = None
-        self._started = started - state.seconds  # as if earlier sittings had been part of this one
+        self._started = started - standing.seconds  # as if earlier sittings had been part of this one
         self._steps = config.steps or (config.epochs and math.ceil(config.epochs * self.batches.chunks(0)))
-        self._updating = 0.0  # seconds in updates since the last report
+        self._updating = 0.0  # seconds in updates since the last report,
+        self._read = 0  # which read so many tokens
         self._tokens_per_second = 0.0
         self._evaluation_speed = 0.0  # tokens/s of the last evaluation
         self._last_evaluation = self._last_save = time.monotonic()
 
-    def step(self, batch: Batch) -> Progress:
+    def step(self, batch: Any) -> Progress:
         """Update on one batch; evaluate, report and save where due."""
-        state, begun = self.state, time.monotonic()
-        lr = learning_rate(self.config, state.step, self._fraction(), self._epoch(), state.plateaus)
+        standing, begun = self.standing, time.monotonic()
+        lr = learning_rate(self.config, standing.step, self._fraction(), self._epoch(), standing.plateaus)
         loss, norm = self._update(batch, lr)
         self._count(loss, time.monotonic() - begun)
         valid = self._evaluate() if self._evaluation_due() else None
         best = valid is not None and self._judge(valid)
         ended = self.ended()
         last = ended or self.stop()
-        state.seconds = time.monotonic() - self._started
+        standing.seconds = time.monotonic() - self._started
         progress = Progress(
-            state.step, state.tokens, state.seconds, self._fraction(), self._epoch(), lr, norm,
-            state.pending_nats / max(1, state.pending_tokens), self._tokens_per_second,
-            ended or valid is not None or state.step % self._log_every() == 0, last, valid, best,
+            standing.step, standing.tokens, standing.seconds, self._fraction(), self._epoch(), lr, norm,
+            standing.pending_nats / max(1, standing.pending_count), self._tokens_per_second,
+            ended or valid is not None or standing.step % self._log_every() == 0, last,
+            self.lesson.figures("valid", valid), valid, best,
         )  # fmt: skip
         self._keep(progress)
         return progress
 
-    def _update(self, batch: Batch, lr: float) -> tuple[Loss, float]:
+    def _update(self, batch: Any, lr: float) -> tuple[Tally, float]:
         """Let the engine learn; a step whose gradient is not finite leaves all as it was, if it may be skipped."""
-        state = self.state
+        standing = self.standing
         try:
             loss, norm, self.hidden = self.engine.update(batch, self.hidden, lr)
         except DivergedError as error:
-            state.skipped += 1
-            state.skipped_in_a_row += 1
-            if self.config.skip_nan and state.skipped_in_a_row < _MOST_SKIPPED:
-                return Loss(), math.nan
-            raise DivergedError(f"step {state.step + 1}: {error}; what was saved before is kept") from None
-        state.skipped_in_a_row = 0
+            standing.skipped += 1
+            standing.skipped_in_a_row += 1
+            if self.config.skip_nan and standing.skipped_in_a_row < _MOST_SKIPPED:
+                return Tally(), math.nan
+            raise DivergedError(f"step {standing.step + 1}: {error}; what was saved before is kept") from None
+        standing.skipped_in_a_row = 0
         return loss, norm
 
     def ended(self) -> bool:
         """Return whether the run is complete: a stop that somebody asked for leaves no trace in it."""
         return self._fraction() >= 1 or self._out_of_patience()
 
-    def _count(self, loss: Loss, seconds: float) -> None:
-        state = self.state
-        state.step += 1
-        state.chunk += 1
-        state.tokens += loss.count
-        state.pending_nats += loss.nats
-        state.pending_tokens += loss.count
+    def _count(self, loss: Tally, seconds: float) -> None:
+        standing = self.standing
+        standing.step += 1
+        standing.chunk += 1
+        standing.tokens += loss.read
+        standing.pending_nats += loss.nats
+        standing.pending_count += loss.count
         self._updating += seconds
-        self._tokens_per_second = state.pending_tokens / max(_TICK, self._updating)
+        self._read += loss.read
+        self._tokens_per_second = self._read / max(_TICK, self._updating)
 
     def _keep(self, progress: Progress) -> None:
-        """Put on disk what is due: the log's line, the model, the state."""
+        """Put on disk what is due: the log's line, the model, the standing."""
         if progress.reported:
             self.keeper.log(progress)
-            self.state.pending_nats, self.state.pending_tokens, self._updating = 0.0, 0, 0.0
+            self.standing.pending_nats, self.standing.pending_count = 0.0, 0
+            self._updating, self._read = 0.0, 0
         due = progress.last or progress.best or self._save_due()
-        if progress.best or (due and self.state.best is None):
+        if progress.best or (due and self.standing.best is None):
             self.keeper.save_model(progress)
         if due:
-            self.keeper.save_state(self.state, self.hidden)
+            self.keeper.save_resume(self.standing, self.hidden)
             self._last_save = time.monotonic()
 
-    def _evaluate(self) -> Loss | None:
+    def _evaluate(self) -> Tally | None:
         begun = time.monotonic()
         stop = never if self._repeatable() else self.stop
-        valid = evaluate(self.engine, self.lesson.valid, self.lesson.context, self.lesson.document, stop)
+        valid = self.lesson.evaluate(self.engine, stop)
         self._last_evaluation = time.monotonic()
         if valid is not None:
-            self._evaluation_speed = len(self.lesson.valid) / max(_TICK, self._last_evaluation - begun)
+            self._evaluation_speed = self.lesson.valid_tokens / max(_TICK, self._last_evaluation - begun)
         return valid
 
-    def _judge(self, valid: Loss) -> bool:
-        """Count the evaluation and return whether it is the best so far; unknown tokens have no say.
+    def _judge(self, valid: Tally) -> bool:
+        """Count the evaluation and return whether it is the best so far.
 
-        Where none is known, nothing is better or worse: then patience and plateaus do not count either.
+        Where the lesson cannot tell, nothing is better or worse: then patience and plateaus do not count either.
         """
-        nats, state = valid.mean_known, self.state
-        if nats is None or not self.lesson.judging:
+        merit, standing = self.lesson.merit(valid), self.standing
+        if merit is None:
             return False
-        if math.isfinite(nats) and (state.best is None or nats < state.best):
-            state.best, state.best_step, state.stale = nats, state.step, 0
+        best = standing.best
+        before = None if best is None else Merit(best, standing.best_right, standing.best_of)
+        if math.isfinite(merit.nats) if before is None else merit.beats(before):
+            standing.best, standing.best_right, standing.best_of = merit.nats, merit.right, merit.of
+            standing.best_step, standing.stale = standing.step, 0
             return True
-        state.stale += 1
-        state.plateaus += 1
+        standing.stale += 1
+        standing.plateaus += 1
         return False
 
     def _out_of_patience(self) -> bool:
-        return self.config.patience is not None and self.state.stale >= self.config.patience
+        return self.config.patience is not None and self.standing.stale >= self.config.patience
 
     def _fraction(self) -> float:
         """Return how much of the run is done: time over time allowed, or steps, or epochs."""
@@ -257,12 +323,12 @@ class _Run:
             training = max(allowed / 10, allowed - self._ending_seconds())
             return min(1.0, (time.monotonic() - self._started) / training)
         if self.config.steps is not None:
-            return self.state.step / self.config.steps
+            return self.standing.step / self.config.steps
         return self._epoch() / self.config.epochs if self.config.epochs is not None else 0.0
 
     def _ending_seconds(self) -> float:
         """Return how long the last evaluation, the test part and the last save will take."""
-        return _ENDING_SECONDS + self._evaluation_seconds(len(self.lesson.valid) + self.lesson.test_tokens)
+        return _ENDING_SECONDS + self._evaluation_seconds(self.lesson.valid_tokens + self.lesson.test_tokens)
 
     def _evaluation_seconds(self, tokens: int) -> float:
         speed = self._evaluation_speed or self._tokens_per_second / _EVALUATION_COST
@@ -270,21 +336,21 @@ class _Run:
 
     def _epoch(self) -> float:
         """Return the epochs read, with the fraction of the present one."""
-        return self.state.epoch + self.state.chunk / self.batches.chunks(self.state.epoch)
+        return self.standing.epoch + self.standing.chunk / self.batches.chunks(self.standing.epoch)
 
     def _repeatable(self) -> bool:
         """Return whether evaluations come at fixed steps, so that none may be left out when somebody stops the run."""
         return self.config.eval_every is not None or bool(self._steps)
 
     def _evaluation_due(self) -> bool:
-        if not len(self.lesson.valid):
+        if not self.lesson.valid_tokens:
             return False
         if self._repeatable():
-            return self._fraction() >= 1 or self.state.step % self._eval_every() == 0
+            return self._fraction() >= 1 or self.standing.step % self._eval_every() == 0
         if self.stop():
             return False
         allowed = 60 * (self.config.minutes or 0)
-        interval = max(self._evaluation_seconds(len(self.lesson.valid)) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
+        interval = max(self._evaluation_seconds(self.lesson.valid_tokens) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
         left = (1 - self._fraction()) * allowed
         return left <= 0 or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
 
@@ -292,7 +358,7 @@ class _Run:
         """Return the interval in steps: from the sizes alone, never the clock, so that a run can be repeated."""
         if self.config.eval_every is not None:
             return self.config.eval_every
-        cost = len(self.lesson.valid) * _EVALUATION_COST / (self.batches.batch_size * self.batches.seq_len)
+        cost = self.lesson.valid_tokens * _EVALUATION_COST / self.batches.size
         return max(1, math.ceil(cost / _EVALUATION_SHARE), math.ceil((self._steps or 0) / _EVALUATIONS))
 
     def _log_every(self) -> int:
@@ -300,5 +366,5 @@ class _Run:
 
     def _save_due(self) -> bool:
         if self.config.save_every is not None:
-            return self.state.step % self.config.save_every == 0
+            return self.standing.step % self.config.save_every == 0
         return time.monotonic() - self._last_save > _SAVE_SECONDS

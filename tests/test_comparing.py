@@ -7,11 +7,11 @@ import math
 import pytest
 
 import charlm
-from charlm import runs
 from charlm.comparison import FEWEST_TEXTS, Pair, compare
 from charlm.engines.numpy import NumpyEngine
 from charlm.model import Language, Model
 from charlm.scoring import Score
+from charlm.text.corpus import prepare
 from charlm.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tests.test_commands import assert_refused
 from tests.test_commands import charlm as run
@@ -230,7 +230,7 @@ def test_parts_of_runs_are_compared_where_they_are_one_text(corpora, tmp_path, m
         refused = compared(chars, other, texts=[], options=["--corpus", "valid"])
         assert_refused(refused, 2, "would not score the same text")
     read = []
-    monkeypatch.setattr("charlm.inputs.prepare", lambda *all: read.append(1) or runs.prepare(*all))
+    monkeypatch.setattr("charlm.inputs.prepare", lambda *all: read.append(1) or prepare(*all))
     assert compared(chars, again, texts=[], options=["--corpus", "valid"]).exit_code == 0
     assert read == [1], "one text of the same ids is read once"
 

@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.engines import Loss
+from charlm.engines import Tally
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, DivergedError
 from charlm.nn import kernel
@@ -301,17 +301,17 @@ def test_a_chunk_without_targets_moves_nothing(chunks):
     before = engine.tensors()
     chunk = replace(chunk, weight=np.zeros_like(chunk.weight))
     loss, norm, _ = engine.update(chunk, engine.zero_state(5), 0.1)
-    assert (loss, norm) == (Loss(), 0)
+    assert (loss.nats, loss.count, norm) == (0, 0, 0)
     assert loss.mean is None
     assert_same(engine.tensors(), before)
 
 
 def test_losses_add_up():
-    total = Loss(6.0, 4, 2.0, 1) + Loss(3.0, 2)
-    assert total == Loss(9.0, 6, 2.0, 1)
+    total = Tally(6.0, 4, 8, {"unknown_nats": 2.0, "unknown": 1}) + Tally(3.0, 2, 3, {"right": 4})
+    assert total == Tally(9.0, 6, 11, {"unknown_nats": 2.0, "unknown": 1, "right": 4})
     assert total.mean == 1.5
     assert total.mean_known == pytest.approx(7 / 5)
-    assert Loss(2.0, 1, 2.0, 1).mean_known is None
+    assert Tally(2.0, 1, 1, {"unknown_nats": 2.0, "unknown": 1}).mean_known is None
 
 
 # Divergence
@@ -386,8 +386,9 @@ def test_each_thread_computes_its_share_of_the_columns(call, threads, chunks, mo
         plain = getattr(LanguageModel, name)
 
         def noted(model, *arguments, plain=plain):
-            inputs = next(value for value in arguments if isinstance(value, np.ndarray))
-            seen.append((threading.get_ident(), inputs.shape[1]))
+            first = next(each for each in arguments if isinstance(each, Batch | np.ndarray))
+            ids = first.inputs if isinstance(first, Batch) else first
+            seen.append((threading.get_ident(), ids.shape[1]))
             return plain(model, *arguments)
 
         monkeypatch.setattr(LanguageModel, name, noted)

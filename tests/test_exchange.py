@@ -247,7 +247,7 @@ def test_what_ends_a_run_before_its_first_save_leaves_the_older_one(room, tmp_pa
         assert (where / NEW / "model.safetensors").exists()
         raise error
 
-    monkeypatch.setattr(Run, "save_state", ends)
+    monkeypatch.setattr(Run, "save_resume", ends)
     with pytest.raises(type(error)):
         train_over(where, given)
     assert contents(where) == old

@@ -137,7 +137,7 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, settings
     corpus = write(tmp_path / "corpus.txt", DOCUMENT if settings.get("sequences") else LINES)
     given = {"corpus": (corpus,), "steps": 200, **TINY, "threads": 1, **settings}
     run = train(tmp_path / "whole", given)
-    last, whole, text = run.state.step, outcome(tmp_path / "whole"), run.model.sample(40, seed=1)
+    last, whole, text = run.standing.step, outcome(tmp_path / "whole"), run.model.sample(40, seed=1)
     rng = random.Random(2)
     chains = [[stop] for stop in range(1, last, every)]
     chains += [sorted(rng.sample(range(1, last), 3)) for _ in range(max(1, 20 // every))]

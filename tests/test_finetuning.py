@@ -12,7 +12,7 @@ from charlm.cli import main
 from charlm.directory import Directory
 from charlm.errors import MissingInputError, UsageError
 from charlm.finetuning import finetuning_notes
-from charlm.model import load
+from charlm.loading import load
 from charlm.runs import open_run
 
 LINES = "".join(f"{a}{b}{a}{c}\n" for a in "abcd" for b in "efgh" for c in "ijk") * 2
@@ -31,7 +31,7 @@ def train(where, resume=False, stop_at=None, force=False, **given):
     """Train in `where`, stopping after step `stop_at`; return the run."""
     with Directory(where, force) as directory:
         run = open_run(directory, given, resume)
-        for _ in run.events(lambda: stop_at is not None and run.state.step >= stop_at):
+        for _ in run.events(lambda: stop_at is not None and run.standing.step >= stop_at):
             pass
     return run
 
@@ -186,7 +186,7 @@ def test_a_stopped_fine_tuning_goes_on_without_its_base(tmp_path):
     tuned(tmp_path, steps=6, lr=0.01, stop_at=2, force=True)
     (tmp_path / "base" / "model.safetensors").unlink()
     run = tuned(tmp_path, steps=6, lr=0.01, resume=True)
-    assert run.state.step == 6
+    assert run.standing.step == 6
     for name, value in run.model.trained.tensors().items():
         np.testing.assert_array_equal(value, whole[name], err_msg=name)
     with pytest.raises(UsageError, match="init-from"):

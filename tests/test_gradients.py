@@ -215,9 +215,7 @@ def test_language_model(cell, model, dropout, chunk_of, params_of, state_of):
 
     def loss(grads=scrap):
         rng = np.random.default_rng(7)
-        nats, _ = network.backward(
-            params, grads, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 0.5, rng
-        )
+        nats, _ = network.backward(params, grads, chunk, state, 0.5, rng)
         return 0.5 * nats
 
     grads = params.twin()

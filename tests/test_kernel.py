@@ -15,6 +15,7 @@ from charlm.nn.model import LanguageModel, initialize
 from charlm.nn.optim import Adam
 from charlm.nn.panels import Panels
 from charlm.nn.stack import zero_state
+from charlm.text.batches import Batch
 
 pytestmark = pytest.mark.skipif(kernel.target == "numpy", reason="the compiled loops were not built here")
 
@@ -44,7 +45,8 @@ def learn(config, length, batch, resets):
     weight = rng.random((length, batch), np.float32)
     reset = rng.random((length, batch)) < resets
     state = tuple(rng.standard_normal(part.shape, np.float32) for part in zero_state(config, batch))
-    nats, after = LanguageModel(config).backward(params, grads, ids, targets, weight, reset, state, 0.01)
+    chunk = Batch(ids, targets, reset, weight)
+    nats, after = LanguageModel(config).backward(params, grads, chunk, state, 0.01)
     return nats, *after, grads.flat
 
 

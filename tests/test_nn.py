@@ -1,6 +1,7 @@
 """What the network computes: naive references, arithmetic by hand, identities, stored losses, first weights."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from charlm.nn.model import LanguageModel, initialize, shapes
 from charlm.nn.optim import Adam
 from charlm.nn.params import Params, Workspace
 from charlm.nn.stack import Stack, layer_shapes, make_cell, zero_state
+from charlm.text.batches import Batch
 from tests.tiny import CELLS
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
@@ -140,7 +142,7 @@ def test_worked_example():
     params["head.weight"][:] = [[0], [w]]
     grads = params.twin()
     nats, (h,) = LanguageModel(config).backward(
-        params, grads, np.array([[NO_TOKEN], [0]]), np.array([[0], [1]]), np.ones((2, 1)), None,
+        params, grads, Batch(np.array([[NO_TOKEN], [0]]), np.array([[0], [1]]), None, np.ones((2, 1))),
         zero_state(config, 1, np.float64), 1.0,
     )  # fmt: skip
     assert nats == pytest.approx(math.log(16 / 3))
@@ -216,7 +218,7 @@ def test_rows_of_a_batch_are_independent(cell, chunk_of, params_of, state_of):
     network, together = LanguageModel(config), params.twin()
     logp, after = network.log_probs(params, chunk.inputs, chunk.targets, chunk.reset, state)
     nats, _ = network.backward(
-        params, together, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 0.5
+        params, together, chunk, state, 0.5
     )
     alone, nats_alone = params.twin(), 0.0
     for k in range(4):
@@ -226,7 +228,7 @@ def test_rows_of_a_batch_are_independent(cell, chunk_of, params_of, state_of):
         assert_close(own_logp, logp[:, column])
         for one, all_of_them in zip(own_after, after, strict=True):
             assert_close(one, all_of_them[:, column])
-        own_nats, _ = network.backward(params, alone, part.inputs, part.targets, part.weight, part.reset, own, 0.5)
+        own_nats, _ = network.backward(params, alone, part, own, 0.5)
         nats_alone += own_nats
     assert nats_alone == pytest.approx(nats, rel=1e-12)
     assert_close(alone.flat, together.flat)  # gradients are added up
@@ -273,7 +275,7 @@ def test_targets_of_weight_zero_do_not_count(chunk_of, params_of, state_of):
     for ids in (chunk.targets, np.where(chunk.weight > 0, chunk.targets, (chunk.targets + 1) % 6)):
         grads = params.twin()
         nats, _ = network.backward(
-            params, grads, chunk.inputs, ids, chunk.weight, chunk.reset, state, 1.0
+            params, grads, replace(chunk, targets=ids), state, 1.0
         )
         assert nats == pytest.approx(-float((logp * chunk.weight).sum()), rel=1e-12)
         found.append(grads.flat)
@@ -339,8 +341,7 @@ def test_a_network_used_again_is_as_a_fresh_one(cell, embedding, chunk_of, param
         for network in (used, LanguageModel(config)):
             grads = params.twin()
             nats, after = network.backward(
-                params, grads, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 1.0,
-                np.random.default_rng(seed),
+                params, grads, chunk, state, 1.0, np.random.default_rng(seed),
             )  # fmt: skip
             logp, last = network.log_probs(params, chunk.inputs[:2], chunk.targets[:2], chunk.reset[:2], state)
             logits, _ = network.logits(params, chunk.inputs[:1], state)
@@ -444,12 +445,13 @@ def test_ten_losses(cell):
     reset = np.zeros((8, 4), np.bool_)
     reset[0], reset[5, 2] = True, True
     inputs, targets = np.where(reset, NO_TOKEN, ids[:-1]), ids[1:]
+    chunk = Batch(inputs, targets, reset, np.ones((8, 4), np.float32))
     network, grads, optimizer = LanguageModel(config), params.twin(), Adam(params.flat.size)
     losses = []
     for _ in range(10):
         grads.flat[:] = 0
         nats, _ = network.backward(
-            params, grads, inputs, targets, np.ones((8, 4), np.float32), reset, zero_state(config, 4), 1 / 32
+            params, grads, chunk, zero_state(config, 4), 1 / 32
         )
         losses.append(nats / 32)
         optimizer.step(params.flat, grads.flat, 0.05)

@@ -312,7 +312,7 @@ def test_a_run_that_was_stopped_writes_the_same_model_file(tmp_path, room):
         for stop in stops:
             with Directory(tmp_path / name) as directory:
                 run = open_run(directory, given if stop in (None, 2) else {}, resume=stop != stops[0])
-                for _ in run.events(lambda run=run, stop=stop: stop is not None and run.state.step >= stop):
+                for _ in run.events(lambda run=run, stop=stop: stop is not None and run.standing.step >= stop):
                     pass
     whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from charlm import processors
 from charlm.cli import main
-from charlm.model import load
+from charlm.loading import load
 from charlm.processors import available_threads, cpu_quota, omp_num_threads
 from tests.tiny import tiny_model
 

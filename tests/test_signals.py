@@ -99,7 +99,7 @@ def test_a_signal_while_the_corpus_is_read_leaves_nothing(tmp_path, corpus, monk
         pytest.fail("it went on")
 
     before = signal.getsignal(number)
-    monkeypatch.setattr("charlm.runs.prepare", interrupted)
+    monkeypatch.setattr("charlm.tasks.lm.prepare", interrupted)
     result = charlm("train", corpus, "-m", tmp_path / "m", *SMALL)
     assert result.exit_code == 128 + number
     assert not (tmp_path / "m").exists()

@@ -346,7 +346,7 @@ def test_the_commands_give_the_same_figures(tmp_path):
         for more in ([], ["--engine", "torch"], ["--engine", "torch", "--device", "cpu"])
     ]
     assert scores[1:] == pytest.approx([scores[0]] * 2, rel=1e-4)
-    assert "PyTorch" in model.load(tmp_path / "model", engine="torch").engine.description
+    assert "PyTorch" in model.load_language_model(tmp_path / "model", engine="torch").engine.description
     valid = [*scored, "--corpus", "valid", "--engine"]
     ours, theirs = (json.loads(run(*valid, name).stdout) for name in ("numpy", "torch"))
     assert theirs["logprob"] == pytest.approx(ours["logprob"], rel=1e-5)

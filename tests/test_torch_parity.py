@@ -155,7 +155,7 @@ def test_log_probs_and_every_gradient(config, tmp_path, chunk_of, state_of):
 
     grads = params.twin()
     LanguageModel(config).backward(
-        params, grads, chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state, 0.125
+        params, grads, chunk, state, 0.125
     )
     for name, value in network.named_parameters():
         np.testing.assert_allclose(grads[name], value.grad, rtol=1e-9, atol=1e-13, err_msg=name)

@@ -7,17 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from charlm import checkpoint, runs, training
+from charlm import checkpoint, training
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.directory import Directory
-from charlm.engines import Loss
+from charlm.engines import Tally
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, DivergedError, UsageError
-from charlm.model import load
+from charlm.loading import load
 from charlm.runs import open_run
+from charlm.tasks import lm
+from charlm.tasks.lm import LanguageLesson
 from charlm.text.batches import Context, TrainingBatches
 from charlm.text.parts import Part
-from charlm.training import Lesson, fit
+from charlm.training import fit
 
 LINES = "".join(f"{a}{b}{a}{c}\n" for a in "abcd" for b in "efgh" for c in "ijk") * 3
 DOCUMENT = "\n".join(f"the {a} {b} {a}.\n" for a in ("cat", "dog") for b in ("saw", "met", "bit")) * 12
@@ -33,7 +35,7 @@ class Notes:
     def save_model(self, progress):
         self.models.append(progress.step)
 
-    def save_state(self, state, hidden):
+    def save_resume(self, state, hidden):
         self.states.append(dataclasses.replace(state))
 
     def log(self, progress):
@@ -45,7 +47,7 @@ def part_of(ids):
 
 
 def lesson_of(train, valid, batch=8, steps=16, seed=0):
-    return Lesson(TrainingBatches(train, batch, steps, seed, Context(), None, None), valid, Context(), True)
+    return LanguageLesson(TrainingBatches(train, batch, steps, seed, Context(), None, None), valid, Context(), True)
 
 
 def trained(ids, valid, vocabulary, **settings):
@@ -87,7 +89,7 @@ class ScriptedEngine:
     def update(self, batch, state, lr):
         self.rates.append(lr)
         count = int(batch.weight.sum())
-        return Loss(2.0 * count, count), 1.0, state
+        return Tally(2.0 * count, count, count), 1.0, state
 
 
 def scripted(monkeypatch, script, **settings):
@@ -96,9 +98,9 @@ def scripted(monkeypatch, script, **settings):
 
     def evaluation(engine, *_):
         known, unknown = next(engine.script)
-        return Loss(known * 10 + unknown * 2, 12, unknown * 2, 2)
+        return Tally(known * 10 + unknown * 2, 12, 12, {"unknown_nats": unknown * 2, "unknown": 2})
 
-    monkeypatch.setattr(training, "evaluate", evaluation)
+    monkeypatch.setattr(lm, "evaluate", evaluation)
     config = TrainConfig(**({"eval_every": 2, "log_every": 1} | settings))
     lesson = lesson_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
     return list(fit(engine, lesson, config, keeper)), keeper, engine
@@ -177,10 +179,10 @@ def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch
     def evaluation(*_):
         clock.now += 0.2
         spent.append(0.2)
-        return Loss(1.0, 1)
+        return Tally(1.0, 1, 1)
 
     monkeypatch.setattr(engine, "update", update, raising=False)
-    monkeypatch.setattr(training, "evaluate", evaluation)
+    monkeypatch.setattr(lm, "evaluate", evaluation)
     monkeypatch.setattr(training, "time", clock)
     lesson = lesson_of(part_of([2, 3] * 2000), part_of([2, 3] * 500), batch=2, steps=4)
     events = list(fit(engine, lesson, TrainConfig(minutes=1.0, lr=1.0), keeper))
@@ -243,7 +245,7 @@ def train(where, given, stop_at=None, resume=False):
     """Train in `where`, stopping after step `stop_at`; return the run."""
     with Directory(where) as directory:
         run = open_run(directory, given, resume)
-        for _ in run.events(lambda: stop_at is not None and run.state.step >= stop_at):
+        for _ in run.events(lambda: stop_at is not None and run.standing.step >= stop_at):
             pass
     return run
 
@@ -301,7 +303,7 @@ def test_a_resume_keeps_its_settings_and_says_what_may_not_change(tmp_path):
     with pytest.raises(UsageError, match="hidden 8 -> 9"):
         train(tmp_path / "m", {"hidden": 9}, resume=True)
     run = train(tmp_path / "m", {"steps": 8}, resume=True)
-    assert run.state.step == 8
+    assert run.standing.step == 8
     assert any("steps 6 -> 8" in note for note in run.notes)
 
 
@@ -326,7 +328,7 @@ def test_what_a_text_begins_from_is_settled_and_written_down(tmp_path, text, set
     start = load(tmp_path / "m").language.start
     newline = run.model.tokenizer.newline
     assert start == (Context(newline, inside=True) if expected == "newline" else Context())
-    inputs = next(run._lesson.train.epoch(0)).inputs[0]
+    inputs = next(run.lesson.train.epoch(0)).inputs[0]
     assert (NO_TOKEN in inputs) == (expected == "sequence")
 
 
@@ -396,7 +398,7 @@ def steps_of_evaluations(events):
 
 def test_evaluations_come_by_the_sizes_where_the_run_has_steps(monkeypatch):
     """At most 5 % of the time: 1,000 tokens at 0.35 of a training token's cost, against 8 tokens a step."""
-    monkeypatch.setattr(training, "evaluate", lambda *_: Loss(1.0, 1))
+    monkeypatch.setattr(lm, "evaluate", lambda *_: Tally(1.0, 1))
     lesson = lesson_of(part_of([2, 3] * 200), part_of([2] * 999), batch=2, steps=4)
     events = list(fit(ScriptedEngine(()), lesson, TrainConfig(steps=2000), Notes()))
     assert steps_of_evaluations(events) == [875, 1750, 2000]
@@ -420,9 +422,9 @@ def timed(monkeypatch, cost, stop=training.never, **settings):
 
     def evaluation(*_):
         clock.now += cost
-        return Loss(1.0, 1)
+        return Tally(1.0, 1, 1)
 
-    monkeypatch.setattr(training, "evaluate", evaluation)
+    monkeypatch.setattr(lm, "evaluate", evaluation)
     monkeypatch.setattr(training, "time", clock)
     lesson = lesson_of(part_of([2, 3] * 2000), part_of([2, 3] * 4), batch=2, steps=4)
     return list(fit(Timed(clock), lesson, TrainConfig(**settings), keeper, stop=stop)), keeper
@@ -505,14 +507,14 @@ def test_a_run_says_what_was_planned_and_what_is_empty(tmp_path, settings, told)
 def test_a_stop_while_the_test_part_is_scored_leaves_a_whole_run(tmp_path, monkeypatch, calls):
     """Whatever of it was scored is no figure; a stop before it begins does not begin it."""
     corpus = write(tmp_path / "corpus.txt", LINES)
-    monkeypatch.setattr(runs, "evaluate", lambda *_: None)
+    monkeypatch.setattr(lm._LanguageCourse, "test", lambda *_: None)
     run = train(tmp_path / "m", {"corpus": (corpus,), "steps": calls, "test_fraction": 0.2, **TINY})
     assert run.test is None
     assert "test_nats" not in load(tmp_path / "m").facts
-    monkeypatch.setattr(runs, "evaluate", lambda *_: pytest.fail("begun after a stop"))
+    monkeypatch.setattr(lm._LanguageCourse, "test", lambda *_: pytest.fail("begun after a stop"))
     given = {"corpus": (corpus,), "steps": 4, "test_fraction": 0.2, **TINY}
-    assert train(tmp_path / "stopped", given, stop_at=2).state.step == 2
-    assert train(tmp_path / "none", given | {"test_fraction": 0.0}).state.step == 4
+    assert train(tmp_path / "stopped", given, stop_at=2).standing.step == 2
+    assert train(tmp_path / "none", given | {"test_fraction": 0.0}).standing.step == 4
 
 
 def test_a_resume_with_nothing_changed_says_only_where_it_goes_on(tmp_path):

@@ -6,14 +6,16 @@ import pytest
 from charlm import checkpoint, training
 from charlm.config import TrainConfig
 from charlm.directory import Directory
-from charlm.engines import Loss
+from charlm.engines import Tally
 from charlm.errors import UsageError
 from charlm.plan import defaults
 from charlm.runs import open_run
 from charlm.scoring import evaluate
+from charlm.tasks import lm
+from charlm.tasks.lm import LanguageLesson
 from charlm.text.batches import TrainingBatches
 from charlm.text.parts import Part
-from charlm.training import Lesson, Standing, fit
+from charlm.training import Standing, fit
 from tests.test_training import LINES, TINY, Clock, Notes, ScriptedEngine, lesson_of, part_of, train, write
 
 
@@ -28,7 +30,7 @@ def overshot(tmp_path):
             if progress.best:
                 best = progress.step
                 weights = run.model.trained.tensors()
-    assert best == run.state.best_step < run.state.step == 40
+    assert best == run.standing.best_step < run.standing.step == 40
     return run, weights, run.model.trained.tensors()
 
 
@@ -50,7 +52,7 @@ def test_the_seed_decides_the_order_of_the_text(tmp_path):
     corpus, first = write(tmp_path / "c.txt", LINES), {}
     for seed in (0, 1):
         run = train(tmp_path / f"m{seed}", {"corpus": (corpus,), "steps": 1, **TINY, "seed": seed})
-        first[seed] = next(run._lesson.train.epoch(0)).targets
+        first[seed] = next(run.lesson.train.epoch(0)).targets
         start, lines = run.model.language.start, run.corpus.train.sequences
         expected = TrainingBatches(run.corpus.train, 4, 8, seed, start, lines, run.model.tokenizer.newline)
         np.testing.assert_array_equal(first[seed], next(expected.epoch(0)).targets)
@@ -74,7 +76,7 @@ def test_what_decides_the_outcome_may_not_change_on_resume(tmp_path):
     assert (tmp_path / "m" / "resume.safetensors").read_bytes() == before
 
 
-def timed(monkeypatch, seconds=0.1, state=None, test_tokens=0, **settings):
+def timed(monkeypatch, seconds=0.1, standing=None, test_tokens=0, **settings):
     """Run `fit` by a clock that only updates move on; return the events, the keeper and the seconds that passed."""
     clock, engine, keeper = Clock(), ScriptedEngine(()), Notes()
 
@@ -85,18 +87,18 @@ def timed(monkeypatch, seconds=0.1, state=None, test_tokens=0, **settings):
     monkeypatch.setattr(engine, "update", update, raising=False)
     monkeypatch.setattr(training, "time", clock)
     lesson = lesson_of(part_of([2, 3] * 2000), Part.from_ids([]), batch=2, steps=4)
-    lesson = Lesson(lesson.train, lesson.valid, lesson.context, lesson.document, test_tokens)
+    lesson = LanguageLesson(lesson.train, lesson.valid, lesson.context, lesson.document, test_tokens)
     begun = clock.now
-    events = list(fit(engine, lesson, TrainConfig(**settings), keeper, state))
+    events = list(fit(engine, lesson, TrainConfig(**settings), keeper, standing))
     return events, keeper, clock.now - begun
 
 
 def test_minutes_go_on_where_the_run_stopped(monkeypatch):
     _, _, whole = timed(monkeypatch, minutes=1.0)
-    _, _, rest = timed(monkeypatch, minutes=1.0, state=Standing(step=5, seconds=40.0, tokens=40))
+    _, _, rest = timed(monkeypatch, minutes=1.0, standing=Standing(step=5, seconds=40.0, tokens=40))
     assert 58 < whole <= 60
     assert 18 < rest <= 20
-    events, _, _ = timed(monkeypatch, minutes=1.0, state=Standing(step=5, seconds=40.0, tokens=40))
+    events, _, _ = timed(monkeypatch, minutes=1.0, standing=Standing(step=5, seconds=40.0, tokens=40))
     assert events[0].fraction > 0.66
     assert events[-1].seconds == pytest.approx(60, abs=2)
 
@@ -137,13 +139,16 @@ def test_the_learning_rate_falls_with_the_width():
 @pytest.mark.parametrize("known", [False, True], ids=["not judging", "only unknown tokens"])
 def test_where_validation_knows_nothing_it_does_not_judge(monkeypatch, settings, known):
     """Neither best weights nor patience nor plateaus follow from it, and the last weights are kept."""
-    losses = iter([Loss(9.0, 12, 5.0, 6 if known else 12) for _ in range(99)])
+    def tally(nats, unknown):
+        return Tally(nats, 12, 12, {"unknown_nats": 5.0, "unknown": unknown})
+
+    losses = iter([tally(9.0, 6 if known else 12) for _ in range(99)])
     if known:
-        losses = iter([Loss(9.0 + k, 12, 5.0, 6) for k in range(99)])
+        losses = iter([tally(9.0 + k, 6) for k in range(99)])
     engine, keeper = ScriptedEngine(()), Notes()
-    monkeypatch.setattr(training, "evaluate", lambda *_: next(losses))
+    monkeypatch.setattr(lm, "evaluate", lambda *_: next(losses))
     lesson = lesson_of(part_of([2, 3] * 200), part_of([2, 3] * 6), batch=2, steps=4)
-    lesson = Lesson(lesson.train, lesson.valid, lesson.context, lesson.document, judging=not known)
+    lesson = LanguageLesson(lesson.train, lesson.valid, lesson.context, lesson.document, judging=not known)
     config = TrainConfig(**{"steps": 20, "eval_every": 2, "lr": 1.0, "schedule": "constant"} | settings)
     events = list(fit(engine, lesson, config, keeper))
     assert events[-1].step == 20

@@ -15,7 +15,7 @@ from charlm.config import ModelConfig, TextConfig, TrainConfig
 from charlm.directory import Directory
 from charlm.errors import DataError, UsageError
 from charlm.facts import FACTS
-from charlm.model import load
+from charlm.loading import load
 from charlm.runs import open_run
 from tests.test_commands import LINES, SMALL, assert_refused, charlm
 from tests.test_training import TINY, train, write

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def info(model: str, as_json: bool) -> None:
     """Say what a model is: cell, sizes, parameters, vocabulary, corpus, best validation figure; and what computes."""
     from charlm.directory import seconds_at
-    from charlm.model import load
+    from charlm.loading import load
 
     opened = load(model, threads=1)
     opened.facts.setdefault("seconds", seconds_at(model, opened.facts))

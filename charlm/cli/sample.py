@@ -76,12 +76,12 @@ def sample(
     separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
 ) -> None:  # fmt: skip
     """Write text with a model, on stdout, until its end (EOS) or --length tokens."""
-    from charlm.model import load
+    from charlm.model import load_language_model
     from charlm.sampling import SamplingConfig
 
     config, given, regex = SamplingConfig(**drawing), Given(ctx), _compiled(pattern)
     _refuse_useless(given)
-    loaded = load(model, threads=None if count > 1 or beam else 1)
+    loaded = load_language_model(model, threads=None if count > 1 or beam else 1)
     _refuse_for_this_model(given, loaded)
     prompt = _prompt(prompt, loaded)
     printer = _Printer(prompt, echo, number, as_json, _separator(separator, loaded, as_json))

@@ -91,7 +91,9 @@ def score(**options: Any) -> None:
     _hint_at_files(asked.texts)
     import charlm.model
 
-    models = [charlm.model.load(path, engine=asked.engine, device=asked.device) for path in asked.models]
+    models = [
+        charlm.model.load_language_model(path, engine=asked.engine, device=asked.device) for path in asked.models
+    ]
     check_models(asked, models)
     if STDIN in (asked.file, asked.corpus):
         tell_what_is_awaited("the texts")

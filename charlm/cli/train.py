@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,7 @@ from charlm.cli.useless import refuse_useless, refuse_useless_here
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
-    from charlm.engines import Loss
     from charlm.runs import Run
-    from charlm.text.parts import Part
     from charlm.training import Progress
 
 _text = option("Text")
@@ -31,8 +28,7 @@ _train = option("Training")
 _stop = option("How long")
 _run = option("Run")
 
-_SAMPLES = 5  # texts shown in the course of a run
-_SAMPLE_LENGTH = 120
+_EXAMPLES = 5  # texts shown in the course of a run
 
 
 def _default(settings: type[Any], name: str) -> str:
@@ -214,11 +210,11 @@ class _Display:
 
     def progress(self, progress: Progress) -> None:
         if progress.valid is not None:
-            self._valid = f" valid {self._of(progress.valid)}"
+            self._valid = f" valid {self._run.course.shown(progress.valid)}"
             self._best = self._valid if progress.best else self._best
         if not self._bar.disable:
             self._bar.set_postfix_str(
-                f"step {progress.step:,} {self._train(progress)}{self._valid} "
+                f"step {progress.step:,} {self._run.course.shown_training(progress.train_nats)}{self._valid} "
                 f"{progress.tokens_per_second:,.0f} tokens/s", refresh=False,
             )  # fmt: skip
             self._bar.update(max(0.0, min(1.0, progress.fraction) - self._bar.n))
@@ -226,57 +222,36 @@ class _Display:
             self._evaluation(progress)
 
     def _evaluation(self, progress: Progress) -> None:
+        train = self._run.course.shown_training(progress.train_nats)
         self._write(
-            f"{100 * progress.fraction:3.0f} %  step {progress.step:,}  train {self._train(progress)} "
+            f"{100 * progress.fraction:3.0f} %  step {progress.step:,}  train {train} "
             f"{self._valid.strip()}{' *' if progress.best else ''}  {progress.tokens_per_second:,.0f} tokens/s  "
             f"{_clock(progress.seconds)}"
         )
-        if progress.fraction * _SAMPLES >= self._shown + 1 and not progress.last:
-            self._shown = int(progress.fraction * _SAMPLES)
-            text = self._run.model.sample(_SAMPLE_LENGTH, seed=progress.step)
-            self._write("      | " + visible(text).replace("\n", "\n      | "))
+        if progress.fraction * _EXAMPLES >= self._shown + 1 and not progress.last:
+            self._shown = int(progress.fraction * _EXAMPLES)
+            text = self._run.course.example(progress.step)
+            if text is not None:
+                self._write("      | " + visible(text).replace("\n", "\n      | "))
 
     def end(self, signal_number: int) -> None:
         self._bar.close()
         if self._quiet:
             return
-        state, path = self._run.state, self._run.directory.path
+        standing, path = self._run.standing, self._run.directory.path
         if self._run.test is not None:
-            click.echo(f"test {self._of(self._run.test)} over {self._run.test.count:,} tokens", err=True)
-        if state.skipped:
-            click.echo(f"{state.skipped:,} steps were skipped, their gradients not being finite: lower --lr", err=True)
+            click.echo(f"test {self._run.course.shown(self._run.test)} over {self._run.test.count:,} tokens", err=True)
+        if standing.skipped:
+            why = "their gradients not being finite: lower --lr"
+            click.echo(f"{standing.skipped:,} steps were skipped, {why}", err=True)
         if signal_number:
-            click.echo(f"interrupted at step {state.step:,}; go on with: charlm train -m {path} --resume", err=True)
+            click.echo(f"interrupted at step {standing.step:,}; go on with: charlm train -m {path} --resume", err=True)
         elif self._best:
             click.echo(
-                f"best{self._best} at step {state.best_step:,}, after {state.tokens:,} tokens in "
-                f"{_clock(state.seconds)}", err=True,
+                f"best{self._best} at step {standing.best_step:,}, after {standing.tokens:,} tokens in "
+                f"{_clock(standing.seconds)}", err=True,
             )  # fmt: skip
         click.echo(f"the model is in {path}; write with: charlm sample -m {path}", err=True)
-
-    def _train(self, progress: Progress) -> str:
-        part = self._run.corpus.train
-        return self._figure(progress.train_nats, part.unknown, len(part))
-
-    def _of(self, loss: Loss) -> str:
-        return "-" if loss.mean is None else self._figure(loss.mean, loss.unknown, loss.count)
-
-    def _figure(self, nats: float, unknown: int, tokens: int) -> str:
-        """Return nats per token with what they mean, and which share of the tokens is unknown.
-
-        As in `score`, there are no bits where a token is unknown or the tokenizer drops information.
-        """
-        from charlm.scoring import percent
-
-        tokenizer, part = self._run.model.tokenizer, self._run.corpus.train
-        told = [f"{percent(unknown, tokens)} unknown"] if unknown else []
-        if tokenizer.kind == "word":
-            told.insert(0, f"perplexity {math.exp(min(nats, 700)):,.1f}")
-        elif not unknown and tokenizer.lossless:
-            units = part.characters + (0 if self._run.model.language.document else part.sequences)
-            bits = nats / math.log(2) * len(part) / units
-            told.append(f"{bits:.3f} bits/{'byte' if tokenizer.kind == 'byte' else 'char'}")
-        return f"{nats:.4f} nats" + (f" ({', '.join(told)})" if told else "")
 
     def _write(self, line: str) -> None:
         if self._bar.disable:
@@ -286,24 +261,16 @@ class _Display:
 
 
 def _facts(run: Run) -> list[str]:
-    model, train, corpus = run.settings.model, run.settings.train, run.corpus
-    parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
-    sizes = ", ".join(f"{len(part):,} {name}{_unknown_in(part)}" for name, part in parts if len(part))
+    model, train, batches = run.settings.model, run.settings.train, run.lesson.train
     weights = sum(value.size for value in run.model.trained.tensors().values())
     extra = [name.replace("_", " ") + ", " for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
     return [
-        f"text: {sizes} tokens, {run.model.tokenizer.size:,} different ({run.model.tokenizer.kind})",
+        *run.course.about(),
         f"model: {model.cell} {model.layers}x{model.hidden}, embedding {model.embedding}, dropout {model.dropout:g}, "
         f"{''.join(extra)}{weights:,} parameters",
-        f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {run.batch_shape}, "
+        f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {batches.shape}, "
         f"{_limit(train)}, {run.model.trained.description}",
     ]
-
-
-def _unknown_in(part: Part) -> str:
-    from charlm.scoring import percent
-
-    return f" ({percent(part.unknown, len(part))} unknown)" if part.unknown else ""
 
 
 def _limit(train: config.TrainConfig) -> str:

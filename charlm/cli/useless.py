@@ -24,7 +24,7 @@ def refuse_useless(asked: Given, settings: Mapping[str, Any]) -> None:
 
 def refuse_useless_here(asked: Given, run: Run) -> None:
     """Raise UsageError for an option that has no effect on a run that begins, now that its corpus is known."""
-    if not run.state.step:
+    if not run.standing.step:
         _refuse(asked, _once_read(run))
 
 

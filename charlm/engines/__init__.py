@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,34 +14,46 @@ from charlm.text.tokenizers import UNK
 
 Array = NDArray[Any]
 State = Any  # an engine's own value: got from it, given back to it, never looked into
+Chunk = TypeVar("Chunk", contravariant=True)  # what a network learns from at a time
 Snapshot = tuple[dict[str, Array], dict[str, Any]]  # arrays by name, and facts that JSON can hold
 
 
 @dataclass(frozen=True)
-class Loss:
-    """A sum of -log p in nats over `count` tokens; of these, `unknown` are <unk>, with `unknown_nats`."""
+class Tally:
+    """Sums over what was read, which add up: a figure is a ratio of sums, never a mean of figures.
+
+    nats: the sum of -log p over `count` targets. read: the tokens that were read. sums: further ones by name, numbers
+    or arrays; `unknown` and `unknown_nats` are of the targets that are <unk>.
+    """
 
     nats: float = 0.0
     count: int = 0
-    unknown_nats: float = 0.0
-    unknown: int = 0
+    read: int = 0
+    sums: Mapping[str, Any] = field(default_factory=dict)
 
-    def __add__(self, other: Loss) -> Loss:
-        return Loss(
-            self.nats + other.nats,
-            self.count + other.count,
-            self.unknown_nats + other.unknown_nats,
-            self.unknown + other.unknown,
-        )
+    def __add__(self, other: Tally) -> Tally:
+        names = [*self.sums, *(name for name in other.sums if name not in self.sums)]
+        sums = {name: self.sums.get(name, 0) + other.sums.get(name, 0) for name in names}
+        return Tally(self.nats + other.nats, self.count + other.count, self.read + other.read, sums)
 
     @property
     def mean(self) -> float | None:
-        """Nats per token; None over no tokens."""
+        """Nats per target; None over no targets."""
         return self.nats / self.count if self.count else None
 
     @property
+    def unknown(self) -> int:
+        """How many of the targets are <unk>."""
+        return int(self.sums.get("unknown", 0))
+
+    @property
+    def unknown_nats(self) -> float:
+        """The nats of the targets that are <unk>."""
+        return float(self.sums.get("unknown_nats", 0.0))
+
+    @property
     def mean_known(self) -> float | None:
-        """Nats per token that is not <unk>; None over no such tokens."""
+        """Nats per target that is not <unk>; None over no such targets."""
         known = self.count - self.unknown
         return (self.nats - self.unknown_nats) / known if known else None
 
@@ -60,11 +72,12 @@ class LogProbs:
     top: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
-def total_loss(logp: NDArray[np.float64], batch: Batch) -> Loss:
-    """Sum log-probabilities [T, B] over the targets that count."""
+def tally_of(logp: NDArray[np.float64], batch: Batch) -> Tally:
+    """Add up log-probabilities [T, B] over the targets that count."""
     nats = -logp * batch.weight
     unknown = (batch.targets == UNK) & (batch.weight > 0)
-    return Loss(float(nats.sum()), int(batch.weight.sum()), float(nats[unknown].sum()), int(unknown.sum()))
+    sums = {"unknown": int(unknown.sum()), "unknown_nats": float(nats[unknown].sum())}
+    return Tally(float(nats.sum()), batch.count, batch.read, sums)
 
 
 class Evaluator(Protocol):
@@ -79,7 +92,7 @@ class Evaluator(Protocol):
     def zero_state(self, batch: int) -> State:
         """Return the state of `batch` columns before anything was read."""
 
-    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+    def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         """Return the loss of one batch, without dropout, and the state after."""
 
 
@@ -109,15 +122,18 @@ class Predictor(Evaluator, Protocol):
         """Return the next token's logits [B, V] after inputs [T, B], and the state after."""
 
 
-class Engine(Predictor, Protocol):
-    """Computes with one language model, and trains it."""
+class Trainable(Protocol[Chunk]):
+    """Learns from chunks of one kind, whatever its network; NumPy arrays in and out, its state opaque to callers."""
 
     @property
     def description(self) -> str:
         """What computes, in words: threads or device."""
 
-    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
-        """Train on one batch; return its loss, the gradient's norm before clipping, and the state after.
+    def zero_state(self, batch: int) -> State:
+        """Return the state of `batch` columns before anything was read."""
+
+    def update(self, batch: Chunk, state: State, lr: float) -> tuple[Tally, float, State]:
+        """Train on one chunk; return its tally, the gradient's norm before clipping, and the state after.
 
         Raises DivergedError, the weights still those before, where the loss or a gradient is not finite.
         """
@@ -133,3 +149,7 @@ class Engine(Predictor, Protocol):
 
     def restore(self, snapshot: Snapshot) -> State:
         """Put a snapshot back and return its state."""
+
+
+class Engine(Predictor, Trainable[Batch], Protocol):
+    """Computes with one language model, and trains it."""

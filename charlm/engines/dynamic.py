@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Array, Loss, State, total_loss
+from charlm.engines import Array, State, Tally, tally_of
 from charlm.engines.numpy import NumpyEngine
 from charlm.text.batches import Batch
 
@@ -33,10 +33,10 @@ class DynamicEngine:
     def zero_state(self, batch: int) -> State:
         return self._engine.zero_state(batch)
 
-    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+    def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         """Return the loss of one batch before learning from it, and the state after."""
         logp, _, after = self.read(batch, state)
-        return total_loss(logp, batch), after
+        return tally_of(logp, batch), after
 
     def read(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], Array, State]:
         """Return what the engine says of one batch before learning from it: log p, hidden values, state after."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Array, LogProbs, Loss, Predictor, State, total_loss
+from charlm.engines import Array, LogProbs, Predictor, State, Tally, tally_of
 from charlm.errors import UsageError
 from charlm.text.batches import Batch, Ids
 
@@ -36,9 +36,9 @@ class MixtureEngine:
     def select(self, state: State, columns: list[int]) -> State:
         return tuple(engine.select(part, columns) for engine, part in zip(self._engines, state, strict=True))
 
-    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+    def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         logp, state = self.log_probs(batch, state)
-        return total_loss(logp.target, batch), state
+        return tally_of(logp.target, batch), state
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         if top:

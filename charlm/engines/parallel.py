@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.engines import Array, LogProbs, Loss, Snapshot, State
+from charlm.engines import Array, LogProbs, Snapshot, State, Tally
 from charlm.errors import CharlmError, DivergedError, UsageError
 from charlm.text.batches import Batch, Ids
 
@@ -137,7 +137,7 @@ class ParallelEngine:
     def description(self) -> str:
         return self._own.description
 
-    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
+    def update(self, batch: Batch, state: State, lr: float) -> tuple[Tally, float, State]:
         count, columns = int(batch.weight.sum()), batch.targets.shape[1]
         self._check(columns)
         if not self._begun:
@@ -189,7 +189,7 @@ class ParallelEngine:
     def select(self, state: State, columns: list[int]) -> State:
         return self._own.select(state, columns)
 
-    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+    def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         return self._own.evaluate(batch, state)
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from charlm.cells import CELLS
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
-from charlm.engines import Array, LogProbs, Loss, Snapshot, total_loss
+from charlm.engines import Array, LogProbs, Snapshot, Tally, tally_of
 from charlm.engines.pieces import Pieces, cut
 from charlm.engines.torch_norm import NormedLayer
 from charlm.engines.torch_ranks import Ranks, one_line_errors
@@ -191,10 +191,10 @@ class TorchEngine:
     def select(self, state: State, columns: list[int]) -> State:
         return tuple(part[:, columns] for part in state)
 
-    def update(self, batch: Batch, state: State, lr: float) -> tuple[Loss, float, State]:
+    def update(self, batch: Batch, state: State, lr: float) -> tuple[Tally, float, State]:
         return self.learn(batch, state, lr, int(batch.weight.sum()))
 
-    def learn(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Loss, float, State]:
+    def learn(self, batch: Batch, state: State, lr: float, count: int) -> tuple[Tally, float, State]:
         """Do what `update` does; `count` targets are in the batches of all ranks, and so is the loss over them."""
         pieces, (rank, ranks) = cut(batch.reset), (self._ranks.rank, self._ranks.count) if self._ranks else (0, 1)
         rows = self._rows(batch, pieces)
@@ -217,11 +217,11 @@ class TorchEngine:
             group["lr"] = lr
         self._optimizer.step()
         self._steps += 1
-        return Loss(total, count), size, self._end(pieces, tuple(part.detach() for part in after))
+        return Tally(total, count), size, self._end(pieces, tuple(part.detach() for part in after))
 
-    def evaluate(self, batch: Batch, state: State) -> tuple[Loss, State]:
+    def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         logp, state = self.log_probs(batch, state)
-        return total_loss(logp.target, batch), state
+        return tally_of(logp.target, batch), state
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         pieces = cut(batch.reset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from charlm.cells import CELLS
@@ -11,6 +13,22 @@ from charlm.nn.head import SoftmaxHead
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.stack import Stack, stack_shapes
+
+
+class Chunk(Protocol):
+    """T steps of B columns to learn from; every array is [T, B] (`charlm.text.batches.Batch` has the meanings)."""
+
+    @property
+    def inputs(self) -> Array: ...
+
+    @property
+    def targets(self) -> Array: ...
+
+    @property
+    def reset(self) -> Array | None: ...
+
+    @property
+    def weight(self) -> Array: ...
 
 
 class LanguageModel:
@@ -25,25 +43,16 @@ class LanguageModel:
         self._head = SoftmaxHead(config.vocab_size, names.EMBED if config.tie else names.HEAD_WEIGHT)
 
     def backward(
-        self,
-        params: Params,
-        grads: Params,
-        inputs: Array,
-        targets: Array,
-        weight: Array,
-        reset: Array | None,
-        state: State,
-        scale: float,
+        self, params: Params, grads: Params, chunk: Chunk, state: State, scale: float,
         rng: np.random.Generator | None = None,
-    ) -> tuple[float, State]:
+    ) -> tuple[float, State]:  # fmt: skip
         """Add the gradients of scale * nats over one chunk; return nats = -sum(weight * log p) and the state after.
 
-        `inputs` (NO_TOKEN for the zero vector), `targets`, `weight` and `reset` are [T, B]; gradients stop at the
-        chunk's start; `rng` switches dropout on.
+        Gradients stop at the chunk's start; `rng` switches dropout on.
         """
-        y, state = self._stack.forward(params, inputs, state, reset, rng)
-        rows = y.reshape(-1, y.shape[2])
-        nats, dy = self._head.backward(params, grads, rows, targets.reshape(-1), weight.reshape(-1), scale)
+        y, state = self._stack.forward(params, chunk.inputs, state, chunk.reset, rng)
+        rows, targets, weight = y.reshape(-1, y.shape[2]), chunk.targets.reshape(-1), chunk.weight.reshape(-1)
+        nats, dy = self._head.backward(params, grads, rows, targets, weight, scale)
         self._stack.backward(params, grads, dy.reshape(y.shape))
         return nats, state
 

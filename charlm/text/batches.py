@@ -52,6 +52,21 @@ class Batch:
     reset: NDArray[np.bool_]
     weight: NDArray[np.float32]
 
+    @property
+    def width(self) -> int:
+        """How many columns there are: B."""
+        return int(self.targets.shape[1])
+
+    @property
+    def count(self) -> int:
+        """How many targets count."""
+        return int(self.weight.sum())
+
+    @property
+    def read(self) -> int:
+        """How many tokens are read."""
+        return self.targets.size
+
     def columns(self, part: slice) -> Batch:
         """Return some of the columns."""
         return Batch(self.inputs[:, part], self.targets[:, part], self.reset[:, part], self.weight[:, part])
@@ -185,6 +200,16 @@ class TrainingBatches:
         self._starts_after = (EOS,) if sequences is not None or newline is None else (EOS, newline)
         self._reach = len(stored) if sequences is not None else self.seq_len
         self._laid_out: tuple[int, Columns] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many tokens a batch has."""
+        return self.batch_size * self.seq_len
+
+    @property
+    def shape(self) -> str:
+        """How large a batch is, in words."""
+        return f"{self.batch_size}x{self.seq_len}"
 
     def chunks(self, epoch: int) -> int:
         """Return how many batches an epoch has (it may differ by one from epoch to epoch)."""

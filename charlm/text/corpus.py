@@ -42,6 +42,16 @@ class Corpus:
     hold_out: str = "parts"
     notes: tuple[str, ...] = ()
 
+    @property
+    def train_tokens(self) -> int:
+        """How many tokens the training part has."""
+        return len(self.train)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What identifies the parts: digests of their token ids."""
+        return {"train": self.train.digest, "valid": self.valid.digest, "test": self.test.digest}
+
 
 def prepare(
     paths: Sequence[str | TextFile],

@@ -1,0 +1,130 @@
+"""The settings of a run: sorted by section in the code, flat under the names of the options everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charlm.config import LIMITS, ModelConfig, Section, TextConfig, TrainConfig
+from charlm.errors import UsageError
+from charlm.run_files import FILES, absolute, check_files
+
+LANGUAGE = "lm"  # the task, unless another is named
+_MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
+
+
+def _names(section: type[Section] | None) -> frozenset[str]:
+    return frozenset(section.__dataclass_fields__) if section else frozenset()
+
+
+TEXT_SETTINGS = _names(TextConfig)
+MODEL_SETTINGS = _names(ModelConfig) - {"vocab_size"}  # which is the text's: a corpus leads to the model's
+TRAIN_SETTINGS = _names(TrainConfig)
+_START = frozenset({"init_from", "keep_vocabulary"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of a run, resolved; `own` are those that only its task has."""
+
+    corpus: tuple[str, ...]
+    valid_file: Any
+    test_file: Any
+    text: TextConfig
+    model: ModelConfig
+    train: TrainConfig
+    init_from: str | None = None
+    keep_vocabulary: bool | None = None
+    task: str = LANGUAGE
+    own: Section | None = None
+
+    def flat(self) -> dict[str, Any]:
+        """Return all settings by the names of the command line's options; the task where it is not the usual one."""
+        files = {"corpus": list(self.corpus), "valid_file": self.valid_file, "test_file": self.test_file}
+        start = {"init_from": self.init_from, "keep_vocabulary": self.keep_vocabulary}
+        task = {} if self.task == LANGUAGE else {"task": self.task}
+        model = self.model.to_dict()
+        del model["vocab_size"]
+        own = self.own.to_dict() if self.own else {}
+        return task | files | start | model | self.train.to_dict() | self.text.to_dict() | own
+
+    @classmethod
+    def of(cls, flat: Mapping[str, Any], vocabulary: int, section: type[Section] | None = None) -> Settings:
+        """Check and sort settings given by option name.
+
+        `vocabulary` is the size that the corpus led to, `section` the settings that only the task has.
+        """
+        check_files(flat)
+        return cls(
+            tuple(absolute(path) for path in flat["corpus"]),
+            _absolute(flat.get("valid_file")),
+            _absolute(flat.get("test_file")),
+            TextConfig.from_dict(only(flat, TEXT_SETTINGS)),
+            ModelConfig.from_dict(only(flat, MODEL_SETTINGS) | {"vocab_size": vocabulary}),
+            TrainConfig.from_dict(only(flat, TRAIN_SETTINGS)),
+            absolute(flat.get("init_from")),
+            flat.get("keep_vocabulary"),
+            flat.get("task", LANGUAGE),
+            section.from_dict(only(flat, _names(section))) if section else None,
+        )
+
+
+def _absolute(paths: Any) -> Any:
+    return [absolute(path) for path in paths] if isinstance(paths, list | tuple) else absolute(paths)
+
+
+def check_settings(given: Mapping[str, Any], section: type[Section] | None = None) -> None:
+    """Raise UsageError for what no run could have, before the corpus is read and a plan made from it."""
+    own = _names(section)
+    known = TEXT_SETTINGS | MODEL_SETTINGS | TRAIN_SETTINGS | FILES | _START | own | {"task"}
+    alien = sorted(name for name in given if given[name] is not None and name not in known)
+    if alien:
+        listed = ", ".join(name.replace("_", "-") for name in alien)
+        task = given.get("task", LANGUAGE)
+        raise UsageError(f"these do not go with task {task}, so leave them out: {listed}")
+    TextConfig.from_dict(only(given, TEXT_SETTINGS))
+    shape = only(given, MODEL_SETTINGS - {"tie", "nonlinearity"})  # which a plan may fit
+    ModelConfig.from_dict(shape | {"vocab_size": 2})
+    TrainConfig.from_dict(only(given, TRAIN_SETTINGS))
+    if section:
+        section.from_dict(only(given, own))
+
+
+def check_engine(settings: Mapping[str, Any], engines: tuple[str, ...]) -> None:
+    """Raise UsageError where the engine is none of those that can train the task."""
+    engine = settings.get("engine", TrainConfig.engine)
+    if engine not in engines:
+        task = settings.get("task", LANGUAGE)
+        raise UsageError(f"engine {engine} does not know task {task}, which NumPy computes: leave --engine out")
+
+
+def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a resumed run: the stored ones, with the changes that a resume allows."""
+    resolved = [name for name in ("context", "hold_out") if given.get(name) == "auto"]
+    given = {name: value for name, value in given.items() if name not in resolved}
+    stored = {"hold_out": TextConfig.hold_out} | dict(stored)  # which older runs do not name
+    if given.get("init_from") is not None:
+        given = {**given, "init_from": absolute(given["init_from"])}
+    usual = {"task": LANGUAGE}
+    changes = {name: value for name, value in given.items() if value != stored.get(name, usual.get(name))}
+    refused = sorted(set(changes) - _MAY_CHANGE - FILES)
+    if refused:
+        listed = ", ".join(f"{name.replace('_', '-')} {stored.get(name)} -> {changes[name]}" for name in refused)
+        raise UsageError(f"a resumed run keeps its settings, so leave these out or begin anew with --force: {listed}")
+    kept = dict(stored)
+    if any(name in changes for name in LIMITS):
+        kept |= dict.fromkeys(LIMITS)
+    return kept | changes
+
+
+def change_warnings(stored: Mapping[str, Any], flat: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each setting that a resume changes."""
+    for name in sorted(_MAY_CHANGE):
+        if stored.get(name) != flat.get(name):
+            yield f"warning: {name} {stored.get(name)} -> {flat.get(name)}: the run is no longer what one sitting gives"
+
+
+def only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of some names, of those that are there."""
+    return {name: settings[name] for name in names if name in settings}
