@@ -10,12 +10,12 @@ import pytest
 
 from charlm.config import TextConfig
 from charlm.errors import DataError, MissingInputError, UsageError
-from charlm.text import duplicates, labelled_part
+from charlm.text import duplicates, parts
 from charlm.text.duplicates import TextHashes, duplicate_notes, shared_note
 from charlm.text.labelled import gold_lines, prepare_labelled
 from charlm.text.labelled import labelled_part as gold_part
-from charlm.text.labelled_part import gather
-from charlm.text.reading import open_file
+from charlm.text.parts import gather
+from charlm.text.reading import Scratch, open_file
 
 every_tokenizer = pytest.mark.parametrize("kind", ["char", "byte", "word"])
 NAMES = ["ham", "spam", "été"]
@@ -160,7 +160,7 @@ def test_digests_tell_ids_labels_names_and_texts(tmp_path):
 @every_tokenizer
 @pytest.mark.parametrize("near", [0, 3, 256])
 def test_texts_are_read_in_any_order(tmp_path, kind, near, monkeypatch):
-    monkeypatch.setattr(labelled_part, "_NEAR", near)
+    monkeypatch.setattr(parts, "_NEAR", near)
     corpus = prepare_labelled([written(tmp_path, drawn(300))], config(kind))
     part = corpus.train
     whole = everything(corpus, part)
@@ -175,17 +175,25 @@ def test_texts_are_read_in_any_order(tmp_path, kind, near, monkeypatch):
     assert part.labels(nothing).shape == part.lengths(nothing).shape == (0,)
 
 
+class Counted(Scratch):
+    """A temporary file that notes what is read of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = []
+
+    def read(self, offset, count):
+        self.reads.append((offset, count))
+        return super().read(offset, count)
+
+
 def test_near_pieces_are_read_together_and_far_ones_apart():
-    data, reads = np.arange(100_000), []
-
-    def read(start, count):
-        reads.append((start, count))
-        return data[start : start + count]
-
+    file = Counted()
+    file.write(np.arange(100_000, dtype=np.int32).data)
     starts, counts = np.array([90_000, 10, 14, 10, 50_000, 12]), np.array([3, 2, 0, 4, 1, 1])
     expected = [90_000, 90_001, 90_002, 10, 11, 10, 11, 12, 13, 50_000, 12]
-    assert gather(read, starts, counts).tolist() == expected
-    assert reads == [(10, 4), (50_000, 1), (90_000, 3)]
+    assert gather(file, np.dtype(np.int32), starts, counts).tolist() == expected
+    assert file.reads == [(40, 16), (200_000, 4), (360_000, 12)]
 
 
 @every_tokenizer

@@ -23,11 +23,12 @@ from charlm.text.duplicates import TextHashes, duplicate_notes, shared_note
 from charlm.text.folders import open_all, shortened, text_files
 from charlm.text.labelled_part import LabelledPart, LabelledPartBuilder
 from charlm.text.labels import find_form, labelled_lines
-from charlm.text.reading import BLOCK, TextFile, text_blocks
+from charlm.text.reading import TextFile, text_blocks
 from charlm.text.splitting import TEST, TRAIN, VALID, uniform_parts
 from charlm.text.surveys import content_notes, count_lines, survey
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
+_BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
 _BLOCK_CHARACTERS, _BLOCK_LINES = 1 << 18, 1 << 13  # of texts that are encoded together
 _MOST_LABELS = 1 << 16  # different ones; more are no kinds of text
 _MANY_LABELS = 20  # from which on it is odd if most stand only once
@@ -109,7 +110,7 @@ def prepare_labelled(
     names: Sequence[str] | None = None,
     longest: int | None = None,
     grow: bool = False,
-    block: int = BLOCK,
+    block: int = _BLOCK,
 ) -> LabelledCorpus:
     """Read, split and encode files of labelled texts, `block` bytes at a time; `labels` says where labels stand.
 
@@ -152,7 +153,7 @@ def labelled_part(
     """
     files, notes = _gold(paths)
     builder = LabelledPartBuilder(tokenizer, names, longest)
-    reading = _Reading(form, None if tokenizer.kind == "byte" else encoding, BLOCK)
+    reading = _Reading(form, None if tokenizer.kind == "byte" else encoding, _BLOCK)
     for block in reading.blocks(files, frozenset(names)):
         builder.add(*block)
     part = builder.part()

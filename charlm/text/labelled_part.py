@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.text.batches import Ids
-from charlm.text.parts import Part, PartBuilder
+from charlm.text.parts import Part, PartBuilder, gather
 from charlm.text.reading import Scratch
 from charlm.text.tokenizers import EOS, Tokenizer
 
-_NEAR = 256  # ids between two pieces that are read with them: quicker than a further call of the system
+_ROW = np.dtype([("start", np.int64), ("length", np.int32), ("label", np.int32)])  # of ids, EOS not counted
 _MOST_UNSEEN = 1000  # different labels that are counted by name
 
 
@@ -39,8 +39,7 @@ class LabelledPart:
     ids: Part
     digest: str
     text_digest: str
-    _ends: Scratch  # int64 [n + 1]: 0 and where each text ends, after its EOS
-    _labels: Scratch  # int32 [n]
+    _index: Scratch  # a row for each text
 
     def __len__(self) -> int:
         return self.ids.sequences
@@ -57,24 +56,23 @@ class LabelledPart:
 
     def texts(self, numbers: NDArray[np.int64]) -> list[Ids]:
         """Return the ids of some texts, without EOS."""
-        ends = self._bounds(numbers)
-        lengths = ends[:, 1] - ends[:, 0] - 1
-        ids = gather(self.ids.read, ends[:, 0], lengths)
+        rows = self._rows(numbers)
+        lengths = rows["length"].astype(np.int64)
+        ids = self.ids.gather(rows["start"], lengths)
         after = np.cumsum(lengths).tolist()
         return [ids[start:end] for start, end in zip([0, *after], after, strict=False)]
 
     def lengths(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many ids some texts have, without EOS, [n]."""
-        ends = self._bounds(numbers)
-        return ends[:, 1] - ends[:, 0] - 1
+        return self._rows(numbers)["length"].astype(np.int64)
 
     def labels(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the labels of some texts, [n]."""
-        return gather(_reader(self._labels, np.int32), numbers, np.ones_like(numbers))
+        labels: NDArray[np.int32] = self._rows(numbers)["label"]
+        return labels
 
-    def _bounds(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where some texts begin and end, [n, 2]."""
-        return gather(_reader(self._ends, np.int64), numbers, np.full_like(numbers, 2)).reshape(-1, 2)
+    def _rows(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        return gather(self._index, _ROW, numbers, np.ones_like(numbers))
 
 
 class LabelledPartBuilder:
@@ -84,8 +82,7 @@ class LabelledPartBuilder:
         """Prepare; of a text, `longest` ids at most are kept."""
         self._tokenizer, self._names, self._longest = tokenizer, tuple(names), longest
         self._numbers = {name: number for number, name in enumerate(names)}
-        self._ids, self._ends, self._labels = PartBuilder(tokenizer.size), Scratch(), Scratch()
-        self._ends.write(np.zeros(1, np.int64).data)
+        self._ids, self._index = PartBuilder(tokenizer.size), Scratch()
         self._counts = np.zeros(len(names), np.int64)
         self._unseen, self._unseen_names = 0, Counter[str]()
         self._length = self._cut = 0
@@ -101,8 +98,10 @@ class LabelledPartBuilder:
         read = zip(labels, texts, strict=True)
         data = b"".join(label.encode() + b"\t" + _bytes(text, self._tokenizer) + b"\n" for label, text in read)
         self._ids.append(ids, sum(map(len, texts)), data)
-        self._ends.write((self._length + np.cumsum(lengths)).data)
-        self._labels.write(numbers.data)
+        rows = np.empty(len(texts), _ROW)
+        rows["start"] = self._length + np.cumsum(lengths) - lengths
+        rows["length"], rows["label"] = lengths - 1, numbers
+        self._index.write(rows.tobytes())
         self._digest.update(numbers.astype("<i4", copy=False).data)
         self._length += len(ids)
         return numbers
@@ -114,7 +113,7 @@ class LabelledPartBuilder:
         digest.update(ids.digest.encode())
         return LabelledPart(
             self._names, self._counts, self._unseen, dict(self._unseen_names.most_common()), self._cut, ids,
-            digest.hexdigest(), ids.text_digest, self._ends, self._labels,
+            digest.hexdigest(), ids.text_digest, self._index,
         )  # fmt: skip
 
     def _count(self, labels: Sequence[str], numbers: NDArray[np.int32]) -> None:
@@ -149,26 +148,3 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, NDArr
 
 def _bytes(text: str, tokenizer: Tokenizer) -> bytes:
     return text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
-
-
-def gather(
-    read: Callable[[int, int], NDArray[Any]], starts: NDArray[np.int64], counts: NDArray[np.int64]
-) -> NDArray[Any]:
-    """Return pieces of what `read(start, count)` reads, end to end in the order given; near ones are read together."""
-    if not len(starts):
-        return read(0, 0)
-    order = np.argsort(starts, kind="stable")
-    begin, furthest = starts[order], np.maximum.accumulate((starts + counts)[order])
-    heads = np.flatnonzero(np.append(True, begin[1:] > furthest[:-1] + _NEAR))  # of what is read at once
-    sizes = furthest[np.append(heads[1:], len(begin)) - 1] - begin[heads]
-    data = np.concatenate([read(*run) for run in zip(begin[heads].tolist(), sizes.tolist(), strict=True)])
-    moved = np.cumsum(sizes) - sizes - begin[heads]  # from a place in the whole to one in `data`
-    place = np.empty_like(starts)
-    place[order] = begin + np.repeat(moved, np.diff(heads, append=len(begin)))
-    pieces: NDArray[Any] = data[np.arange(counts.sum()) + np.repeat(place - (np.cumsum(counts) - counts), counts)]
-    return pieces
-
-
-def _reader(file: Scratch, dtype: type[np.generic]) -> Callable[[int, int], NDArray[Any]]:
-    size = np.dtype(dtype).itemsize
-    return lambda start, count: np.frombuffer(file.read(start * size, count * size), dtype)

@@ -22,7 +22,7 @@ from charlm.text.shuffling import Order
 from charlm.text.tokenizers import EOS
 
 _CHUNK_STEPS = 1 << 14  # steps of all columns together in a chunk that is only read
-_WINDOW = 1 << 12  # texts that are sorted by length together
+_WINDOW = 1 << 12  # texts whose order is computed together, or that are sorted by length together
 
 
 class Texts(Protocol):
@@ -194,8 +194,11 @@ class WholeTextBatches:
     def epoch(self, number: int, first: int = 0) -> Iterator[TextChunk]:
         """Yield the chunks of an epoch from chunk `first` on."""
         order = Order(len(self._texts), self._seed, number)
-        for start in range(first * self.batch_size, len(order), self.batch_size):
-            yield self._chunk(order.at(start, start + self.batch_size))
+        at_once = self.batch_size * max(1, _WINDOW // self.batch_size)
+        for begin in range(first * self.batch_size, len(order), at_once):
+            numbers = order.at(begin, begin + at_once)
+            for start in range(0, len(numbers), self.batch_size):
+                yield self._chunk(numbers[start : start + self.batch_size])
 
     def _chunk(self, numbers: NDArray[np.int64]) -> TextChunk:
         labels = self._texts.labels(numbers)

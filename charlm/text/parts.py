@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from charlm.text.reading import Scratch
 from charlm.text.tokenizers import EOS, UNK
+
+_NEAR = 256  # items between two pieces that are read with them: quicker than a further call of the system
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,29 @@ class Part:
             raise IndexError(f"ids {start} to {start + count} are not within a part of {self._length}")
         data = self._ids.read(start * self._dtype.itemsize, count * self._dtype.itemsize)
         return np.frombuffer(data, self._dtype).astype(np.int32)
+
+    def gather(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return pieces of ids end to end in the order given, `counts` [n] from `starts` [n] on (StorageError)."""
+        return gather(self._ids, self._dtype, starts, counts).astype(np.int32)
+
+
+def gather(
+    file: Scratch, dtype: np.dtype[Any], starts: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[Any]:
+    """Return pieces of an array in a file end to end in the order given; near ones are read together."""
+    if not len(starts):
+        return np.zeros(0, dtype)
+    order = np.argsort(starts, kind="stable")
+    begin, furthest = starts[order], np.maximum.accumulate((starts + counts)[order])
+    heads = np.flatnonzero(np.append(True, begin[1:] > furthest[:-1] + _NEAR))  # of what is read at once
+    sizes = furthest[np.append(heads[1:], len(begin)) - 1] - begin[heads]
+    runs = zip((begin[heads] * dtype.itemsize).tolist(), (sizes * dtype.itemsize).tolist(), strict=True)
+    data = np.frombuffer(b"".join(file.read(*run) for run in runs), dtype)
+    moved = np.cumsum(sizes) - sizes - begin[heads]  # from a place in the file to one in `data`
+    place = np.empty_like(starts)
+    place[order] = begin + np.repeat(moved, np.diff(heads, append=len(begin)))
+    pieces: NDArray[Any] = data[np.arange(counts.sum()) + np.repeat(place - (np.cumsum(counts) - counts), counts)]
+    return pieces
 
 
 class PartBuilder:

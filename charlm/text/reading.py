@@ -52,10 +52,12 @@ class Scratch:
 
     def read(self, offset: int, count: int) -> bytes:
         """Read exactly `count` bytes from byte `offset` on (StorageError)."""
-        with _storing():
+        try:
             data = os.pread(self._file.fileno(), count, offset)
-            if len(data) != count:
-                raise OSError(f"{len(data)} bytes came back instead of {count}")
+        except OSError as error:
+            raise _storage_error(error) from error
+        if len(data) != count:
+            raise _storage_error(OSError(f"{len(data)} bytes came back instead of {count}"))
         return data
 
     def open(self) -> IO[bytes]:
@@ -69,8 +71,11 @@ def _storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = error.strerror or error
-        raise StorageError(f"temporary file failed: {cause}; free some space, or set TMPDIR") from error
+        raise _storage_error(error) from error
+
+
+def _storage_error(error: OSError) -> StorageError:
+    return StorageError(f"temporary file failed: {error.strerror or error}; free some space, or set TMPDIR")
 
 
 class TextFile:
