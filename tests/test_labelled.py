@@ -58,41 +58,58 @@ def test_every_text_is_in_one_part_with_its_label(tmp_path, kind):
     pairs = drawn(600)
     corpus = prepare_labelled([written(tmp_path, pairs)], config(kind, test_fraction=0.2))
     parts = of_all(corpus)
-    known = [(label, corpus.tokenizer.decode(corpus.tokenizer.encode(text))) for label, text in pairs]
+    known = [
+        (label, corpus.tokenizer.decode(corpus.tokenizer.encode(text))) for label, text in pairs
+    ]
     assert sorted(itertools.chain(*parts)) == sorted(known)
     assert kind == "word" or known == pairs
     assert [len(part) for part in parts] == pytest.approx([420, 60, 120], abs=30)
     for part, read in zip((corpus.train, corpus.valid, corpus.test), parts, strict=True):
         assert kind == "word" or read == [pair for pair in pairs if pair in set(read)]  # in order
-        assert part.counts.tolist() == [sum(label == name for label, _ in read) for name in corpus.names]
+        assert part.counts.tolist() == [
+            sum(label == name for label, _ in read) for name in corpus.names
+        ]
         lengths = list(map(len, part.texts(np.arange(len(part)))))
         assert part.lengths(np.arange(len(part))).tolist() == lengths
         assert part.tokens == sum(lengths) + len(part)
         assert (part.unseen, part.cut) == (0, 0)
     assert corpus.names == ("ham", "spam", "été")
-    assert (corpus.labels, corpus.reason) == ("tab", "labels: tab, because each of 600 lines has a tab")
+    assert (corpus.labels, corpus.reason) == (
+        "tab",
+        "labels: tab, because each of 600 lines has a tab",
+    )
     assert corpus.notes == ()
 
 
 def test_where_a_text_falls_is_its_own_matter(tmp_path):
-    """Neither labels, nor order, nor what stands beside it, nor the tokenizer matter; the seed does."""
+    """Neither labels, nor order, nor its neighbours, nor the tokenizer matter; the seed does."""
     pairs = drawn(400)
     first = prepare_labelled([written(tmp_path, pairs)], config(test_fraction=0.1))
     texts = [{text for _, text in part} for part in of_all(first)]
     other = [("x" if label == "ham" else "y", text) for label, text in reversed(pairs)]
     halves = [written(tmp_path, other[:150], "a"), written(tmp_path, other[150:], "b")]
-    for paths, settings in ((halves, config(test_fraction=0.1)), (halves[::-1], config("byte", test_fraction=0.1))):
+    for paths, settings in (
+        (halves, config(test_fraction=0.1)),
+        (halves[::-1], config("byte", test_fraction=0.1)),
+    ):
         again = prepare_labelled(paths, settings)
         assert [{text for _, text in part} for part in of_all(again)] == texts
     fewer = prepare_labelled(halves[:1], config(test_fraction=0.1))
-    assert all({text for _, text in part} <= whole for part, whole in zip(of_all(fewer), texts, strict=True))
+    assert all(
+        {text for _, text in part} <= whole
+        for part, whole in zip(of_all(fewer), texts, strict=True)
+    )
     seed = prepare_labelled(halves, config(test_fraction=0.1, split_seed=1))
     assert {text for _, text in of_all(seed)[1]} != texts[1]
 
 
 def test_equal_texts_fall_into_one_part_and_are_told(tmp_path):
     pairs = drawn(300)
-    again = [*pairs, *pairs[:50], *((NAMES[(NAMES.index(label) + 1) % 3], text) for label, text in pairs[50:60])]
+    again = [
+        *pairs,
+        *pairs[:50],
+        *((NAMES[(NAMES.index(label) + 1) % 3], text) for label, text in pairs[50:60]),
+    ]
     corpus = prepare_labelled([written(tmp_path, again)], config(test_fraction=0.3))
     texts = [{text for _, text in part} for part in of_all(corpus)]
     assert not any(one & other for one, other in itertools.combinations(texts, 2))
@@ -117,13 +134,19 @@ def test_every_form_gives_the_same_corpus(tmp_path, form, kind):
         paths = [str(folder)]
     else:
         line = {"tab": "{}\t{}\n", "prefix": "__label__{} {}\n", "first-word": "{} {}\n"}[form]
-        (tmp_path / "lines").write_text("".join(line.format(*pair) for pair in pairs), encoding="utf-8")
+        (tmp_path / "lines").write_text(
+            "".join(line.format(*pair) for pair in pairs), encoding="utf-8"
+        )
         paths = [str(tmp_path / "lines")]
     corpus = prepare_labelled(paths, config(kind), form)
-    for one, other in zip((corpus.train, corpus.valid), (expected.train, expected.valid), strict=True):
+    for one, other in zip(
+        (corpus.train, corpus.valid), (expected.train, expected.valid), strict=True
+    ):
         assert (one.digest, one.text_digest) == (other.digest, other.text_digest)
     assert corpus.labels == form
-    assert corpus.paths == ((*(f"{paths[0]}/{name}.txt.gz" for name in NAMES),) if form == "file" else tuple(paths))
+    assert corpus.paths == (
+        (*(f"{paths[0]}/{name}.txt.gz" for name in NAMES),) if form == "file" else tuple(paths)
+    )
     assert corpus.notes == ((f"{paths[0]}: 3 text files",) if form == "file" else ())
 
 
@@ -134,14 +157,20 @@ def test_blocks_do_not_matter(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("charlm.text.labelled._BLOCK_LINES", 3)
     pieces = prepare_labelled([path], config(kind), longest=8, block=5)
     for one, other in ((whole.train, pieces.train), (whole.valid, pieces.valid)):
-        assert (one.digest, one.text_digest, one.tokens) == (other.digest, other.text_digest, other.tokens)
+        assert (one.digest, one.text_digest, one.tokens) == (
+            other.digest,
+            other.text_digest,
+            other.tokens,
+        )
         assert one.ids.characters == other.ids.characters
         assert one.cut == other.cut > 0
 
 
 def test_digests_tell_ids_labels_names_and_texts(tmp_path):
     def digests(pairs, **settings):
-        part = prepare_labelled([written(tmp_path, pairs)], config(valid_fraction=0.0, **settings)).train
+        part = prepare_labelled(
+            [written(tmp_path, pairs)], config(valid_fraction=0.0, **settings)
+        ).train
         return part.digest, part.text_digest
 
     pairs = [("a", "xx"), ("b", "yy"), ("a", "zz")]
@@ -168,7 +197,9 @@ def test_texts_are_read_in_any_order(tmp_path, kind, near, monkeypatch):
         numbers = np.random.default_rng(seed).integers(0, len(part), 40)
         texts = [corpus.tokenizer.decode(ids) for ids in part.texts(numbers)]
         assert texts == [whole[number][1] for number in numbers]
-        assert [corpus.names[label] for label in part.labels(numbers)] == [whole[number][0] for number in numbers]
+        assert [corpus.names[label] for label in part.labels(numbers)] == [
+            whole[number][0] for number in numbers
+        ]
         assert part.lengths(numbers).tolist() == [len(ids) for ids in part.texts(numbers)]
     nothing = np.zeros(0, np.int64)
     assert part.texts(nothing) == []
@@ -203,7 +234,9 @@ def test_texts_are_cut_at_the_longest(tmp_path, kind):
     corpus = prepare_labelled([path], config(kind, valid_fraction=0.0), longest=9)
     whole = prepare_labelled([path], config(kind, valid_fraction=0.0)).train
     found = corpus.train.texts(np.arange(3))
-    assert [ids.tolist() for ids in found] == [ids[:9].tolist() for ids in whole.texts(np.arange(3))]
+    assert [ids.tolist() for ids in found] == [
+        ids[:9].tolist() for ids in whole.texts(np.arange(3))
+    ]
     count = 1 if kind == "word" else 2
     verb = "is" if count == 1 else "are"
     assert corpus.train.cut == count
@@ -213,7 +246,10 @@ def test_texts_are_cut_at_the_longest(tmp_path, kind):
 
 
 def test_what_is_unknown_is_counted(tmp_path):
-    path, valid = written(tmp_path, [("a", "xy"), ("b", "yx")]), written(tmp_path, [("a", "xyz")], "valid")
+    path, valid = (
+        written(tmp_path, [("a", "xy"), ("b", "yx")]),
+        written(tmp_path, [("a", "xyz")], "valid"),
+    )
     corpus = prepare_labelled([path], config(), None, [valid])
     assert (corpus.train.unknown, corpus.valid.unknown) == (0, 1)
 
@@ -234,7 +270,10 @@ def test_a_pattern_of_words_does_not_see_the_next_line(tmp_path):
 def test_given_files_take_the_place_of_the_shares(tmp_path):
     pairs = drawn(100)
     path = written(tmp_path, pairs)
-    valid = [written(tmp_path, drawn(20, 1), "v1"), written(tmp_path, [*pairs[:7], ("new", "x"), ("other", "y")], "v2")]
+    valid = [
+        written(tmp_path, drawn(20, 1), "v1"),
+        written(tmp_path, [*pairs[:7], ("new", "x"), ("other", "y")], "v2"),
+    ]
     corpus = prepare_labelled([path], config(test_fraction=0.2), None, valid)
     assert everything(corpus, corpus.valid)[:20] == drawn(20, 1)
     assert len(corpus.valid) == 29
@@ -242,7 +281,9 @@ def test_given_files_take_the_place_of_the_shares(tmp_path):
     assert corpus.names == ("ham", "spam", "été")
     assert corpus.valid.labels(np.array([27, 28])).tolist() == [-1, -1]
     assert (corpus.valid.unseen, dict(corpus.valid.unseen_names)) == (2, {"new": 1, "other": 1})
-    shared = {text for _, text in everything(corpus, corpus.train)} & {text for _, text in pairs[:7]}
+    shared = {text for _, text in everything(corpus, corpus.train)} & {
+        text for _, text in pairs[:7]
+    }
     assert corpus.notes == (
         f"{len(shared)} of 29 validation texts stand in the training part too ({100 * len(shared) / 29:.3g} %): "
         "that share is not new text",
@@ -283,12 +324,16 @@ def test_a_gold_part_and_its_lines(tmp_path, kind):
 
 
 def test_a_models_tokenizer_and_labels_are_kept_or_grow(tmp_path):
-    first = prepare_labelled([written(tmp_path, [("b", "xx"), ("c", "yy")])], config(valid_fraction=0.0))
+    first = prepare_labelled(
+        [written(tmp_path, [("b", "xx"), ("c", "yy")])], config(valid_fraction=0.0)
+    )
     other = written(tmp_path, [("c", "xz"), ("a", "y"), ("a", "zz")], "other")
     settings = config(valid_fraction=0.0)
     with pytest.raises(DataError, match="the model has 2 labels and not 'a'"):
         prepare_labelled([other], settings, None, (), (), first.tokenizer, first.names)
-    grown = prepare_labelled([other], settings, None, (), (), first.tokenizer, first.names, grow=True)
+    grown = prepare_labelled(
+        [other], settings, None, (), (), first.tokenizer, first.names, grow=True
+    )
     assert grown.names == ("b", "c", "a")
     assert grown.tokenizer.to_dict()["tokens"] == [*first.tokenizer.to_dict()["tokens"], "z"]
     assert grown.train.counts.tolist() == [0, 1, 2]
@@ -339,13 +384,17 @@ def test_more_labels_than_there_can_be(tmp_path, monkeypatch):
 def test_labels_that_are_rather_texts_are_told(tmp_path):
     path = written(tmp_path, [(f"text {number}", f"{number}") for number in range(30)])
     notes = prepare_labelled([path], config(valid_fraction=0.0)).notes
-    assert notes == ("30 of 30 labels stand only once: is that what --labels should take for a label?",)
+    assert notes == (
+        "30 of 30 labels stand only once: is that what --labels should take for a label?",
+    )
 
 
 def test_an_empty_validation_part_is_told(tmp_path):
     corpus = prepare_labelled([written(tmp_path, drawn(3))], config(valid_fraction=0.01))
     assert len(corpus.valid) == 0
-    assert corpus.notes == ("the validation part is empty: of 3 texts none was drawn (name one with --valid-file)",)
+    assert corpus.notes == (
+        "the validation part is empty: of 3 texts none was drawn (name one with --valid-file)",
+    )
 
 
 def test_binary_and_marked_up_files_are_told(tmp_path):
@@ -362,7 +411,9 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     pairs = drawn(400)
     peaks = []
     for times in (30, 150):
-        path = written(tmp_path, [(label, f"{text} {k}") for k in range(times) for label, text in pairs])
+        path = written(
+            tmp_path, [(label, f"{text} {k}") for k in range(times) for label, text in pairs]
+        )
         tracemalloc.start()
         corpus = prepare_labelled([path], config(valid_fraction=0.0), block=1 << 14)
         corpus.train.texts(np.arange(0, len(corpus.train), len(corpus.train) // 60))
@@ -378,7 +429,9 @@ def test_of_very_many_texts_some_are_compared(monkeypatch):
     for chosen in np.array_split(np.concatenate([hashes, hashes[:10_000]]), 7):
         train.add(chosen, np.zeros(len(chosen), np.int32))
     train.add(hashes[:4000], np.ones(4000, np.int32))
-    held.add(np.concatenate([hashes[:5000], hashes[:5000] + np.uint64(1)]), np.zeros(10_000, np.int32))
+    held.add(
+        np.concatenate([hashes[:5000], hashes[:5000] + np.uint64(1)]), np.zeros(10_000, np.int32)
+    )
     exact = list(duplicate_notes([train])), shared_note(train, held, "test")
     assert exact == (
         ["4,000 texts of the training part stand there under several labels",

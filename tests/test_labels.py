@@ -38,7 +38,10 @@ def read(file, form, encoding="utf-8", known=None, size=1 << 20):
 @pytest.mark.parametrize("encoding", ["utf-8", None])
 def test_lines_give_their_label_and_text(tmp_path, form, size, encoding):
     assert read(written(tmp_path, FITTING[form]), form, encoding, size=size) == FOUND[form]
-    assert read(written(tmp_path, FITTING[form].rstrip("\n")), form, encoding, size=size) == FOUND[form]
+    assert (
+        read(written(tmp_path, FITTING[form].rstrip("\n")), form, encoding, size=size)
+        == FOUND[form]
+    )
 
 
 @lines_of_each_form
@@ -47,7 +50,12 @@ def test_marks_ends_of_lines_encodings_and_compression_are_read_as_ever(tmp_path
     text = FITTING[form].replace("ham", "été")
     found = [(label.replace("ham", "été"), text) for label, text in FOUND[form]]
     returns = text.replace("\n", "\r\n")
-    for data in (text.encode("utf-8-sig"), returns.encode(), pack(text.encode()), text.encode("utf-16")):
+    for data in (
+        text.encode("utf-8-sig"),
+        returns.encode(),
+        pack(text.encode()),
+        text.encode("utf-16"),
+    ):
         assert read(written(tmp_path, data), form) == found
     assert read(written(tmp_path, text.encode("latin-1")), form, "latin-1") == found
 
@@ -57,7 +65,9 @@ def test_a_label_of_bytes_is_utf8_and_its_text_bytes(tmp_path, form):
     """In Latin-1 the à of voilà ends in what looks like white space."""
     text = {"tab": "voilà\tpà\n", "prefix": "__label__voilà pà\n", "first-word": "voilà pà\n"}[form]
     for data in (text.encode(), text.encode("utf-8-sig")):
-        assert read(written(tmp_path, data), form, None) == [("voilà", "pà".encode().decode("latin-1"))]
+        assert read(written(tmp_path, data), form, None) == [
+            ("voilà", "pà".encode().decode("latin-1"))
+        ]
     with pytest.raises(DataError, match=r"texts\.txt: line 1 has a label that is not UTF-8"):
         read(written(tmp_path, text.encode("latin-1")), form, None)
 
@@ -72,7 +82,10 @@ def test_the_stem_of_a_name_is_a_label(name, label):
 
 
 def test_files_give_their_names_as_labels(tmp_path):
-    for name, data in (("jig.txt", b"A\tB\n\n c \n"), ("jig.txt.gz", gzip.compress(b"A\tB\n\n c \n"))):
+    for name, data in (
+        ("jig.txt", b"A\tB\n\n c \n"),
+        ("jig.txt.gz", gzip.compress(b"A\tB\n\n c \n")),
+    ):
         assert read(written(tmp_path, data, name), "file") == [("jig", "A\tB"), ("jig", " c ")]
     assert read(written(tmp_path, "x\n", "été.txt"), "file", None) == [("été", "x")]
 
@@ -88,17 +101,25 @@ def test_lines_of_gold_files_may_give_a_label_by_tab_too(tmp_path):
 
 def test_what_has_no_name_has_no_label():
     copied = TextFile("standard input", Scratch())
-    with pytest.raises(UsageError, match="file takes the label from a file's name, and standard input has none"):
+    with pytest.raises(
+        UsageError, match="file takes the label from a file's name, and standard input has none"
+    ):
         read(copied, "file")
 
 
 MISFITS = {
-    ("tab", "no tab here"): "has no tab, but should be: label TAB text (say with --labels where labels stand: ",
+    (
+        "tab",
+        "no tab here",
+    ): "has no tab, but should be: label TAB text (say with --labels where labels stand: ",
     ("tab", "\tno label"): "has an empty label",
     ("tab", " \u3000\tno label"): "has an empty label",
     ("tab", "a\x07b\tx"): "has a label with a control character, 'a\\x07b'",
     ("tab", "a\u2028b\tx"): "has a label with a control character, 'a\\u2028b'",
-    ("prefix", "label__x y"): "does not begin with __label__, but should be: __label__x text (say with --labels",
+    (
+        "prefix",
+        "label__x y",
+    ): "does not begin with __label__, but should be: __label__x text (say with --labels",
     ("prefix", "__label__ x"): "has an empty label",
     ("prefix", "__label__a __label__b x"): "has several labels: give each text one",
     ("prefix", "__label__a x\t__label__b"): "has several labels: give each text one",
@@ -130,7 +151,11 @@ def test_a_name_that_is_no_label_is_told(tmp_path):
         (["a\tb\n\nc\td\te\n"], "tab", "each of 2 lines has a tab"),
         (["a\tb\n", "c\td\n"], "tab", "each of 2 lines has a tab"),
         (["a\tb"], "tab", "the line has a tab"),
-        (["__label__a b\n", "\n __label__b c\n"], "prefix", "each of 2 lines begins with __label__"),
+        (
+            ["__label__a b\n", "\n __label__b c\n"],
+            "prefix",
+            "each of 2 lines begins with __label__",
+        ),
         (["__label__a\tb\n__label__b\tc\n"], "prefix", "each of 2 lines begins with __label__"),
     ],
 )
@@ -141,7 +166,9 @@ def test_lines_tell_where_labels_stand(tmp_path, texts, form, reason):
         assert find_form(wanted, files, "utf-8") == (wanted, f"labels: {wanted}, as set")
 
 
-@pytest.mark.parametrize("lines", ["a\tb\n\nc d\n", "__label__a b\n\nc d\n", "__label__x y\n\na\tb\n"])
+@pytest.mark.parametrize(
+    "lines", ["a\tb\n\nc d\n", "__label__a b\n\nc d\n", "__label__x y\n\na\tb\n"]
+)
 def test_where_nothing_tells_the_ways_are_named(tmp_path, lines):
     files = [written(tmp_path, lines[: lines.index("\n")]), written(tmp_path, lines, "b")]
     with pytest.raises(UsageError) as failure:
@@ -152,5 +179,8 @@ def test_where_nothing_tells_the_ways_are_named(tmp_path, lines):
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(UsageError, match="labels 'tabs' is unknown: it should be one of file, tab, prefix, first-word"):
+    with pytest.raises(
+        UsageError,
+        match="labels 'tabs' is unknown: it should be one of file, tab, prefix, first-word",
+    ):
         find_form("tabs", [], "utf-8")

@@ -1,4 +1,4 @@
-"""Whole texts in chunks: packed end to end, in an order that is computed, and the arrays that say where each is."""
+"""Whole texts in chunks: packed end to end, in an order that is computed and not stored."""
 
 import itertools
 import tracemalloc
@@ -17,7 +17,10 @@ from charlm.text.tokenizers import EOS
 def drawn(count, mean=8, seed=0):
     """Return so many texts of random ids and lengths, none among them too."""
     rng = np.random.default_rng(seed)
-    return [rng.integers(1, 50, length).astype(np.int32) for length in rng.geometric(1 / mean, count) - 1]
+    return [
+        rng.integers(1, 50, length).astype(np.int32)
+        for length in rng.geometric(1 / mean, count) - 1
+    ]
 
 
 def chunk_of(texts, steps=16):
@@ -28,7 +31,9 @@ def chunk_of(texts, steps=16):
 def read_back(chunk):
     """Return the texts of a chunk as its steps have them."""
     placed = zip(chunk.first.tolist(), chunk.length.tolist(), chunk.column.tolist(), strict=True)
-    return [chunk.inputs[first : first + length, column].tolist() for first, length, column in placed]
+    return [
+        chunk.inputs[first : first + length, column].tolist() for first, length, column in placed
+    ]
 
 
 def naive(chunk, texts):
@@ -75,7 +80,10 @@ def test_every_number_comes_first_as_often_as_any_other(count):
 
 def test_neighbours_are_parted():
     """Of a file sorted by label, every batch has about as much of each."""
-    shares = [np.mean(Order(10_000, 0, 0).at(start, start + 500) < 5000) for start in range(0, 10_000, 500)]
+    shares = [
+        np.mean(Order(10_000, 0, 0).at(start, start + 500) < 5000)
+        for start in range(0, 10_000, 500)
+    ]
     assert 0.4 < min(shares) <= max(shares) < 0.6
     order = Order(10_000, 0, 0).at(0, 10_000)
     assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
@@ -98,7 +106,9 @@ def test_texts_are_whole_and_apart_and_no_column_is_too_long(lengths, steps):
     assert held.any(axis=0).all()
     assert held.any(axis=1).all()
     assert (np.diff(held, axis=0) <= 0).all()  # nothing is left out inside a column
-    assert width <= 1 + lengths.sum() * 2 // max(steps, lengths.max())  # two neighbours fill more than one column
+    assert width <= 1 + lengths.sum() * 2 // max(
+        steps, lengths.max()
+    )  # two neighbours fill more than one column
 
 
 def test_packing_is_the_same_each_time():
@@ -107,7 +117,9 @@ def test_packing_is_the_same_each_time():
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("mean", "batch", "steps", "least"), [(8, 64, 64, 0.93), (80, 64, 64, 0.92), (8, 32, 32, 0.9)])
+@pytest.mark.parametrize(
+    ("mean", "batch", "steps", "least"), [(8, 64, 64, 0.93), (80, 64, 64, 0.92), (8, 32, 32, 0.9)]
+)
 def test_most_steps_hold_a_token(mean, batch, steps, least):
     texts = drawn(40 * batch, mean)
     chunks = list(WholeTextBatches(TextList(texts), batch, steps, 0).epoch(0))
@@ -203,7 +215,9 @@ def test_texts_weigh_what_their_label_does_and_nothing_without_one():
     plain = next(WholeTextBatches(texts, 30, 16, 0).epoch(0))
     assert plain.weight.tolist() == [float(label >= 0) for label in plain.labels]
     weighted = next(WholeTextBatches(texts, 30, 16, 0, np.array([0.5, 2], np.float32)).epoch(0))
-    assert weighted.weight.tolist() == [{-1: 0.0, 0: 0.5, 1: 2.0}[label] for label in weighted.labels.tolist()]
+    assert weighted.weight.tolist() == [
+        {-1: 0.0, 0: 0.5, 1: 2.0}[label] for label in weighted.labels.tolist()
+    ]
     assert weighted.count == plain.count == 20
 
 

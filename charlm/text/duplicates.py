@@ -1,7 +1,7 @@
-"""Labelled texts that stand in a corpus more than once: what is learnt and judged twice, and what no rule can tell.
+"""Labelled texts that stand in a corpus more than once, with one label or with several.
 
-Texts are compared by 64-bit hashes on disk. Of very many, those whose hash is drawn are compared, in memory that does
-not grow with their number, and a note says "about".
+Texts are compared by 64-bit hashes on disk. Of very many, those whose hash is drawn are compared,
+in memory that does not grow with their number, and a note says "about".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TextHashes:
             yield np.frombuffer(self._file.read(16 * start, 16 * count), np.int64).reshape(-1, 2)
 
     def drawn(self) -> tuple[NDArray[np.int64], int]:
-        """Return [n, 2] hashes and labels, sorted, of a text in `2 ** step` drawn by its hash, and that step."""
+        """Return sorted hashes and labels [n, 2] of a text in `2 ** step`, drawn, and that step."""
         step = max(0, (max(1, self.count) - 1).bit_length() - _MOST_TEXTS.bit_length() + 1)
         mask = (1 << step) - 1
         none = np.zeros((0, 2), np.int64)
@@ -45,15 +45,16 @@ class TextHashes:
 
 
 def duplicate_notes(parts: Sequence[TextHashes]) -> Iterator[str]:
-    """Yield what of a corpus stands in it twice; equal texts are in one part, the first that of training."""
+    """Yield what of a corpus stands in it twice, given its parts, that of training first."""
     repeated = texts = steps = 0
     for number, part in enumerate(parts):
         rows, step = part.drawn()
         same = (rows[1:] == rows[:-1]).all(axis=1)
-        repeated, texts, steps = repeated + (int(same.sum()) << step), texts + part.count, max(steps, step)
+        repeated += int(same.sum()) << step
+        texts, steps = texts + part.count, max(steps, step)
         if number == 0 and (ambiguous := _ambiguous(rows) << step):
-            verb = "stands" if ambiguous == 1 else "stand"
-            yield f"{_about(step)}{_texts(ambiguous)} of the training part {verb} there under several labels"
+            count = f"{_about(step)}{_texts(ambiguous)} of the training part"
+            yield f"{count} {'stands' if ambiguous == 1 else 'stand'} there under several labels"
     if repeated:
         verb = "repeats" if repeated == 1 else "repeat"
         yield f"{_about(steps)}{repeated:,} of {_texts(texts)} {verb} another, the label too"
@@ -67,7 +68,7 @@ def _ambiguous(rows: NDArray[np.int64]) -> int:
 
 
 def shared_note(train: TextHashes, held: TextHashes, part: str) -> str | None:
-    """Return how many texts of a part, a file of its own, stand in the training part too; None for none."""
+    """Return how many texts of a part stand in the training part too, None for none."""
     rows, step = held.drawn()
     seen = np.zeros(len(rows), np.bool_)
     for block in train.blocks():

@@ -1,8 +1,8 @@
-"""A corpus of labelled texts of any size: its labels, its vocabulary, its training, validation and test part.
+"""A corpus of labelled texts of any size: its labels, its vocabulary and its three parts.
 
-It is read a block at a time: a survey of its lines (where do labels stand?), the labels and the vocabulary of the
-training part, and the encoding. A text's part is a hash of the text alone, so that equal texts fall into one, whatever
-their labels and wherever they stand.
+It is read a block at a time: a survey of its lines (where do labels stand?), the labels and the
+vocabulary of the training part, and the encoding. A text's part is a hash of the text alone, so
+that equal texts fall into one, whatever their labels and wherever they stand.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _PARTS = ("training", "validation", "test")
 class LabelledCorpus:
     """A tokenizer, the names of the labels and the three parts.
 
-    `labels` says where labels stood and `reason` why; `notes` what else the user should know; `paths` are the files,
-    those of directories one by one.
+    `labels` says where labels stood and `reason` why; `notes` what else the user should know;
+    `paths` are the files, those of directories one by one.
     """
 
     tokenizer: Tokenizer
@@ -112,11 +112,13 @@ def prepare_labelled(
     grow: bool = False,
     block: int = _BLOCK,
 ) -> LabelledCorpus:
-    """Read, split and encode files of labelled texts, `block` bytes at a time; `labels` says where labels stand.
+    """Read, split and encode files of labelled texts, `block` bytes at a time.
 
-    `tokenizer` and `names`, where a model has them already, are used in place of building; `grow` adds to both what
-    is new in the training part. Of a text, `longest` tokens at most are kept. Validation and test files take the
-    place of that share of `paths`. Raises UsageError, DataError, MissingInputError, StorageError.
+    `labels` says where labels stand, one of `LABELS`; None: where all lines have them.
+    `tokenizer` and `names`, where a model has them already, are used in place of building; `grow`
+    adds to both what is new in the training part. Of a text, `longest` tokens at most are kept.
+    Validation and test files take the place of that share of `paths`. Raises UsageError, DataError,
+    MissingInputError, StorageError.
     """
     _refuse_documents(config)
     kind = tokenizer.kind if tokenizer else config.tokenizer
@@ -126,7 +128,10 @@ def prepare_labelled(
     surveys = [survey(text_blocks(file, encoding, block)) for file in files[TRAIN]]
     count_lines(surveys, [file.name for file in files[TRAIN]])
     form, reason = find_form(labels, files[TRAIN], encoding, block)
-    shares = (0 if files[VALID] else config.valid_fraction, 0 if files[TEST] else config.test_fraction)
+    shares = (
+        0 if files[VALID] else config.valid_fraction,
+        0 if files[TEST] else config.test_fraction,
+    )
     reading = _Reading(form, encoding, block, shares, config.split_seed)
     counter = counter_for(config) if grow or not tokenizer else None
     found = _count(reading, files[TRAIN], counter)
@@ -134,9 +139,15 @@ def prepare_labelled(
     tokenizer = _tokenizer(counter, tokenizer)
     parts, hashes = _encode_all(reading, files, tokenizer, names, longest)
     notes += [note for _, of_part in held for note in of_part]
-    said = (*notes, *content_notes(files[TRAIN], surveys, kind), *_notes(parts, hashes, files, shares, longest))
+    said = (
+        *notes,
+        *content_notes(files[TRAIN], surveys, kind),
+        *_notes(parts, hashes, files, shares, longest),
+    )
     train, valid, test = parts
-    return LabelledCorpus(tokenizer, names, form, reason, train, valid, test, tuple(map(str, named)), said)
+    return LabelledCorpus(
+        tokenizer, names, form, reason, train, valid, test, tuple(map(str, named)), said
+    )
 
 
 def labelled_part(
@@ -147,7 +158,7 @@ def labelled_part(
     longest: int | None = None,
     encoding: str = "utf-8",
 ) -> tuple[LabelledPart, tuple[str, ...]]:
-    """Return the texts of gold files, with a model's tokenizer and the names of its labels; and notes.
+    """Return the texts of gold files by a model's tokenizer and labels `names`, and notes.
 
     Raises DataError where there is no text, and else as `prepare_labelled`.
     """
@@ -162,16 +173,22 @@ def labelled_part(
 
 
 def gold_lines(
-    paths: Sequence[str | TextFile], tokenizer: Tokenizer, names: Sequence[str], form: str, encoding: str = "utf-8"
+    paths: Sequence[str | TextFile],
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    form: str,
+    encoding: str = "utf-8",
 ) -> Iterator[tuple[str, str]]:
-    """Yield the label and the text of each text of `labelled_part`, as read, in the order of its numbers.
+    """Yield the label and the text, as read, of each text of a `labelled_part` in its order.
 
     What can be read only once must be open already, or it would be gone.
     """
     as_bytes = tokenizer.kind == "byte"
     for file in _gold(paths)[0]:
-        for label, text in labelled_lines(file, form, None if as_bytes else encoding, frozenset(names)):
-            yield label, text.encode("latin-1").decode("utf-8", "surrogateescape") if as_bytes else text
+        lines = labelled_lines(file, form, None if as_bytes else encoding, frozenset(names))
+        for label, text in lines:
+            data = text.encode("latin-1") if as_bytes else text.encode("utf-8", "surrogatepass")
+            yield label, data.decode("utf-8", "surrogateescape" if as_bytes else "surrogatepass")
 
 
 def _gold(paths: Sequence[str | TextFile]) -> tuple[list[TextFile], list[str]]:
@@ -181,7 +198,9 @@ def _gold(paths: Sequence[str | TextFile]) -> tuple[list[TextFile], list[str]]:
 
 def _refuse_documents(config: TextConfig) -> None:
     if config.sequences not in ("auto", "line"):
-        raise UsageError(f"sequences {config.sequences} does not go with labels: each text is a line")
+        raise UsageError(
+            f"sequences {config.sequences} does not go with labels: each text is a line"
+        )
     if config.hold_out == "files":
         how = "texts are held out one by one (whole files: --valid-file)"
         raise UsageError(f"hold-out files does not go with labels: {how}")
@@ -192,7 +211,7 @@ def _refuse_empty(part: LabelledPart, files: Sequence[TextFile]) -> None:
         raise DataError(f"{shortened([file.name for file in files])}: holds no text")
 
 
-# --- labels and vocabulary of the training part -----------------------------------------------------------------
+# --- labels and vocabulary of the training part ---------------------------------------------------
 
 
 def _count(
@@ -215,12 +234,14 @@ def _count(
 
 
 def _names(found: Counter[str], known: Sequence[str] | None, grow: bool) -> tuple[str, ...]:
-    """Return the names of labels: those of a model first, then those of the training part by code point."""
+    """Return the names of labels: a model's first, then the training part's by code point."""
     if not found:
         raise DataError(NOTHING_TO_TRAIN_ON)
     new = sorted(found.keys() - set(known or ()))
     if known is not None and new and not grow:
-        raise DataError(f"the model has {len(known):,} labels and not {shortened(list(map(repr, new)))}")
+        raise DataError(
+            f"the model has {len(known):,} labels and not {shortened(list(map(repr, new)))}"
+        )
     names = (*(known or ()), *new)
     if len(names) < 2:
         count = found.total()
@@ -235,12 +256,12 @@ def _tokenizer(counter: CharCounter | WordCounter | None, known: Tokenizer | Non
     return counter.tokenizer(False, known.to_dict()["tokens"] if known else ())
 
 
-# --- texts on disk ----------------------------------------------------------------------------------------------
+# --- texts on disk --------------------------------------------------------------------------------
 
 
 def _encode_all(
-    reading: _Reading, files: Sequence[Sequence[TextFile]], tokenizer: Tokenizer, names: Sequence[str],
-    longest: int | None,
+    reading: _Reading, files: Sequence[Sequence[TextFile]], tokenizer: Tokenizer,
+    names: Sequence[str], longest: int | None,
 ) -> tuple[list[LabelledPart], list[TextHashes]]:  # fmt: skip
     builders = [LabelledPartBuilder(tokenizer, names, longest) for _ in files]
     hashes = [TextHashes() for _ in files]
@@ -263,12 +284,12 @@ def _encode_all(
     return whole, hashes
 
 
-# --- what the user should know ----------------------------------------------------------------------------------
+# --- what the user should know --------------------------------------------------------------------
 
 
 def _notes(
-    parts: Sequence[LabelledPart], hashes: Sequence[TextHashes], files: Sequence[Sequence[TextFile]],
-    shares: tuple[float, float], longest: int | None,
+    parts: Sequence[LabelledPart], hashes: Sequence[TextHashes],
+    files: Sequence[Sequence[TextFile]], shares: tuple[float, float], longest: int | None,
 ) -> Iterator[str]:  # fmt: skip
     train, valid, _ = parts
     once = int(np.count_nonzero(train.counts == 1))
@@ -276,7 +297,8 @@ def _notes(
         count = f"{once:,} of {len(train.names):,} labels stand only once"
         yield f"{count}: is that what --labels should take for a label?"
     if shares[0] and not len(valid):
-        yield f"the validation part is empty: of {len(train):,} texts none was drawn (name one with --valid-file)"
+        drawn = f"of {len(train):,} texts none was drawn (name one with --valid-file)"
+        yield f"the validation part is empty: {drawn}"
     own = [hashes[TRAIN], *(hashes[part] for part in (VALID, TEST) if not files[part])]
     yield from duplicate_notes(own)
     for number in (VALID, TEST):

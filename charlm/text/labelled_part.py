@@ -17,18 +17,22 @@ from charlm.text.parts import Part, PartBuilder, gather
 from charlm.text.reading import Scratch
 from charlm.text.tokenizers import EOS, Tokenizer
 
-_ROW = np.dtype([("start", np.int64), ("length", np.int32), ("label", np.int32)])  # of ids, EOS not counted
+_ROW = np.dtype(
+    [("start", np.int64), ("length", np.int32), ("label", np.int32)]
+)  # of ids, EOS not counted
 _MOST_UNSEEN = 1000  # different labels that are counted by name
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPart:
-    """Texts by their numbers, each with a label's number: its place among `names`, -1 where it is none of them.
+    """Texts by their numbers, each with a label's number: its place among `names`, -1 where it is
+    none of them.
 
-    `counts` [L]: texts by label. `unseen`: texts whose label is none, `unseen_names` how many by label (of the first
-    thousand). `cut`: texts that had more than the longest number of ids, of which only so many were kept. `ids`: all
-    ids end to end, an EOS after each text. `digest` identifies ids, labels and names, `text_digest` the labels and
-    texts as read, the same for every tokenizer.
+    `counts` [L]: texts by label. `unseen`: texts whose label is none, `unseen_names` how many by
+    label (of the first thousand). `cut`: texts that had more than the longest number of ids, of
+    which only so many were kept. `ids`: all ids end to end, an EOS after each text. `digest`
+    identifies ids, labels and names, `text_digest` the labels and texts as read, the same for every
+    tokenizer.
     """
 
     names: tuple[str, ...]
@@ -89,14 +93,18 @@ class LabelledPartBuilder:
         self._digest = hashlib.sha256(json.dumps(self._names).encode())
 
     def add(self, labels: Sequence[str], texts: Sequence[str]) -> NDArray[np.int32]:
-        """Add texts and their labels, and return the labels' numbers [n]; of bytes, texts are in Latin-1."""
-        numbers = np.fromiter((self._numbers.get(label, -1) for label in labels), np.int32, len(labels))
+        """Add texts (of bytes, in Latin-1) and return the numbers [n] of their labels."""
+        numbers = np.fromiter(
+            (self._numbers.get(label, -1) for label in labels), np.int32, len(labels)
+        )
         self._count(labels, numbers)
         ids, lengths = encode_texts(self._tokenizer, texts)
         if self._longest is not None and lengths.max(initial=0) > self._longest + 1:
             ids, lengths = self._shortened(ids, lengths)
         read = zip(labels, texts, strict=True)
-        data = b"".join(label.encode() + b"\t" + _bytes(text, self._tokenizer) + b"\n" for label, text in read)
+        data = b"".join(
+            label.encode() + b"\t" + _bytes(text, self._tokenizer) + b"\n" for label, text in read
+        )
         self._ids.append(ids, sum(map(len, texts)), data)
         rows = np.empty(len(texts), _ROW)
         rows["start"] = self._length + np.cumsum(lengths) - lengths
@@ -111,10 +119,9 @@ class LabelledPartBuilder:
         ids = self._ids.part()
         digest = self._digest.copy()
         digest.update(ids.digest.encode())
-        return LabelledPart(
-            self._names, self._counts, self._unseen, dict(self._unseen_names.most_common()), self._cut, ids,
-            digest.hexdigest(), ids.text_digest, self._index,
-        )  # fmt: skip
+        counted = (self._counts, self._unseen, dict(self._unseen_names.most_common()), self._cut)
+        digests = (digest.hexdigest(), ids.text_digest)
+        return LabelledPart(self._names, *counted, ids, *digests, self._index)
 
     def _count(self, labels: Sequence[str], numbers: NDArray[np.int32]) -> None:
         self._counts += np.bincount(numbers[numbers >= 0], minlength=len(self._names))
@@ -124,7 +131,7 @@ class LabelledPartBuilder:
                 self._unseen_names[labels[place]] += 1
 
     def _shortened(self, ids: Ids, lengths: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
-        """Return ids and lengths of texts of which only the first `longest` ids, and EOS, are left."""
+        """Return ids and lengths of texts of which the first `longest` ids, and EOS, are left."""
         assert self._longest is not None
         step = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         self._cut += int(np.count_nonzero(lengths > self._longest + 1))
@@ -132,9 +139,11 @@ class LabelledPartBuilder:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
-    """Return the ids of texts end to end, an EOS after each, and how many each has, [n]; of bytes, they are in Latin-1.
+    """Return the ids of texts end to end, an EOS after each, and how many each has, [n]; of bytes,
+    they are in Latin-1.
 
-    Each is encoded as it is by itself, which a pattern of words would not do where the next line is in sight.
+    Each is encoded as it is by itself, which a pattern of words would not do where the next line is
+    in sight.
     """
     if tokenizer.kind == "word":
         end = np.array([EOS], np.int32)
@@ -147,4 +156,8 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, NDArr
 
 
 def _bytes(text: str, tokenizer: Tokenizer) -> bytes:
-    return text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
+    return (
+        text.encode("latin-1")
+        if tokenizer.kind == "byte"
+        else text.encode("utf-8", "surrogatepass")
+    )

@@ -24,15 +24,15 @@ LABELS = ("file", "tab", "prefix", "first-word")
 PREFIX = "__label__"
 
 _SAY_WHERE = (
-    f"say with --labels where labels stand: file (the stem of the file's name), tab (label TAB text), "
-    f"prefix ({PREFIX}x text) or first-word"
+    "say with --labels where labels stand: file (the stem of the file's name), "
+    f"tab (label TAB text), prefix ({PREFIX}x text) or first-word"
 )
 _COMPRESSED = (".gz", ".xz", ".bz2")
 _FIRST_WORD = re.compile(r"\s*(\S+)\s*(.*)", re.DOTALL)
-_FIRST_WORD_OF_BYTES = re.compile(_FIRST_WORD.pattern, re.DOTALL | re.ASCII)  # \xa0 is part of a letter there
+_FIRST_WORD_OF_BYTES = re.compile(_FIRST_WORD.pattern, re.DOTALL | re.ASCII)  # \xa0 ends an à
 _FURTHER_LABEL = re.compile(rf"(?:^|\s){PREFIX}")
 _MARK_OF_BYTES = "\xef\xbb\xbf"  # the byte order mark of UTF-8
-_NOT_IN_A_LABEL = frozenset(("Cc", "Cs", "Zl", "Zp"))  # control characters, half characters, ends of lines
+_NOT_IN_A_LABEL = {"Cc", "Cs", "Zl", "Zp"}  # control and half characters, ends of lines
 
 Reader = Callable[[str], tuple[str, str]]
 
@@ -42,13 +42,18 @@ class _MisfitError(Exception):
 
 
 def labelled_lines(
-    file: TextFile, form: str, encoding: str | None, known: Collection[str] | None = None, size: int = BLOCK
+    file: TextFile,
+    form: str,
+    encoding: str | None,
+    known: Collection[str] | None = None,
+    size: int = BLOCK,
 ) -> Iterator[tuple[str, str]]:
     """Yield the label and the text of each line of a file that has one, in order.
 
-    Encoding None takes the text as bytes, each the code point of its value; a label is UTF-8 all the same. `known`
-    are the labels that a gold file may have: under `file` one of its lines may give the label by tab, too. Raises
-    DataError for a line that is not of the form, UsageError for `file` where a file has no name.
+    Encoding None takes the text as bytes, each the code point of its value; a label is UTF-8 all
+    the same. `known` are the labels that a gold file may have: under `file` one of its lines may
+    give the label by tab, too. Raises DataError for a line that is not of the form, UsageError for
+    `file` where a file has no name.
     """
     read = _reader(file, form, encoding is None, known)
     for number, line in _numbered(file, encoding, size):
@@ -81,7 +86,9 @@ def find_form(
                 del forms["tab"]
             if not forms:
                 place = f"{file.name}: line {number}"
-                raise UsageError(f"{place} has no label before a tab or after {PREFIX}: {_SAY_WHERE}")
+                raise UsageError(
+                    f"{place} has no label before a tab or after {PREFIX}: {_SAY_WHERE}"
+                )
     form, found = next(iter(forms.items()))
     which = "the line" if lines == 1 else f"each of {lines:,} lines"
     return form, f"labels: {form}, because {which} {found}"
@@ -141,7 +148,9 @@ def _by_prefix(pattern: re.Pattern[str]) -> Reader:
     def read(line: str) -> tuple[str, str]:
         word, text = _match(pattern, line)
         if not word.startswith(PREFIX):
-            raise _MisfitError(f"does not begin with {PREFIX}, but should be: {PREFIX}x text ({_SAY_WHERE})")
+            raise _MisfitError(
+                f"does not begin with {PREFIX}, but should be: {PREFIX}x text ({_SAY_WHERE})"
+            )
         if _FURTHER_LABEL.search(text):
             raise _MisfitError("has several labels: give each text one")
         return word.removeprefix(PREFIX), text

@@ -1,8 +1,10 @@
-"""Whole texts end to end in the columns of a chunk, each from a zero state: nothing is cut and little stands empty.
+"""Whole texts end to end in the columns of a chunk, each from a zero state: nothing is cut and
+little stands empty.
 
-A text is fed as its tokens and then one EOS, so an empty one has a step too. Texts of a chunk, the longest first, each
-go to the column that they fill best (best-fit decreasing); where the same columns can be loaded more evenly, each to
-the emptiest instead (longest processing time first, Graham 1969), the chunk is shorter and that is taken.
+A text is fed as its tokens and then one EOS, so an empty one has a step too. Texts of a chunk, the
+longest first, each go to the column that they fill best (best-fit decreasing); where the same
+columns can be loaded more evenly, each to the emptiest instead (longest processing time first,
+Graham 1969), the chunk is shorter and that is taken.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from charlm.text.batches import Ids
 from charlm.text.shuffling import Order
 from charlm.text.tokenizers import EOS
 
+_STEPS = 64  # of a chunk that is only read, unless a text is longer
 _CHUNK_STEPS = 1 << 14  # steps of all columns together in a chunk that is only read
 _WINDOW = 1 << 12  # texts whose order is computed together, or that are sorted by length together
 
@@ -46,7 +49,9 @@ class TextList:
     def __init__(self, ids: Sequence[Ids], labels: Sequence[int] | None = None) -> None:
         self._ids = ids
         self._lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        self._labels = np.full(len(ids), -1, np.int32) if labels is None else np.asarray(labels, np.int32)
+        self._labels = (
+            np.full(len(ids), -1, np.int32) if labels is None else np.asarray(labels, np.int32)
+        )
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -68,10 +73,11 @@ class TextList:
 class TextChunk:
     """N whole texts in T steps of B columns.
 
-    inputs: token ids [T, B], NO_TOKEN where nothing stands. reset [T, B]: where the state is zeroed before the step,
-    at each text's first step and at a column's first unused one, so that what lies between two resets is a text or
-    the unused end of a column. Of each text, [N]: its column, its first step and its length, EOS counted; its label,
-    -1 where none is known; its weight, 0 where it does not count.
+    inputs: token ids [T, B], NO_TOKEN where nothing stands. reset [T, B]: where the state is zeroed
+    before the step, at each text's first step and at a column's first unused one, so that what lies
+    between two resets is a text or the unused end of a column. Of each text, [N]: its column, its
+    first step and its length, EOS counted; its label, -1 where none is known; its weight, 0 where
+    it does not count.
     """
 
     inputs: Ids
@@ -112,7 +118,9 @@ class TextChunk:
         )
 
 
-def pack(lengths: NDArray[np.int64], steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
+def pack(
+    lengths: NDArray[np.int64], steps: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
     """Return the column [N] and the first step [N] of texts of these lengths [N], and T and B.
 
     T is at most `steps`, or the longest text where that is longer.
@@ -129,7 +137,7 @@ def pack(lengths: NDArray[np.int64], steps: int) -> tuple[NDArray[np.int64], NDA
 
 
 def _best_fit(falling: Sequence[int], capacity: int) -> tuple[list[tuple[int, int]], int]:
-    """Put each text into the fullest column that has room; return (column, first step) of each, and B."""
+    """Return (column, first step) of texts, each in the fullest column with room, and B."""
     room: list[tuple[int, int]] = []  # (free steps, column), rising
     places = []
     for length in falling:
@@ -172,19 +180,27 @@ def make_chunk(
 
 
 class WholeTextBatches:
-    """A training part as chunks of `batch_size` whole texts, the last of an epoch fewer, in an order drawn anew.
+    """A training part as chunks of `batch_size` whole texts, the last of an epoch fewer, in an
+    order drawn anew.
 
-    The order depends on (seed, epoch) alone. `label_weight` [L] is what a text of each label counts, 1 unless given.
+    The order depends on (seed, epoch) alone. `label_weight` [L] is what a text of each label
+    counts, 1 unless given.
     """
 
     def __init__(
-        self, texts: Texts, batch_size: int, steps: int, seed: int, label_weight: NDArray[np.float32] | None = None
+        self,
+        texts: Texts,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        label_weight: NDArray[np.float32] | None = None,
     ) -> None:
         """Prepare; a chunk has `steps` steps unless a text is longer."""
         self.batch_size, self.seq_len = min(batch_size, len(texts)), steps
         self.note: str | None = None
         if self.batch_size < batch_size:
-            self.note = f"there are only {len(texts):,} texts to train on: a batch has them all, not {batch_size:,}"
+            few = f"there are only {len(texts):,} texts to train on"
+            self.note = f"{few}: a batch has them all, not {batch_size:,}"
         self._texts, self._seed, self._label_weight = texts, seed, label_weight
 
     def chunks(self, epoch: int) -> int:
@@ -209,12 +225,14 @@ class WholeTextBatches:
 
 
 def chunks_of(
-    texts: Texts, steps: int = 1, most: int = _CHUNK_STEPS, window: int = _WINDOW
+    texts: Texts, steps: int = _STEPS, most: int = _CHUNK_STEPS, window: int = _WINDOW
 ) -> Iterator[tuple[NDArray[np.int64], TextChunk]]:
-    """Yield the numbers [N] of some texts and a chunk of them, until all are read; a chunk's texts are of like length.
+    """Yield the numbers [N] of some texts and a chunk of them, until all are read; a chunk's texts
+    are of like length.
 
-    A chunk has `most` tokens at most, unless a single text has more. Texts are sorted by length within each `window`,
-    so that in whatever order they come, answers can be put back into theirs by the numbers.
+    A chunk has `most` tokens at most, unless a single text has more. Texts are sorted by length
+    within each `window`, so that in whatever order they come, answers can be put back into theirs
+    by the numbers.
     """
     for begin in range(0, len(texts), window):
         numbers = np.arange(begin, min(begin + window, len(texts)))
@@ -224,12 +242,15 @@ def chunks_of(
         for stop in _cuts(lengths.tolist(), most):
             some = numbers[start:stop]
             labels = texts.labels(some)
-            yield some, make_chunk(texts.texts(some), labels, (labels >= 0).astype(np.float32), steps)
+            yield (
+                some,
+                make_chunk(texts.texts(some), labels, (labels >= 0).astype(np.float32), steps),
+            )
             start = stop
 
 
 def _cuts(lengths: Sequence[int], most: int) -> Iterator[int]:
-    """Yield where to cut a row of texts so that each piece has at most `most` tokens, or is a single text."""
+    """Yield where to cut a row of texts so that a piece has `most` tokens at most, or one text."""
     held = 0
     for place, length in enumerate(lengths):
         if held and held + length > most:

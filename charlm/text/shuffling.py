@@ -1,12 +1,14 @@
-"""An order of the numbers 0 to n - 1 that is computed and not stored, so that memory does not grow with n.
+"""An order of the numbers 0 to n - 1 that is computed and not stored, so that memory does not grow
+with n.
 
-A Feistel network (Luby and Rackoff 1988) permutes the numbers of so many bits as n needs. Each round adds to one half
-a keyed hash of the other, which the next round can take off again:
+A Feistel network (Luby and Rackoff 1988) permutes the numbers of so many bits as n needs. Each
+round adds to one half a keyed hash of the other, which the next round can take off again:
 
     left ^= hash(key, right)        right ^= hash(key', left)        and so on
 
-What falls outside n is permuted again until it falls inside (cycle walking, Black and Rogaway 2002): the cycle that a
-number lies on comes back to it, so it has a place inside, and only one number leads there.
+What falls outside n is permuted again until it falls inside (cycle walking, Black and Rogaway
+2002): the cycle that a number lies on comes back to it, so it has a place inside, and only one
+number leads there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is to be known of a file before it is read as a corpus: its lines, and whether it is meant as text."""
+"""What is to be known of a file before it is read: its lines, and whether it is meant as text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def survey(texts: Iterable[str]) -> Survey:
 
 
 def count_lines(surveys: Sequence[Survey], names: Sequence[str]) -> tuple[int, int]:
-    """Return how many lines some files have, and how many of them are blank (DataError where all are)."""
+    """Return how many lines some files have, and how many are blank (DataError where all are)."""
     lines = sum(survey.lines for survey in surveys)
     blank = sum(survey.blank for survey in surveys)
     if blank == lines:
@@ -51,7 +51,7 @@ def count_lines(surveys: Sequence[Survey], names: Sequence[str]) -> tuple[int, i
 
 
 def content_notes(files: Sequence[TextFile], surveys: Sequence[Survey], kind: str) -> Iterator[str]:
-    """Yield what of the files may not be meant as text, or as these lines: one note for all that are alike."""
+    """Yield what may not be meant as text, or as these lines: a note for all files alike."""
     found: dict[str, list[str]] = {}
     for file, survey in zip(files, surveys, strict=True):
         head = file.head()
