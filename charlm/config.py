@@ -25,6 +25,7 @@ SEQUENCES = ("auto", "line", "document")
 CONTEXTS = ("auto", "sequence", "newline", "stream")
 HOLD_OUTS = ("auto", "files", "parts")
 NONLINEARITIES = ("tanh", "relu")
+POOLINGS = ("last", "mean", "max", "attention")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "linear", "constant", "step", "plateau")
 ENGINES = ("numpy", "torch")
@@ -198,6 +199,19 @@ class ModelConfig(Section):
     tie: bool = False
     layer_norm: bool = False
     residual: bool = False
+    bidirectional: bool = False
+    head_layers: int = 0
+    head_hidden: int | None = None  # as wide as what the layers on top read
+
+    @property
+    def width(self) -> int:
+        """The number of values that come out of the recurrent layers at each step."""
+        return self.hidden * (2 if self.bidirectional else 1)
+
+    @property
+    def head_width(self) -> int:
+        """The number of values that the softmax reads."""
+        return self.head_hidden or self.width
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,8 +224,37 @@ class ModelConfig(Section):
         _share("dropout", self.dropout)
         if self.nonlinearity != "tanh" and CELLS[self.cell].own_nonlinearity:
             raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
-        if self.tie and self.embedding != self.hidden:
-            raise UsageError(f"tie needs embedding ({self.embedding}) and hidden ({self.hidden}) to be equal")
+        self._check_top()
+
+    def _check_top(self) -> None:
+        """Check what stands on top of the recurrent layers, and whether it fits them."""
+        within("head-layers", self.head_layers, 0, _MOST_LAYERS)
+        within("head-hidden", self.head_hidden, 1, _WIDEST)
+        if self.head_hidden is not None and not self.head_layers:
+            raise UsageError("head-hidden needs head-layers: it is the width of those layers")
+        if self.tie and self.bidirectional:
+            raise UsageError("tie does not go with bidirectional: only a language model's softmax has a row a token")
+        if self.tie and self.embedding != self.head_width:
+            last = "hidden" if self.head_hidden is None else "head-hidden"
+            raise UsageError(f"tie needs embedding ({self.embedding}) and {last} ({self.head_width}) to be equal")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields; those that the first model files lack only where they say something."""
+        values = super().to_dict()
+        silent = [name for name in _LATER if values[name] == self.__dataclass_fields__[name].default]
+        return {name: value for name, value in values.items() if name not in silent}
+
+
+_LATER = ("bidirectional", "head_layers", "head_hidden")  # so that a model without them keeps its file's bytes
+
+
+def check_language(model: ModelConfig) -> None:
+    """Raise UsageError where a language model cannot have this shape."""
+    if model.bidirectional:
+        raise UsageError(
+            "bidirectional does not go with a language model: it predicts what comes next, "
+            "which the backward direction would have read"
+        )
 
 
 @dataclass(frozen=True)

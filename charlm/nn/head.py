@@ -47,9 +47,7 @@ class SoftmaxHead:
         logp, best = np.empty(len(y)), np.empty((len(y), top))
         rank, ids = np.empty(len(y), np.int64), np.empty((len(y), top), np.int64)
         for rows in self._chunks(len(y)):
-            every = self.logits(params, y[rows]).astype(np.float64)
-            every -= every.max(axis=1, keepdims=True)
-            every -= np.log(np.exp(every).sum(axis=1, keepdims=True))
+            every = log_softmax(self.logits(params, y[rows]))
             logp[rows] = every[np.arange(len(every)), targets[rows]]
             rank[rows] = 1 + (every > logp[rows, None]).sum(axis=1)
             some = np.argpartition(-every, top - 1, axis=1)[:, :top]
@@ -59,16 +57,27 @@ class SoftmaxHead:
         return logp, rank, ids, best
 
     def backward(
-        self, params: Params, grads: Params, y: Array, targets: Array, weight: Array, scale: float
+        self,
+        params: Params,
+        grads: Params,
+        y: Array,
+        targets: Array,
+        weight: Array,
+        scale: float,
+        counted: Array | None = None,
     ) -> tuple[float, Array]:
-        """Add the gradients of scale * nats for y [N, H]; return nats = -sum(weight * log p) and dy [N, H]."""
+        """Add the gradients of scale * nats for y [N, H]; return nats = -sum(weight * log p) and dy [N, H].
+
+        With `counted` [N] the nats that are returned are -sum(counted * log p); the gradients stay.
+        """
+        counted = weight if counted is None else counted
         nats = 0.0
         dy = self._space("dy", y.shape, y.dtype)
         dweight = self._space("dweight", grads[self.weight].shape, y.dtype)
         for rows in self._chunks(len(y)):
             logits = self.logits(params, y[rows])
             logp = _softmax(logits, targets[rows], (weight[rows] * scale).astype(y.dtype))
-            nats -= float(logp @ weight[rows])
+            nats -= float(logp @ counted[rows])
             grads[self.weight][...] += np.matmul(logits.T, y[rows], out=dweight)
             grads[self.bias][...] += logits.sum(axis=0)
             np.matmul(logits, params[self.weight], out=dy[rows])
@@ -78,6 +87,14 @@ class SoftmaxHead:
         """Cut the rows into nearly equal chunks."""
         chunks = -(-rows // max(_CACHED // self.vocabulary, min(_ROWS, _HELD // self.vocabulary), 128))
         return (slice(rows * i // chunks, rows * (i + 1) // chunks) for i in range(chunks))
+
+
+def log_softmax(logits: Array) -> Array:
+    """Return log p in nats, float64 [N, V], of logits [N, V]."""
+    logp: Array = logits.astype(np.float64)
+    logp -= logp.max(axis=1, keepdims=True)
+    logp -= np.log(np.exp(logp).sum(axis=1, keepdims=True))
+    return logp
 
 
 def _softmax(logits: Array, targets: Array, factor: Array | None = None) -> Array:

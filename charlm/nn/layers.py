@@ -6,7 +6,7 @@ saved, so a second one raises RuntimeError.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -64,20 +64,92 @@ class Linear:
         return dx
 
 
-class TokenInput:
-    """Token ids straight to the input product of the first recurrent layer: z = E[ids] W^T + b.
+class Distinct(NamedTuple):
+    """The tokens of a chunk, each once: their ids [R], the one of each step [T, B], and their embeddings [R, D].
 
-    The product is made once for each *distinct* token of the chunk and then gathered, which is exact, since
-    equal tokens have equal products, and saves most of the multiplications. NO_TOKEN has a zero row of E.
-    Without an embedding (`--embedding 0`) the input is one-hot and E the identity. In training each distinct
-    token of a chunk draws one dropout mask on its embedding.
+    Without an embedding (`--embedding 0`) a token is one-hot, and there are none.
     """
 
-    def __init__(self, weight: str, bias: str, embedding: str | None, dropout: float) -> None:
-        self.weight, self.bias, self.embedding = weight, bias, embedding
-        self._dropout = Dropout(dropout if embedding else 0.0)
+    tokens: Array
+    row_of: Array
+    x: Array | None
+
+    def turned(self, turn: Array) -> Distinct:
+        """Return the same tokens for steps in another order: row `turn` [T·B] takes the place of each."""
+        return self._replace(row_of=self.row_of.reshape(-1)[turn].reshape(self.row_of.shape))
+
+
+class Embedding:
+    """Token ids to the rows of E that occur, in training each with a dropout mask. NO_TOKEN has a zero row of E."""
+
+    def __init__(self, weight: str | None, dropout: float) -> None:
+        self.weight = weight
+        self._dropout = Dropout(dropout if weight else 0.0)
+        self._tape: Tape[Array] = Tape()
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Embedding:
+        """Return the embedding of a model."""
+        return cls(names.EMBED if config.embedding else None, config.dropout)
+
+    def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Distinct:
+        """Find the distinct tokens of ids [T, B] and their rows; `rng` switches dropout on."""
+        tokens, row_of = np.unique(ids, return_inverse=True)
+        x = None if self.weight is None else self._dropout.forward(rows_at(params[self.weight], tokens), rng)
+        self._tape.put(tokens)
+        return Distinct(tokens, row_of.reshape(ids.shape), x)
+
+    def backward(self, grads: Params, dx: Array | None) -> None:
+        """Add the gradient of E, given dx [R, D]."""
+        tokens = self._tape.take()
+        if self.weight is not None and dx is not None:
+            real = tokens != NO_TOKEN
+            grads[self.weight][tokens[real]] += self._dropout.backward(dx)[real]
+
+
+class TokenProduct:
+    """The input product of the first recurrent layer: z = E[ids] W^T + b, E being the identity for one-hot tokens.
+
+    It is made once for each *distinct* token of the chunk and then gathered, which is exact, since equal tokens have
+    equal products, and saves most of the multiplications.
+    """
+
+    def __init__(self, weight: str, bias: str) -> None:
+        self.weight, self.bias = weight, bias
         self._space = Workspace()
-        self._tape: Tape[tuple[Array, Array, Array | None]] = Tape()
+        self._tape: Tape[Distinct] = Tape()
+
+    def forward(self, params: Params | Panels, distinct: Distinct) -> Array:
+        """Return z [T, B, G·H]."""
+        tokens, row_of, x = distinct
+        if x is None:
+            rows = rows_at(params[self.weight].T, tokens) + params[self.bias]
+        else:
+            rows = np.empty((len(x), len(params[self.bias])), x.dtype)
+            params.affine(self.weight, self.bias, x, out=rows)
+        z = self._space("z", (*row_of.shape, rows.shape[1]), rows.dtype)
+        np.take(rows, row_of.reshape(-1), axis=0, out=rows_of(z), mode="clip")  # "clip" only spares NumPy a buffer
+        self._tape.put(distinct)
+        return z
+
+    def backward(self, params: Params, grads: Params, dz: Array) -> Array | None:
+        """Add the gradients of W and b; return that of the rows of E, dx [R, D]."""
+        tokens, row_of, x = self._tape.take()
+        dtable = sum_by_row(rows_of(dz), row_of.reshape(-1), len(tokens))  # [R, GH]
+        grads[self.bias][...] += dtable.sum(axis=0)
+        if x is None:
+            real = tokens != NO_TOKEN
+            grads[self.weight].T[tokens[real]] += dtable[real]
+            return None
+        grads[self.weight][...] += dtable.T @ x
+        return np.asarray(dtable @ params[self.weight])
+
+
+class TokenInput:
+    """Token ids straight to the input product of the first recurrent layer, in one direction."""
+
+    def __init__(self, weight: str, bias: str, embedding: str | None, dropout: float) -> None:
+        self._embedding, self._product = Embedding(embedding, dropout), TokenProduct(weight, bias)
 
     @classmethod
     def of(cls, config: ModelConfig) -> TokenInput:
@@ -86,37 +158,11 @@ class TokenInput:
 
     def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Array:
         """Map ids [T, B] to z [T, B, G·H]; `rng` switches dropout on."""
-        tokens, row_of = np.unique(ids, return_inverse=True)  # [R], [T, B]
-        row_of = row_of.reshape(-1)
-        rows, x = self.rows(params, tokens), None
-        if self.embedding is None:
-            rows += params[self.bias]
-        else:
-            x = self._dropout.forward(rows, rng)
-            rows = params.affine(self.weight, self.bias, x, out=np.empty((len(x), len(params[self.bias])), x.dtype))
-        z = self._space("z", (*ids.shape, rows.shape[1]), rows.dtype)
-        np.take(rows, row_of, axis=0, out=rows_of(z), mode="clip")  # "clip" only spares NumPy a buffer
-        self._tape.put((tokens, row_of, x))
-        return z
-
-    def rows(self, params: Params | Panels, tokens: Array) -> Array:
-        """Return the embeddings [R, D] of tokens [R]; for one-hot input their products with W, [R, G·H]."""
-        rows: Array = (params[self.weight].T if self.embedding is None else params[self.embedding])[tokens]
-        rows[tokens == NO_TOKEN] = 0
-        return rows
+        return self._product.forward(params, self._embedding.forward(params, ids, rng))
 
     def backward(self, params: Params, grads: Params, dz: Array) -> None:
         """Add the gradients of W, b and E."""
-        tokens, row_of, x = self._tape.take()
-        dtable = sum_by_row(rows_of(dz), row_of, len(tokens))  # [R, GH]
-        grads[self.bias][...] += dtable.sum(axis=0)
-        real = tokens != NO_TOKEN
-        if self.embedding is None or x is None:
-            grads[self.weight].T[tokens[real]] += dtable[real]
-            return
-        grads[self.weight][...] += dtable.T @ x
-        dx = self._dropout.backward(dtable @ params[self.weight])
-        grads[self.embedding][tokens[real]] += dx[real]
+        self._embedding.backward(grads, self._product.backward(params, grads, dz))
 
 
 class Dropout:
@@ -148,6 +194,13 @@ class Dropout:
         if mask is not None:
             dy *= mask
         return dy
+
+
+def rows_at(matrix: Array, tokens: Array) -> Array:
+    """Return the rows [R, D] of a matrix for tokens [R], a zero row for NO_TOKEN."""
+    rows: Array = matrix[tokens]
+    rows[tokens == NO_TOKEN] = 0
+    return rows
 
 
 def sum_by_row(values: Array, row_of: Array, rows: int) -> Array:

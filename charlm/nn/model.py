@@ -1,4 +1,4 @@
-"""The language model: a stack of recurrent layers under a softmax over the next token."""
+"""The language model: recurrent layers, dense ones where asked for, and a softmax over the next token."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
-from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.nn import names
+from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.head import SoftmaxHead
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
-from charlm.nn.stack import Stack, stack_shapes
+from charlm.nn.stack import Stack, draw, stack_shapes
 
 
 class Chunk(Protocol):
@@ -39,7 +39,7 @@ class LanguageModel:
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self._stack = Stack(config)
+        self._stack, self._dense = Stack(config), DenseLayers(config)
         self._head = SoftmaxHead(config.vocab_size, names.EMBED if config.tie else names.HEAD_WEIGHT)
 
     def backward(
@@ -51,9 +51,10 @@ class LanguageModel:
         Gradients stop at the chunk's start; `rng` switches dropout on.
         """
         y, state = self._stack.forward(params, chunk.inputs, state, chunk.reset, rng)
+        y = self._dense.forward(params, y, rng)
         rows, targets, weight = y.reshape(-1, y.shape[2]), chunk.targets.reshape(-1), chunk.weight.reshape(-1)
         nats, dy = self._head.backward(params, grads, rows, targets, weight, scale)
-        self._stack.backward(params, grads, dy.reshape(y.shape))
+        self._stack.backward(params, grads, self._dense.backward(params, grads, dy.reshape(y.shape)))
         return nats, state
 
     def log_probs(
@@ -66,11 +67,11 @@ class LanguageModel:
     def read(
         self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State
     ) -> tuple[Array, Array, State]:
-        """Return log p(target) [T, B], the last layer's values [T, B, H], and the state after.
+        """Return log p(target) [T, B], what the softmax reads [T, B, W], and the state after.
 
         The values are valid until the next call.
         """
-        y, state = self._stack.forward(params, inputs, state, reset)
+        y, state = self._hidden(params, inputs, state, reset)
         logp = self._head.log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1))
         return logp.reshape(targets.shape), y, state
 
@@ -78,40 +79,31 @@ class LanguageModel:
         self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
     ) -> tuple[tuple[Array, ...], State]:
         """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after."""
-        y, state = self._stack.forward(params, inputs, state, reset)
+        y, state = self._hidden(params, inputs, state, reset)
         figures = self._head.ranked_log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top)
         return tuple(figure.reshape(*targets.shape, *figure.shape[1:]) for figure in figures), state
 
     def logits(self, params: Params | Panels, inputs: Array, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after `inputs` [T, B], and the state after."""
-        y, state = self._stack.forward(params, inputs, state)
+        y, state = self._hidden(params, inputs, state)
         return self._head.logits(params, y[-1]).copy(), state
+
+    def _hidden(
+        self, params: Params | Panels, inputs: Array, state: State, reset: Array | None = None
+    ) -> tuple[Array, State]:
+        """Return what the softmax reads [T, B, W], and the state after."""
+        y, state = self._stack.forward(params, inputs, state, reset)
+        return self._dense.forward(params, y), state
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
     """Return the names and shapes of all parameters, as in PyTorch's `state_dict`; tied weights stand once."""
-    result = stack_shapes(config)
+    result = stack_shapes(config) | dense_shapes(config)
     if not config.tie:
-        result[names.HEAD_WEIGHT] = (config.vocab_size, config.hidden)
+        result[names.HEAD_WEIGHT] = (config.vocab_size, config.head_width)
     return result | {names.HEAD_BIAS: (config.vocab_size,)}
 
 
 def initialize(config: ModelConfig, rng: np.random.Generator) -> Params:
-    """Draw first weights: uniform in ±1/sqrt(H), as PyTorch's recurrent layers; biases 0, forget gates and gains 1.
-
-    Embeddings are standard normal, but ±1/sqrt(H) too where they are also the output weights.
-    """
-    params = Params(shapes(config))
-    bound = config.hidden**-0.5
-    for name, value in params.items():
-        if name == names.EMBED and not config.tie:
-            value[...] = rng.standard_normal(value.shape)
-        elif names.is_gain(name):
-            value[...] = 1
-        elif value.ndim == 2:
-            value[...] = rng.uniform(-bound, bound, value.shape)
-    kind = CELLS[config.cell]
-    if kind.forget is not None:
-        for k in range(config.layers):
-            params[names.bias_ih(k)].reshape(kind.gates, -1)[kind.forget] = 1
-    return params
+    """Draw first weights as `charlm.nn.stack.draw` says."""
+    return draw(config, shapes(config), rng)

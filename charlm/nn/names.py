@@ -5,7 +5,10 @@ from __future__ import annotations
 EMBED = "embed.weight"
 HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
 
+POOL_WEIGHT = "pool.weight"  # [W], of the pooling by attention
+
 _BODY = "rnn."
+_DENSE = "dense."
 
 
 def recurrent(part: str, k: int, reverse: bool = False) -> str:
@@ -36,6 +39,21 @@ def bias_hh(k: int, reverse: bool = False) -> str:
 def gain_hh(k: int, reverse: bool = False) -> str:
     """Return the name of the gains [G·H] of the normalised product with the state."""
     return recurrent("gain_hh", k, reverse)
+
+
+def dense_weight(k: int) -> str:
+    """Return the name of W of the layer without recurrence number k."""
+    return f"{_DENSE}{k}.weight"
+
+
+def dense_bias(k: int) -> str:
+    """Return the name of its b."""
+    return f"{_DENSE}{k}.bias"
+
+
+def is_dense(name: str) -> bool:
+    """Return whether a parameter is of a layer without recurrence."""
+    return name.startswith(_DENSE)
 
 
 def is_recurrent(name: str) -> bool:

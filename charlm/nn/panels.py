@@ -14,7 +14,7 @@ import numpy as np
 from charlm.cells import CELLS
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn import kernel, names
-from charlm.nn.layers import TokenInput
+from charlm.nn.layers import rows_at
 from charlm.nn.params import Array, Params, State
 
 _TABLE_FLOATS = 1 << 21  # the input products of a whole vocabulary are kept up to this size
@@ -23,18 +23,20 @@ _TABLE_FLOATS = 1 << 21  # the input products of a whole vocabulary are kept up 
 class Panels(Mapping[str, Array]):
     """A network's parameters with its weights laid out as well, read only: threads may share them.
 
-    reads: whether the compiled loops read with the whole stack. width: H, of what comes out on top.
+    reads: whether the compiled loops read with the whole stack, in one direction. width: H, of what comes out on top.
     """
 
     def __init__(self, config: ModelConfig, params: Params) -> None:
         kind = CELLS[config.cell]
-        self.reads, self.width = kind.compiled is not None, config.hidden
+        self.reads = kind.compiled is not None and not config.bidirectional
+        self.width = config.hidden
         self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
-        gathered = names.EMBED if config.embedding else names.weight_ih(0)  # a row, or a column, for each token
+        # A row, or a column, for each token:
+        gathered = [names.EMBED, *([] if config.embedding else map(names.weight_ih, (0, 0), (False, True)))]
         self._panels = {
             name: pack(value)
             for name, value in params.items()
-            if value.ndim == 2 and (name != gathered or config.tie)
+            if value.ndim == 2 and (name not in gathered or config.tie)
         }
         self._zeros = np.zeros(max(map(len, params.values())), np.float32)
         if self.reads:
@@ -73,7 +75,7 @@ class Panels(Mapping[str, Array]):
         """Prepare what `read` takes."""
         kind, layers = CELLS[config.cell], range(config.layers)
         self._number = 0 if config.nonlinearity == "relu" else kind.compiled
-        self._residual, self._input = config.residual, TokenInput.of(config)
+        self._residual, self._one_hot = config.residual, not config.embedding
         weights = [name(k) for k in layers for name in (names.weight_ih, names.weight_hh)]
         biases = [name(k) for k in layers for name in (names.bias_ih, names.bias_hh)]
         self._weights = kernel.Pointers([self._panels.get(name) for name in weights])
@@ -84,10 +86,11 @@ class Panels(Mapping[str, Array]):
 
     def _table_of(self, tokens: Array) -> Array:
         """Return the input products of layer 0 [R, G·H] for tokens [R]."""
-        rows, bias = self._input.rows(self._params, tokens), self[self._input.bias]
-        if self._input.embedding is None:
-            return np.asarray(rows + bias)
-        return self.affine(self._input.weight, self._input.bias, rows, np.empty((len(tokens), len(bias)), rows.dtype))
+        weight, bias = names.weight_ih(0), self[names.bias_ih(0)]
+        if self._one_hot:
+            return np.asarray(rows_at(self[weight].T, tokens) + bias)
+        rows = rows_at(self[names.EMBED], tokens)
+        return self.affine(weight, names.bias_ih(0), rows, np.empty((len(tokens), len(bias)), rows.dtype))
 
 
 def pack(weight: Array) -> Array:

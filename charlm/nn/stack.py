@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -86,8 +88,14 @@ def stack_shapes(config: ModelConfig) -> dict[str, Shape]:
     """Return the names and shapes of a stack's parameters."""
     shapes: dict[str, Shape] = {names.EMBED: (config.vocab_size, config.embedding)} if config.embedding else {}
     for k in range(config.layers):
-        shapes |= layer_shapes(config, k, config.hidden if k else config.embedding or config.vocab_size)
+        for way in ways(config):
+            shapes |= layer_shapes(config, k, config.width if k else config.embedding or config.vocab_size, way)
     return shapes
+
+
+def ways(config: ModelConfig) -> tuple[bool, ...]:
+    """Return the directions that a network reads in, each as whether it is the reverse one."""
+    return (False, True) if config.bidirectional else (False,)
 
 
 def layer_shapes(config: ModelConfig, k: int, inputs: int, reverse: bool = False) -> dict[str, Shape]:
@@ -109,6 +117,36 @@ def zero_state(config: ModelConfig, batch: int, dtype: type[np.floating] = np.fl
     """Return the state before anything was read: zeros [layers, B, H], one for h and, in an LSTM, one for c."""
     shape = (config.layers, batch, config.hidden)
     return tuple(np.zeros(shape, dtype) for _ in range(CELLS[config.cell].states))
+
+
+def draw(config: ModelConfig, shapes: Mapping[str, Shape], rng: np.random.Generator) -> Params:
+    """Draw first weights; biases and what weighs the steps of a pooling are 0, forget gates and gains 1.
+
+    Recurrent layers are uniform in ±1/sqrt(H), the softmax in ±1/sqrt(W) of the W values that it reads, as PyTorch's
+    are; layers on top in ±sqrt(6/W), which keeps the variance through relu (He et al. 2015). Embeddings are standard
+    normal, but as small as the softmax where they are its weights too.
+    """
+    params = Params(shapes)
+    for name, value in params.items():
+        if name == names.EMBED and not config.tie:
+            value[...] = rng.standard_normal(value.shape)
+        elif names.is_gain(name):
+            value[...] = 1
+        elif value.ndim == 2:
+            bound = _bound(name, value, config)
+            value[...] = rng.uniform(-bound, bound, value.shape)
+    kind = CELLS[config.cell]
+    for k, way in itertools.product(range(config.layers), ways(config)):
+        if kind.forget is not None:
+            params[names.bias_ih(k, way)].reshape(kind.gates, -1)[kind.forget] = 1
+    return params
+
+
+def _bound(name: str, value: Array, config: ModelConfig) -> float:
+    """Return the largest first weight of a matrix [rows, W]."""
+    if names.is_recurrent(name):
+        return float(config.hidden**-0.5)
+    return float((value.shape[1] / 6 if names.is_dense(name) else value.shape[1]) ** -0.5)
 
 
 def make_cell(config: ModelConfig, k: int, reverse: bool = False) -> Cell:
