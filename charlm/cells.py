@@ -31,4 +31,8 @@ CELLS = {
     "rnn": Kind("rnn.RNN", 1, compiled=1, torch="RNN", own_nonlinearity=False, format=1),
     "gru": Kind("gru.GRU", 3, compiled=2, torch="GRU", format=1),
     "lstm": Kind("lstm.LSTM", 4, states=2, forget=1, compiled=3, torch="LSTM", format=1),
+    "simple-gru": Kind("simple_gru.SimpleGRU", 2, compiled=4),
+    "lstm-peephole": Kind(
+        "lstm_peephole.PeepholeLSTM", 4, states=2, forget=1, compiled=5, vectors=("weight_ci", "weight_cf", "weight_co")
+    ),
 }

@@ -144,6 +144,12 @@ def _positive(name: str, value: float | None, high: float) -> None:
         raise UsageError(f"{name} must be above 0 and at most {high:g}, not {value}")
 
 
+def refuse_cell(cell: str, engine: str) -> None:
+    """Raise UsageError where an engine has not got a cell."""
+    if engine == "torch" and CELLS[cell].torch is None:
+        raise UsageError(f"engine torch has no cell {cell}, which PyTorch lacks: leave --engine torch out")
+
+
 @dataclass(frozen=True)
 class TextConfig(Section):
     """How a corpus becomes token ids, and which part of it is for what."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.config import LIMITS, ModelConfig, Section, TextConfig, TrainConfig
+from charlm.config import LIMITS, ModelConfig, Section, TextConfig, TrainConfig, refuse_cell
 from charlm.errors import UsageError
 from charlm.run_files import FILES, absolute, check_files
 
@@ -92,11 +92,12 @@ def check_settings(given: Mapping[str, Any], section: type[Section] | None = Non
 
 
 def check_engine(settings: Mapping[str, Any], engines: tuple[str, ...]) -> None:
-    """Raise UsageError where the engine is none of those that can train the task."""
+    """Raise UsageError where the engine is none of those that can train the task, or has not got the cell."""
     engine = settings.get("engine", TrainConfig.engine)
     if engine not in engines:
         task = settings.get("task", LANGUAGE)
         raise UsageError(f"engine {engine} does not know task {task}, which NumPy computes: leave --engine out")
+    refuse_cell(settings.get("cell", ModelConfig.cell), engine)
 
 
 def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

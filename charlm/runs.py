@@ -152,7 +152,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     inherited = task.inherited(base) if base else {}
     given = dict(given) | only(inherited, TEXT_SETTINGS)
     check_settings(given, task.section)
-    check_engine(given, task.engines)
+    check_engine(inherited | given, task.engines)
     task.check(given)
     text = TextConfig.from_dict({"hold_out": "auto"} | only(given, TEXT_SETTINGS))
     material = task.read(given, text, base)

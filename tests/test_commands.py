@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import checkpoint
+from charlm.cells import CELLS
 from charlm.cli import main
 from charlm.cli.base import visible
 from charlm.directory import Directory
@@ -421,10 +422,10 @@ def test_the_seed_decides_texts_that_must_match(model, options):
 
 
 def test_info_counts_the_parameters_of_all_tensors(tmp_path, corpus):
-    for cell in ("rnn", "gru", "lstm"):
+    for cell in CELLS:
         assert charlm("train", corpus, "-m", tmp_path / cell, *SMALL, "--cell", cell).exit_code == 0
         facts = json.loads(charlm("info", "-m", tmp_path / cell, "--json").stdout)
         tensors, _ = checkpoint.load(tmp_path / cell / "model.safetensors")
-        gates, v = {"rnn": 1, "gru": 3, "lstm": 4}[cell], facts["vocabulary"]
+        gates, vectors, v = CELLS[cell].gates, len(CELLS[cell].vectors), facts["vocabulary"]
         assert facts["parameters"] == sum(value.size for value in tensors.values())
-        assert facts["parameters"] == 4 * v + gates * 8 * (4 + 8 + 2) + 8 * v + v
+        assert facts["parameters"] == 4 * v + gates * 8 * (4 + 8 + 2) + vectors * 8 + 8 * v + v

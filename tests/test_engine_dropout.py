@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from charlm.cells import CELLS
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.numpy import NumpyEngine
@@ -53,7 +54,7 @@ def test_a_mask_lasts_a_chunk_and_is_another_in_the_next():
     assert (kept[0] != kept[1]).any()
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_chunk_of_training_drops_alike_at_all_its_steps(cell):
     """Through the whole engine: what the last layer's dropout lets pass to the softmax is the same at each step."""
     config = ModelConfig(**SHAPE.to_dict() | {"cell": cell, "dropout": 0.5})

@@ -113,7 +113,7 @@ def test_cell(cell, steps, last, layer_norm):
     )
     state, dlast = tuple(drawn_states[:states]), tuple(drawn_states[2 : 2 + states])
     reset = np.random.default_rng(0).random((steps, 4)) < 0.25
-    reset[0, 1], reset[1, 2], reset[:, 0] = True, True, False
+    reset[0, 1], reset[1, 2], reset[:, 0], reset[1:3, 3] = True, True, False, True  # a sequence of one step, too
 
     def loss():
         y, after = layer.forward(params, z.copy(), state, reset)

@@ -7,11 +7,12 @@ import pytest
 
 import charlm
 from charlm import checkpoint
+from charlm.cells import CELLS
 from charlm.errors import DataError, MissingInputError
 from tests.tiny import tiny_model
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("shape", [{}, {"embedding": 0}, {"embedding": 6, "tie": True}, {"layers": 3}], ids=str)
 def test_a_saved_model_comes_back_to_the_bit(tmp_path, cell, shape):
     model = tiny_model("abc", cell=cell, **shape)

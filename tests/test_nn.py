@@ -43,7 +43,7 @@ def naive_sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def naive_step(cell, z, weight, bias, gain, h, c):
+def naive_step(cell, z, weight, bias, gain, peepholes, h, c):
     """Return the next h and c of one row, from the equations; the blocks are r u n in a GRU, i f g o in an LSTM."""
     a = weight @ h
     if gain is not None:
@@ -57,8 +57,13 @@ def naive_step(cell, z, weight, bias, gain, h, c):
         (z_r, z_u, z_n), (a_r, a_u, a_n) = z.reshape(3, -1), a.reshape(3, -1)
         r, u = naive_sigmoid(z_r + a_r), naive_sigmoid(z_u + a_u)
         return (1 - u) * np.tanh(z_n + r * a_n) + u * h, c
+    if cell == "simple-gru":
+        u, n = (z + a).reshape(2, -1)
+        return (1 - naive_sigmoid(u)) * np.tanh(n) + naive_sigmoid(u) * h, c
     i, f, g, o = (z + a).reshape(4, -1)
-    c = naive_sigmoid(f) * c + naive_sigmoid(i) * np.tanh(g)
+    ci, cf, co = peepholes if cell == "lstm-peephole" else (0, 0, 0)
+    c = naive_sigmoid(f + cf * c) * c + naive_sigmoid(i + ci * c) * np.tanh(g)
+    o = o + co * c
     return naive_sigmoid(o) * np.tanh(c), c
 
 
@@ -78,7 +83,8 @@ def naive_log_probs(config, cell, params, chunk, state):
             for k in range(config.layers):
                 z = p[f"rnn.weight_ih_l{k}"] @ x + p[f"rnn.bias_ih_l{k}"]
                 weight, bias, gain = (p.get(f"rnn.{name}_hh_l{k}") for name in ("weight", "bias", "gain"))
-                h[k, row], c[k, row] = naive_step(cell, z, weight, bias, gain, h[k, row], c[k, row])
+                peepholes = [p.get(f"rnn.weight_c{gate}_l{k}") for gate in "ifo"]
+                h[k, row], c[k, row] = naive_step(cell, z, weight, bias, gain, peepholes, h[k, row], c[k, row])
                 x = x + h[k, row] if config.residual and k else h[k, row]
             logits = p["embed.weight" if config.tie else "head.weight"] @ x + p["head.bias"]
             logp[t, row] = logits[chunk.targets[t, row]] - math.log(np.exp(logits).sum())
@@ -103,12 +109,12 @@ def test_log_probs_are_those_of_a_naive_network(cell, shape, dtype, tolerance, c
         assert_close(part, expected_part, tolerance)
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("cell", ["gru", "simple-gru", "lstm", "lstm-peephole"])
 def test_gates_saturate_without_a_warning(cell):
     """exp overflows at -1000 in float32 and the gate is 0 there; warnings are errors in these tests."""
     loop, params, z, zero = loop_of(cell, np.float32, hidden=1)
     y, _ = loop.forward(params, z - 1000, tuple(part + 1 for part in zero))
-    np.testing.assert_array_equal(y.ravel(), [-1, -1] if cell == "gru" else [0, 0])
+    np.testing.assert_array_equal(y.ravel(), [-1, -1] if "gru" in cell else [0, 0])
 
 
 @pytest.mark.parametrize("rows", [7, 300], ids=["product", "sort"])
@@ -432,6 +438,10 @@ TEN_LOSSES = {  # nats per token, from a network in float64 and PyTorch's Adam
     "relu": [1.926594, 1.885787, 1.859395, 1.824990, 1.782690, 1.733626, 1.678004, 1.627803, 1.576994, 1.527361],
     "gru": [2.000675, 1.925633, 1.883674, 1.844381, 1.803773, 1.766494, 1.732594, 1.700394, 1.670534, 1.642459],
     "lstm": [2.108779, 2.021886, 1.959786, 1.908972, 1.865210, 1.828996, 1.801810, 1.782997, 1.768939, 1.755494],
+    "simple-gru": [1.966389, 1.869800, 1.803583, 1.773619, 1.754893, 1.732360, 1.713224, 1.701150, 1.692016, 1.681031],
+    "lstm-peephole": [
+        1.909843, 1.867882, 1.824293, 1.784503, 1.755690, 1.731482, 1.715233, 1.706923, 1.701544, 1.693747,
+    ],
 }
 
 
@@ -464,16 +474,18 @@ def test_ten_losses(cell):
 @pytest.mark.parametrize("tie", [False, True], ids=["apart", "tied"])
 @all_cells
 def test_first_weights(cell, tie):
-    """Uniform in 1/sqrt(H), the embedding normal unless it is the output too, biases 0, forget gates and gains 1."""
+    """Uniform in 1/sqrt(H), embeddings normal unless tied, biases and peepholes 0, forget gates and gains 1."""
     config = small(cell, vocab_size=300, hidden=64, embedding=64, tie=tie, layer_norm=tie)
     params = initialize(config, np.random.default_rng(0))
     for name, value in params.items():
         assert value.dtype == np.float32
         if "bias" in name:
-            forget = slice(64, 128) if cell == "lstm" and "ih" in name else slice(0)
+            forget = slice(64, 128) if "lstm" in cell and "ih" in name else slice(0)
             expected = np.zeros(value.shape)
             expected[forget] = 1
             np.testing.assert_array_equal(value, expected)
+        elif "weight_c" in name:
+            np.testing.assert_array_equal(value, 0)
         elif "gain" in name:
             np.testing.assert_array_equal(value, 1)
         elif name == "embed.weight" and not tie:
@@ -497,8 +509,11 @@ def test_first_weights(cell, tie):
         ({"cell": "lstm", "layers": 1, "embedding": 4, "tie": True}, {"embed.weight": (6, 4),
          "rnn.weight_ih_l0": (16, 4), "rnn.weight_hh_l0": (16, 4), "rnn.bias_ih_l0": (16,), "rnn.bias_hh_l0": (16,),
          "head.bias": (6,)}),
+        ({"cell": "lstm-peephole", "layers": 1, "embedding": 0}, {"rnn.weight_ih_l0": (16, 6),
+         "rnn.weight_hh_l0": (16, 4), "rnn.bias_ih_l0": (16,), "rnn.bias_hh_l0": (16,), "rnn.weight_ci_l0": (4,),
+         "rnn.weight_cf_l0": (4,), "rnn.weight_co_l0": (4,), "head.weight": (6, 4), "head.bias": (6,)}),
     ],
-    ids=["rnn", "gru one-hot", "lstm tied"],
+    ids=["rnn", "gru one-hot", "lstm tied", "peepholes"],
 )  # fmt: skip
 def test_names_and_shapes(settings, expected):
     config = ModelConfig(**{"vocab_size": 6, "layers": 2, "hidden": 4, "embedding": 3, **settings})

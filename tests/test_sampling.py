@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, UsageError
@@ -105,7 +106,7 @@ def test_the_reported_log_probability_is_the_models_own():
     assert step.logprobs == pytest.approx(np.log(P[step.ids]).tolist(), rel=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("context", ["sequence", "stream"])
 @pytest.mark.parametrize("prompt", ["", "ca"])
 def test_the_score_of_a_sample_is_what_it_was_drawn_with(cell, context, prompt):

@@ -275,6 +275,8 @@ RUNS = {
     "gru": {},
     "lstm, rmsprop, dropout": {"cell": "lstm", "optimizer": "rmsprop", "dropout": 0.3},
     "rnn, sgd": {"cell": "rnn", "optimizer": "sgd", "layers": 2},
+    "simple gru, normed": {"cell": "simple-gru", "layers": 2, "layer_norm": True, "residual": True, "dropout": 0.2},
+    "peepholes, muon": {"cell": "lstm-peephole", "layers": 2, "optimizer": "muon"},
     "words": {"tokenizer": "word", "min_count": 1, "dropout": 0.2},
     "document": {"sequences": "document", "dropout": 0.2},
     "stream": {"context": "stream", "schedule": "step", "lr_decay_after": 1.0},

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import writing
+from charlm.cells import CELLS
 from charlm.engines import numpy as numpy_engine
 from charlm.errors import UsageError
 from charlm.nn import kernel
@@ -63,7 +64,7 @@ def test_a_text_without_end_goes_on_as_a_long_one_does():
         next(model.samples(2, SamplingConfig(length=0)))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_temperature_zero_takes_the_most_probable_token_each_time(cell):
     model = tiny_model("abc", cell=cell, spread=1.5)
     expected = ""
@@ -156,7 +157,7 @@ def test_a_text_does_not_depend_on_the_batches_that_texts_are_drawn_in(monkeypat
         assert [s.text for s in model.samples(50, SamplingConfig(20), seed=9)] == [s.text for s in expected]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_seed_gives_the_same_texts_on_any_number_of_threads(cell, monkeypatch):
     """To the bit, log-probabilities included, where the compiled loops read; within rounding elsewhere."""
     monkeypatch.setattr(numpy_engine, "_WORTH_SHARING", 0)

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from charlm.config import ModelConfig, TrainConfig
+from charlm.config import ModelConfig, TrainConfig, refuse_cell
 from charlm.engines import Engine, parallel
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
@@ -22,7 +22,8 @@ _INPUT = (names.EMBED, names.weight_ih(0))
 
 
 def make_engine(model: ModelConfig, train: TrainConfig) -> Engine:
-    """Return an engine of this process alone; raises UsageError where PyTorch or the device is missing."""
+    """Return an engine of this process alone; raises UsageError where PyTorch, its cell or the device is missing."""
+    refuse_cell(model.cell, train.engine)
     if train.engine == "torch":
         with parallel.needing_torch():
             from charlm.engines.torch import TorchEngine

@@ -1,7 +1,7 @@
 /* The time loops of the cells, the softmax and the Adam step, each in one pass over memory that is still in the cache.
 
-   What they compute, and in which layout, is what the NumPy code beside them computes (rnn.py, gru.py, lstm.py, head.py,
-   optim.py), where the equations stand. Nothing here is needed: where this file could not be built, NumPy does the work.
+   What they compute, and in which layout, is what the NumPy code beside them computes (rnn.py, gru.py, simple_gru.py,
+   lstm.py, lstm_peephole.py, head.py, optim.py), where the equations stand. Nothing here is needed: where this file could not be built, NumPy does the work.
 
    The file includes itself once for each instruction set, and the functions get its name: `lstm_forward_avx512`.
    kernel.py asks `best_target` which to take. T time, B batch, H hidden, G gates, V vocabulary; arrays are dense, row by row. */
@@ -277,16 +277,50 @@ INLINE void NAME(gru_cell)(long H, const float *bias, float *z, const float *p, 
     }
 }
 
-/* z [4H] becomes the gates' values; cp is the cell's state before, or not to be looked at where a sequence begins. */
-INLINE void NAME(lstm_cell)(long H, int begins, const float *bias, float *z, const float *cp, float *c, float *tanh_c, float *h) {
+/* z [2H] becomes the gates' values; hp and h are the state before and after. */
+INLINE void NAME(simple_gru_cell)(long H, const float *bias, float *z, const float *hp, float *h) {
+    float *u = z, *n = u + H;
+    INDEPENDENT
+    for (long j = 0; j < H; j++) {
+        float uj = SIGMOID(u[j] + bias[j]), nj = TANH(n[j] + bias[H + j]);
+        u[j] = uj, n[j] = nj;
+        h[j] = nj + uj * (hp[j] - nj);
+    }
+}
+
+/* z [4H] becomes the gates' values; cp is the cell's state before, or not to be looked at where a sequence begins. The
+   peepholes wi, wf and wo [H] are null in an LSTM without: this is inlined, so that nothing is asked in the loop. */
+INLINE void NAME(lstm_cell)(long H, int begins, const float *bias, const float *wi, const float *wf, const float *wo, float *z,
+                            const float *cp, float *c, float *tanh_c, float *h) {
     float *i = z, *f = i + H, *g = f + H, *o = g + H;
     INDEPENDENT
     for (long j = 0; j < H; j++) {
-        float ij = SIGMOID(i[j] + bias[j]), fj = SIGMOID(f[j] + bias[H + j]);
-        float gj = TANH(g[j] + bias[2 * H + j]), oj = SIGMOID(o[j] + bias[3 * H + j]);
-        float cj = fj * (begins ? 0 : cp[j]) + ij * gj, tj = TANH(cj);
+        float ai = i[j] + bias[j], af = f[j] + bias[H + j], ao = o[j] + bias[3 * H + j], before = begins ? 0 : cp[j];
+        if (wi) ai += wi[j] * before, af += wf[j] * before;
+        float ij = SIGMOID(ai), fj = SIGMOID(af), gj = TANH(g[j] + bias[2 * H + j]);
+        float cj = fj * before + ij * gj, tj = TANH(cj);
+        if (wo) ao += wo[j] * cj;
+        float oj = SIGMOID(ao);
         i[j] = ij, f[j] = fj, g[j] = gj, o[j] = oj;
         c[j] = cj, tanh_c[j] = tj, h[j] = oj * tj;
+    }
+}
+
+/* The way back: dh and dy [H] are the gradients of h', dc [H] turns from the gradient of c' into that of c. */
+INLINE void NAME(lstm_cell_back)(long H, int begins, const float *wi, const float *wf, const float *wo, const float *gates,
+                                 const float *cp, const float *tanh_c, const float *dy, const float *dh, float *dc, float *dz) {
+    const float *i = gates, *f = i + H, *g = f + H, *o = g + H;
+    float *di = dz, *df = di + H, *dg = df + H, *dO = dg + H, kept = begins ? 0 : 1;
+    INDEPENDENT
+    for (long j = 0; j < H; j++) {
+        float d = dh[j] + dy[j], dcj = dc[j] + d * o[j] * (1 - tanh_c[j] * tanh_c[j]);
+        float dOj = d * tanh_c[j] * o[j] * (1 - o[j]);
+        if (wo) dcj += dOj * wo[j];
+        float dij = dcj * g[j] * i[j] * (1 - i[j]), dfj = dcj * (kept != 0 ? cp[j] : 0) * f[j] * (1 - f[j]), left = dcj * f[j];
+        if (wi) left += dij * wi[j] + dfj * wf[j];
+        di[j] = dij, df[j] = dfj, dO[j] = dOj;
+        dg[j] = dcj * i[j] * (1 - g[j] * g[j]);
+        dc[j] = kept != 0 ? left : 0;
     }
 }
 
@@ -371,8 +405,49 @@ int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float
     return failed;
 }
 
+int NAME(simple_gru_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias,
+                             const float *gain, float *normed, float *inverse, float *restrict z, float *restrict h) {
+    float *packed = NAME(pack)(H, 2 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    int failed = !packed || !space;
+    for (long t = 0; !failed && t < T; t++) {
+        const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
+        NAME(recur)(B, H, 2 * H, before, packed, gain, AT(normed, t * B * 2 * H), AT(inverse, t * B), z + t * B * 2 * H, 1);
+        for (long b = 0; b < B; b++)
+            NAME(simple_gru_cell)(H, bias, z + (t * B + b) * 2 * H, before + b * H, h + ((t + 1) * B + b) * H);
+    }
+    free(packed), free(space);
+    return failed;
+}
+
+int NAME(simple_gru_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *gain, float *normed,
+                              const float *inverse, float *dgain, const float *restrict gates, const float *restrict h,
+                              const float *restrict dy, float *restrict dh, float *restrict dz) {
+    float *packed = NAME(pack)(2 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
+    int failed = !packed || !space;
+    for (long t = T - 1; !failed && t >= 0; t--) {
+        const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
+        for (long b = 0; b < B; b++) {
+            const float *u = gates + (t * B + b) * 2 * H, *n = u + H, *hp = before + b * H, *dyb = dy + (t * B + b) * H;
+            float *du = dz + (t * B + b) * 2 * H, *dn = du + H, *dhb = dh + b * H;
+            INDEPENDENT
+            for (long j = 0; j < H; j++) {
+                float d = dhb[j] + dyb[j];
+                du[j] = d * (hp[j] - n[j]) * u[j] * (1 - u[j]);
+                dn[j] = d * (1 - u[j]) * (1 - n[j] * n[j]);
+                dhb[j] = d * u[j];
+            }
+        }
+        NAME(recur_back)(B, H, 2 * H, dz + t * B * 2 * H, packed, gain, AT(normed, t * B * 2 * H), AT(inverse, t * B), dgain, dh, 1);
+        NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
+    }
+    free(packed), free(space);
+    return failed;
+}
+
+/* The peepholes wi, wf and wo [H] are null in an LSTM without, here and on the way back. */
 int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias, const float *gain,
-                       float *normed, float *inverse, float *restrict z, float *restrict h, float *restrict c, float *restrict tanh_c) {
+                       float *normed, float *inverse, const float *wi, const float *wf, const float *wo, float *restrict z,
+                       float *restrict h, float *restrict c, float *restrict tanh_c) {
     float *packed = NAME(pack)(H, 4 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
     int failed = !packed || !space;
     for (long t = 0; !failed && t < T; t++) {
@@ -381,7 +456,11 @@ int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float
         NAME(recur)(B, H, 4 * H, before, packed, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), z + t * B * 4 * H, 1);
         for (long b = 0; b < B; b++) {
             long row = t * B + b;
-            NAME(lstm_cell)(H, new && new[b], bias, z + row * 4 * H, c + row * H, c + (row + B) * H, tanh_c + row * H, h + (row + B) * H);
+            float *zb = z + row * 4 * H, *after = c + (row + B) * H, *hb = h + (row + B) * H, *tc = tanh_c + row * H;
+            if (wi)
+                NAME(lstm_cell)(H, new && new[b], bias, wi, wf, wo, zb, c + row * H, after, tc, hb);
+            else
+                NAME(lstm_cell)(H, new && new[b], bias, NULL, NULL, NULL, zb, c + row * H, after, tc, hb);
         }
     }
     free(packed), free(space);
@@ -389,26 +468,20 @@ int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float
 }
 
 int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *gain, float *normed,
-                        const float *inverse, float *dgain, const float *restrict gates, const float *restrict c,
-                        const float *restrict tanh_c, const float *restrict dy, float *restrict dh, float *restrict dc,
-                        float *restrict dz) {
+                        const float *inverse, float *dgain, const float *wi, const float *wf, const float *wo,
+                        const float *restrict gates, const float *restrict c, const float *restrict tanh_c,
+                        const float *restrict dy, float *restrict dh, float *restrict dc, float *restrict dz) {
     float *packed = NAME(pack)(4 * H, H, weight, H, 1);
     for (long t = T - 1; packed && t >= 0; t--) {
         const uint8_t *new = reset ? reset + t * B : NULL;
         for (long b = 0; b < B; b++) {
-            const float *i = gates + (t * B + b) * 4 * H, *f = i + H, *g = f + H, *o = g + H;
-            const float *tc = tanh_c + (t * B + b) * H, *cp = c + (t * B + b) * H, *dyb = dy + (t * B + b) * H;
-            float *di = dz + (t * B + b) * 4 * H, *df = di + H, *dg = df + H, *dO = dg + H, *dhb = dh + b * H, *dcb = dc + b * H;
-            float kept = new && new[b] ? 0 : 1;
-            INDEPENDENT
-            for (long j = 0; j < H; j++) {
-                float d = dhb[j] + dyb[j], dcj = dcb[j] + d * o[j] * (1 - tc[j] * tc[j]);
-                di[j] = dcj * g[j] * i[j] * (1 - i[j]);
-                df[j] = dcj * (kept != 0 ? cp[j] : 0) * f[j] * (1 - f[j]);
-                dg[j] = dcj * i[j] * (1 - g[j] * g[j]);
-                dO[j] = d * tc[j] * o[j] * (1 - o[j]);
-                dcb[j] = kept != 0 ? dcj * f[j] : 0;
-            }
+            long row = t * B + b;
+            const float *zb = gates + row * 4 * H, *cp = c + row * H, *tc = tanh_c + row * H, *dyb = dy + row * H;
+            float *dzb = dz + row * 4 * H, *dhb = dh + b * H, *dcb = dc + b * H;
+            if (wi)
+                NAME(lstm_cell_back)(H, new && new[b], wi, wf, wo, zb, cp, tc, dyb, dhb, dcb, dzb);
+            else
+                NAME(lstm_cell_back)(H, new && new[b], NULL, NULL, NULL, zb, cp, tc, dyb, dhb, dcb, dzb);
         }
         NAME(recur_back)(B, H, 4 * H, dz + t * B * 4 * H, packed, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), dgain, dh, 0);
         NAME(clear)(B, H, new, dh);
@@ -432,13 +505,15 @@ int NAME(affine)(long N, long K, long V, const float *x, const float *packed, co
 
 /* Read T steps of B columns through all layers, step by step; h and c [layers, B, H] go from the first state to the last.
 
-   cell: 0 ReLU, 1 tanh, 2 GRU, 3 LSTM. residual: each layer but the first adds its values to what it read. Step t of column b
+   cell: 0 ReLU, 1 tanh, 2 GRU, 3 LSTM, 4 simple GRU, 5 LSTM with peepholes, which `vectors` points to, three a layer. residual: each layer but the first adds its values to what it read. Step t of column b
    enters layer 0 as row row_of[t, b] of the table [., G H], which has b_ih in it. weights and biases hold W_ih and W_hh
    (packed), b_ih and b_hh of each layer, gains a pointer each, null without normalisation. y [T, B, H]: what comes out on top. */
 int NAME(read)(int cell, int residual, long T, long B, long H, long layers, const int32_t *row_of, const float *table,
-               const uint8_t *reset, const float *const *weights, const float *const *biases, const float *const *gains, float *h,
-               float *c, float *y) {
-    long G = cell == 3 ? 4 : cell == 2 ? 3 : 1, width = G * H;
+               const uint8_t *reset, const float *const *weights, const float *const *biases, const float *const *gains,
+               const float *const *vectors, float *h, float *c, float *y) {
+    static const int gates[] = {1, 1, 3, 4, 2, 4};
+    long width = gates[cell] * H;
+    int added = cell >= 3; /* what the state tells is added to the input product before all else */
     float *z = malloc(sizeof(float) * B * width), *p = malloc(sizeof(float) * B * width), *extra = malloc(sizeof(float) * H);
     float *normed = malloc(sizeof(float) * B * width), *inverse = malloc(sizeof(float) * B);
     int failed = !z || !p || !extra || !normed || !inverse;
@@ -451,11 +526,17 @@ int NAME(read)(int cell, int residual, long T, long B, long H, long layers, cons
             for (long b = 0; b < B; b++)
                 memcpy(z + b * width, k ? biases[2 * k] : table + row_of[t * B + b] * width, sizeof(float) * width);
             if (k) NAME(product)(B, H, width, x, weights[2 * k], z, 1);
-            NAME(recur)(B, H, width, hk, weights[2 * k + 1], gains[k], normed, inverse, cell == 3 ? z : p, cell == 3);
+            NAME(recur)(B, H, width, hk, weights[2 * k + 1], gains[k], normed, inverse, added ? z : p, added);
             for (long b = 0; b < B; b++) {
                 float *hb = hk + b * H, *zb = z + b * width, *pb = p + b * width;
+                const float *const *w = vectors + 3 * k;
+                int begins = reset && reset[t * B + b];
                 if (cell == 3)
-                    NAME(lstm_cell)(H, reset && reset[t * B + b], bias, zb, ck + b * H, ck + b * H, extra, hb);
+                    NAME(lstm_cell)(H, begins, bias, NULL, NULL, NULL, zb, ck + b * H, ck + b * H, extra, hb);
+                else if (cell == 5)
+                    NAME(lstm_cell)(H, begins, bias, w[0], w[1], w[2], zb, ck + b * H, ck + b * H, extra, hb);
+                else if (cell == 4)
+                    NAME(simple_gru_cell)(H, bias, zb, hb, hb);
                 else if (cell == 2)
                     NAME(gru_cell)(H, bias, zb, pb, hb, hb, extra);
                 else

@@ -22,6 +22,8 @@ from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, State, Workspace
 from charlm.nn.recurrence import Recurrent, Steps, sigmoid, sigmoid_slope, tanh_slope
 
+_NO_PEEPHOLES = (None, None, None)  # kernel.c's loops serve lstm_peephole.py, too
+
 
 class LSTM:
     """One long short-term memory layer."""
@@ -42,7 +44,7 @@ class LSTM:
         tanh_c = self._space("tanh_c", (length, batch, size), z.dtype)
         h[0], c[0] = state
         if steps.compiled:
-            kernel.call("lstm_forward", length, batch, size, *steps.forward_arrays, z, h, c, tanh_c)
+            kernel.call("lstm_forward", length, batch, size, *steps.forward_arrays, *_NO_PEEPHOLES, z, h, c, tanh_c)
         else:
             _run(steps, z, h, c, tanh_c)
         self._tape.put((z, h, c, tanh_c, steps))
@@ -56,7 +58,8 @@ class LSTM:
         dz = self._space("dz", gates.shape, dy.dtype)
         dh, dc = (np.zeros_like(dy[0]), np.zeros_like(dy[0])) if dstate is None else (d.copy() for d in dstate)
         if kernel.serves(dy):
-            kernel.call("lstm_backward", *dy.shape, *steps.backward_arrays, gates, c, tanh_c, dy, dh, dc, dz)
+            arrays = (*steps.backward_arrays, *_NO_PEEPHOLES)
+            kernel.call("lstm_backward", *dy.shape, *arrays, gates, c, tanh_c, dy, dh, dc, dz)
         else:
             _run_back(steps, gates, c, tanh_c, dy, dh, dc, dz)
         steps.add_gradients(grads, dz, h[:-1])
@@ -89,7 +92,7 @@ def _run_back(
         steps.leave(t, dc)
 
 
-def _blocks(x: Array) -> tuple[Array, Array, Array, Array]:
+def blocks(x: Array) -> tuple[Array, Array, Array, Array]:
     """Return the four gates' views of x [B, 4H]."""
     size = x.shape[1] // 4
     return x[:, :size], x[:, size : 2 * size], x[:, 2 * size : 3 * size], x[:, 3 * size :]
@@ -97,7 +100,7 @@ def _blocks(x: Array) -> tuple[Array, Array, Array, Array]:
 
 def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
     """Turn the arguments z [B, 4H] into the values of i, f, g, o, in place, and return them."""
-    i, f, g, o = _blocks(z)
+    i, f, g, o = blocks(z)
     g *= 2
     sigmoid(z)
     g *= 2
@@ -107,8 +110,8 @@ def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
 
 def _step_back(gates: Array, c: Array, tanh_c: Array, dh: Array, dc: Array, dz: Array, scratch: Array) -> None:
     """Write one step's dz [B, 4H], and in place turn dc from the gradient of c' into that of c."""
-    i, f, g, o = _blocks(gates)
-    di, df, dg, do = _blocks(dz)
+    i, f, g, o = blocks(gates)
+    di, df, dg, do = blocks(dz)
     tanh_slope(tanh_c, out=scratch)
     scratch *= o
     scratch *= dh

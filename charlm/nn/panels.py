@@ -67,7 +67,8 @@ class Panels(Mapping[str, Array]):
         dense = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         kernel.call(
             "read", self._number, self._residual, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table,
-            dense, self._weights, self._biases, self._gains, after[0], after[1] if len(after) == 2 else None, y,
+            dense, self._weights, self._biases, self._gains, self._vectors, after[0],
+            after[1] if len(after) == 2 else None, y,
         )  # fmt: skip
         return after
 
@@ -81,6 +82,7 @@ class Panels(Mapping[str, Array]):
         self._weights = kernel.Pointers([self._panels.get(name) for name in weights])
         self._biases = kernel.Pointers([self[name] for name in biases])
         self._gains = kernel.Pointers([self[names.gain_hh(k)] if config.layer_norm else None for k in layers])
+        self._vectors = kernel.Pointers([self[names.recurrent(part, k)] for k in layers for part in kind.vectors])
         small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
         self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None  # row -1: NO_TOKEN
 

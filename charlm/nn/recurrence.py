@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.nn import kernel, names
 from charlm.nn.panels import Panels
@@ -29,7 +30,12 @@ class Recurrent:
     def __init__(self, config: ModelConfig, k: int, reverse: bool = False) -> None:
         self.weight, self.bias = names.weight_hh(k, reverse), names.bias_hh(k, reverse)
         self.gain = names.gain_hh(k, reverse) if config.layer_norm else None
+        self._vectors = [names.recurrent(part, k, reverse) for part in CELLS[config.cell].vectors]
         self.space = Workspace()
+
+    def vectors_of(self, params: Params | Panels) -> list[Array]:
+        """Return the cell's further vectors [H], in the order of the table of cells."""
+        return [params[name] for name in self._vectors]
 
 
 class _Norm:
@@ -111,6 +117,12 @@ class Steps:
             return previous
         return np.where(self._reset[t][:, None], previous.dtype.type(0), previous)
 
+    def entered(self, previous: Array) -> Array:
+        """Return what all steps start from: the states before each [T, B, H], or a copy with the reset rows zeroed."""
+        if self._reset is None or not any(self._any):
+            return previous
+        return np.where(self._reset[:, :, None], previous.dtype.type(0), previous)
+
     def forward(self, t: int, entered: Array, out: Array) -> Array:
         """Write p [B, G·H] of the state [B, H] that step t starts from to `out`, and return it."""
         if self._panels:
@@ -133,8 +145,7 @@ class Steps:
 
     def add_gradients(self, grads: Params, dp: Array, previous: Array) -> None:
         """Add the parameters' gradients, from dp [T, B, G·H] and the states before each step [T, B, H]."""
-        if self._reset is not None and any(self._any):
-            previous = np.where(self._reset[:, :, None], previous.dtype.type(0), previous)
+        previous = self.entered(previous)
         da = self._norm.normed if self._norm else dp
         grads[self._names.weight][...] += rows_of(da).T @ rows_of(previous)
         grads[self._names.bias][...] += rows_of(dp).sum(axis=0)
