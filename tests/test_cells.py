@@ -132,8 +132,7 @@ def test_peepholes_of_zero_are_none(dtype, layer_norm, chunk_of, params_of, stat
         for name, value in plain.items():
             params[name][...] = value
         chunk, grads, state = chunk_of(config, 7, 13), params.twin(), state_of(config, 13, dtype)
-        arrays = chunk.inputs, chunk.targets, chunk.weight, chunk.reset, state
-        nats, after = LanguageModel(config).backward(params, grads, *arrays, 0.1)
+        nats, after = LanguageModel(config).backward(params, grads, chunk, state, 0.1)
         found.append([nats, *after, *(grads[name] for name in plain)])
         assert all(grads[name].any() for name in grads)
     for with_none, with_zeros in zip(*found, strict=True):

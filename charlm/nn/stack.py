@@ -120,11 +120,11 @@ def zero_state(config: ModelConfig, batch: int, dtype: type[np.floating] = np.fl
 
 
 def draw(config: ModelConfig, shapes: Mapping[str, Shape], rng: np.random.Generator) -> Params:
-    """Draw first weights; biases and what weighs the steps of a pooling are 0, forget gates and gains 1.
+    """Draw first weights; biases, peepholes and what weighs the steps of a pooling are 0, forget gates and gains 1.
 
     Recurrent layers are uniform in ±1/sqrt(H), the softmax in ±1/sqrt(W) of the W values that it reads, as PyTorch's
     are; layers on top in ±sqrt(6/W), which keeps the variance through relu (He et al. 2015). Embeddings are standard
-    normal, but as small as the softmax where they are its weights too.
+    normal, but as small as the softmax where they are its weights too. Peepholes drawn as the weights are led to the same losses.
     """
     params = Params(shapes)
     for name, value in params.items():
