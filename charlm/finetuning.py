@@ -71,7 +71,7 @@ def model_settings(config: ModelConfig) -> dict[str, Any]:
 
 def _check(given: Mapping[str, Any], base: Model) -> None:
     """Raise UsageError where settings that were given differ from the model's."""
-    config = base.config.to_dict()
+    config = dataclasses.asdict(base.config)
     fixed = text_settings(base.language) | {name: config[name] for name in _SHAPE}
     differing = [
         f"{_flag(name, given[name])} (the model has {_flag(name, value)})"

@@ -124,7 +124,8 @@ def draw(config: ModelConfig, shapes: Mapping[str, Shape], rng: np.random.Genera
 
     Recurrent layers are uniform in ±1/sqrt(H), the softmax in ±1/sqrt(W) of the W values that it reads, as PyTorch's
     are; layers on top in ±sqrt(6/W), which keeps the variance through relu (He et al. 2015). Embeddings are standard
-    normal, but as small as the softmax where they are its weights too. Peepholes drawn as the weights are led to the same losses.
+    normal, but as small as the softmax where they are its weights too. Peepholes drawn as
+    weights are led to the same losses.
     """
     params = Params(shapes)
     for name, value in params.items():
