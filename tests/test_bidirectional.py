@@ -9,7 +9,8 @@ from charlm.nn.bidirectional import Bidirectional, turned_rows
 from charlm.nn.model import shapes
 from charlm.nn.params import Params
 from charlm.nn.stack import Stack, zero_state
-from tests.test_gradients import CELLS, check, dot, drawn
+from tests.test_gradients import check, dot, drawn
+from tests.tiny import CELLS
 from tests.whole import drawn_texts, laid_out, mixed
 
 all_cells = pytest.mark.parametrize("cell", CELLS)

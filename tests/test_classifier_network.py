@@ -11,7 +11,8 @@ from charlm.nn import kernel
 from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
-from tests.test_gradients import CELLS, check
+from tests.test_gradients import check
+from tests.tiny import CELLS
 from tests.whole import drawn_texts, laid_out, mixed
 
 all_cells = pytest.mark.parametrize("cell", CELLS)

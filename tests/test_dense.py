@@ -11,7 +11,8 @@ from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.model import LanguageModel, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
-from tests.test_gradients import CELLS, check, dot, drawn
+from tests.test_gradients import check, dot, drawn
+from tests.tiny import CELLS
 
 CONFIGS = {
     "one": ModelConfig(5, hidden=3, head_layers=1),
