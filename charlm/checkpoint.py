@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from charlm.errors import NO_ACCESS, DataError, DivergedError, MissingInputError, OutputError, StorageError
 
-FORMAT = "1"
+FORMAT_KEY = "charlm.format"  # of the metadata: 2 where a model has what an older charlm would not know
+FORMATS = ("1", "2")
 
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 _CODES = {np.dtype(text): code for code, text in _DTYPES.items()}
@@ -55,6 +56,7 @@ Entry = dict[str, Any]  # of a tensor in the header: dtype, shape, data_offsets
 def save(path: FilePath, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
     """Write tensors (float32, float64, int64, int32, uint8; any shape) and metadata, whole or not at all.
 
+    The format is 1 unless the metadata says otherwise.
     Raises DivergedError, before anything is written, where a tensor holds NaN or infinity; OutputError where
     the file cannot be created; StorageError where writing it fails.
     """
@@ -63,7 +65,7 @@ def save(path: FilePath, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[
         if not _finite(array):
             raise DivergedError(f"tensor {name} is not finite, so nothing was saved: train with a lower lr")
     entries = _entries({name: (_CODES[array.dtype], array.shape) for name, array in arrays.items()})
-    unsigned = _encode(entries, {**metadata, "charlm.format": FORMAT, "charlm.sha256": _ZEROS.decode()})
+    unsigned = _encode(entries, {FORMAT_KEY: FORMATS[0], **metadata, "charlm.sha256": _ZEROS.decode()})
     prefix = len(unsigned).to_bytes(8, "little")
     data = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
     header = _with_digest(unsigned, _sha256(prefix, unsigned, *data))
@@ -186,7 +188,7 @@ def _parse(header: bytes) -> tuple[dict[str, Entry], dict[str, str]]:
     except (ValueError, RecursionError):
         raise DataError(_FOREIGN) from None
     match content:
-        case {"__metadata__": {"charlm.format": str(version)}} if version != FORMAT:
+        case {"__metadata__": {"charlm.format": str(version)}} if version not in FORMATS:
             raise DataError("written by a newer charlm: update charlm to read it")
         case {"__metadata__": {"charlm.format": str()}}:
             metadata = content.pop("__metadata__")

@@ -25,6 +25,7 @@ SEQUENCES = ("auto", "line", "document")
 CONTEXTS = ("auto", "sequence", "newline", "stream")
 HOLD_OUTS = ("auto", "files", "parts")
 NONLINEARITIES = ("tanh", "relu")
+LABELS = ("file", "tab", "prefix", "first-word")  # where the label of a text stands
 POOLINGS = ("last", "mean", "max", "attention")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "linear", "constant", "step", "plateau")
@@ -243,6 +244,11 @@ class ModelConfig(Section):
         if self.tie and self.embedding != self.head_width:
             last = "hidden" if self.head_hidden is None else "head-hidden"
             raise UsageError(f"tie needs embedding ({self.embedding}) and {last} ({self.head_width}) to be equal")
+
+    @property
+    def format(self) -> int:
+        """Which format of model files can hold such a network: an older charlm knows 1 alone."""
+        return 2 if self.bidirectional or self.head_layers else CELLS[self.cell].format
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields; those that the first model files lack only where they say something."""

@@ -13,7 +13,7 @@ from charlm import checkpoint, exchange
 from charlm.config import path_given
 from charlm.errors import DataError, OutputError
 from charlm.lock import Lock
-from charlm.model import parse
+from charlm.model_files import parse
 from charlm.ownership import (
     CONFIG_FILE,
     LOG_FILE,

@@ -9,7 +9,10 @@ from typing import Any
 from charlm.config import check_type
 from charlm.errors import DataError, UsageError
 
-_OF_A_PART = {"nats": float | None, "nats_known": float | None, "tokens_scored": int, "unknown": int}
+_OF_A_PART = {
+    "nats": float | None, "nats_known": float | None, "tokens_scored": int, "unknown": int,
+    "accuracy": float | None, "macro_f1": float | None, "majority": float | None, "texts_scored": int,
+}  # fmt: skip
 FACTS: dict[str, Any] = {
     "run": str,
     "charlm": str,

@@ -12,7 +12,8 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.engines import Array
 from charlm.errors import MissingInputError, UsageError
-from charlm.model import Language, Model, load_language_model, model_file
+from charlm.model import Language, Model, load_language_model
+from charlm.model_files import model_file
 from charlm.nn import names
 from charlm.ownership import MODEL_FILE
 from charlm.scoring import percent
@@ -20,6 +21,7 @@ from charlm.text.corpus import Corpus
 from charlm.text.tokenizers import SPECIALS
 
 _SHAPE = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("vocab_size", "dropout")]
+_BODY = ("cell", "nonlinearity", "hidden", "embedding", "layer_norm")
 _RESOLVED = ("sequences", "context")  # for which "auto" is what the model has
 _SHOWN = 12  # new tokens named in the note
 
@@ -32,7 +34,16 @@ def load_base(given: Mapping[str, Any]) -> Model | None:
             raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
         return None
     base = load_language_model(path)
-    _check(given, base)
+    _check(given, text_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE))
+    return base
+
+
+def load_body(given: Mapping[str, Any]) -> Model | None:
+    """Return the language model whose layers a network of another task starts from (as `load_base`)."""
+    if given.get("init_from") is None:
+        return None
+    base = load_language_model(given["init_from"])
+    _check(given, tokenizer_settings(base.language) | body_settings(base.config))
     return base
 
 
@@ -55,11 +66,16 @@ def replacement_notes(given: Mapping[str, Any], place: Path) -> Iterator[str]:
         )
 
 
-def text_settings(language: Language) -> dict[str, Any]:
-    """Return what the language of a model says of a run's settings, by their names."""
+def tokenizer_settings(language: Language) -> dict[str, Any]:
+    """Return what the tokenizer of a model says of a run's settings, by their names."""
     described = language.tokenizer.to_dict()
     described.pop("tokens", None)
-    return described | {"sequences": language.sequences, "context": language.context}
+    return described
+
+
+def text_settings(language: Language) -> dict[str, Any]:
+    """Return what the language of a model says of a run's settings, by their names."""
+    return tokenizer_settings(language) | {"sequences": language.sequences, "context": language.context}
 
 
 def model_settings(config: ModelConfig) -> dict[str, Any]:
@@ -69,10 +85,33 @@ def model_settings(config: ModelConfig) -> dict[str, Any]:
     return settings
 
 
-def _check(given: Mapping[str, Any], base: Model) -> None:
-    """Raise UsageError where settings that were given differ from the model's."""
-    config = dataclasses.asdict(base.config)
-    fixed = text_settings(base.language) | {name: config[name] for name in _SHAPE}
+def body_settings(config: ModelConfig) -> dict[str, Any]:
+    """Return the settings of the layers that a network of another task can take over from a language model."""
+    return _only(config.to_dict(), _BODY)
+
+
+def body_weights(
+    first: Mapping[str, Array], base: Model, config: ModelConfig
+) -> tuple[dict[str, Array], str]:
+    """Return first weights with a language model's in place of those that can be, and a sentence that says which.
+
+    They are the embedding and the recurrent layers; with both directions layer 0's forward one alone, since the layers
+    above read what the other direction says too.
+    """
+    layers = 1 if config.bidirectional else min(config.layers, base.config.layers)
+    weights = grown(base.trained.tensors(), base.config, config.vocab_size)
+    wanted = [name for name in weights if name == names.EMBED or names.layer_of(name) in range(layers)]
+    taken = {name: weights[name] for name in wanted if name in first and first[name].shape == weights[name].shape}
+    note = f"from {base.config.cell} {base.config.layers}x{base.config.hidden} came {', '.join(taken)}"
+    return {**first, **taken}, f"{note}; the other {len(first) - len(taken)} tensors begin anew"
+
+
+def _only(settings: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    return {name: settings[name] for name in wanted if name in settings}
+
+
+def _check(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """Raise UsageError where settings that were given differ from those that a model fixes."""
     differing = [
         f"{_flag(name, given[name])} (the model has {_flag(name, value)})"
         for name, value in fixed.items()

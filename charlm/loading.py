@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charlm.config import TrainConfig
-from charlm.model import Tensors, opened
+from charlm.model_files import Tensors, opened
 from charlm.tasks import task_of_file
 
 

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint, checks, exchange
-from charlm.config import CONTEXTS, ModelConfig, TrainConfig, path_given
+from charlm import checks
+from charlm.checkpoint import FORMAT_KEY
+from charlm.config import CONTEXTS, ModelConfig, TrainConfig, check_language
 from charlm.engines import Engine
 from charlm.engines.cache import CacheEngine
 from charlm.engines.choice import make_engine
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
-from charlm.errors import DataError, MissingInputError, OutputError, UsageError
+from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
-from charlm.ownership import MODEL_FILE, is_model
-from charlm.processors import available_threads
+from charlm.model_files import Tensors, check_size, dump, opened, parse, save
+from charlm.nn.model import shapes
 from charlm.sampling import SamplingConfig, log_softmax
-from charlm.scoring import Score, TokenScore, always, score_texts
+from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
+from charlm.text.windows import always
 from charlm.writing import Sample, Writer
-
-Opened = TypeVar("Opened")
-Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -239,15 +236,8 @@ class Model:
         return self.tokenizer.encode(prompt)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the one file that sampling and scoring need, atomically (errors as `charlm.checkpoint.save`).
-
-        Raises OutputError where a file stands that is no model of charlm's.
-        """
-        file = Path(path_given("path", path))
-        with checkpoint.storing(file):
-            if os.path.lexists(file) and not is_model(file):
-                raise OutputError(f"{file} is not a model of charlm's, and would be replaced: choose another name")
-        checkpoint.save(file, self.trained.tensors(), self.metadata())
+        """Write the one file that sampling and scoring need, atomically (errors as `charlm.model_files.save`)."""
+        save(path, self.trained.tensors(), self.metadata())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what a file holds, arrays and JSON: Dask, Ray and Spark rebuild it there.
@@ -259,7 +249,7 @@ class Model:
     def metadata(self) -> dict[str, str]:
         """Return what the file says beside the tensors: configuration, vocabulary, origin."""
         parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
-        return {f"charlm.{key}": dump(part) for key, part in parts.items()}
+        return {f"charlm.{key}": dump(part) for key, part in parts.items()} | {FORMAT_KEY: str(self.config.format)}
 
 
 def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
@@ -293,27 +283,6 @@ def load_language_model(
     return opened(path, _rebuilt_language, threads, engine, device)
 
 
-def opened(
-    path: str | os.PathLike[str], rebuild: Callable[[Tensors, Mapping[str, str], TrainConfig], Opened],
-    threads: int | None, engine: str, device: str,
-) -> Opened:  # fmt: skip
-    """Return what `rebuild` makes of a model's file (errors as `load_language_model`)."""
-    for name, value in (("engine", engine), ("device", device)):
-        checks.text(name, value)
-    threads = available_threads() if threads is None else checks.whole("threads", threads, 1)
-    train = TrainConfig(engine=engine, device=device, threads=threads)
-    file = model_file(path)
-    tensors, metadata = exchange.load(file)
-    try:
-        return rebuild(tensors, metadata, train)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-    except UsageError as error:
-        if "charlm.task" not in metadata:
-            raise
-        raise UsageError(f"{file}: {error}") from None
-
-
 def _rebuilt_language(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
     if task := metadata.get("charlm.task"):
         raise UsageError(f"a model of task {task}, no language model: use it with charlm predict and charlm test")
@@ -325,41 +294,17 @@ def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: Trai
     try:
         facts = parse(metadata, "charlm.training")
         config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
+        check_language(config)
         language = Language.from_dict(parse(metadata, "charlm.vocabulary"))
     except UsageError as error:  # in a file it is no setting of the user's
         raise DataError(str(error)) from None
     check_facts(facts)
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
-    check_tensors(tensors, config)
+    check_size(tensors, shapes(config))
     engine = make_engine(config, train or TrainConfig())
     engine.load(tensors)
     return Model(engine, config, language, facts)
-
-
-def check_tensors(tensors: Mapping[str, Any], config: ModelConfig) -> None:
-    """Raise DataError unless the tensors are as many numbers as the configuration needs, before memory is taken."""
-    from charlm.nn.model import shapes
-
-    needed = sum(math.prod(shape) for shape in shapes(config).values())
-    if needed != sum(value.size for value in tensors.values()):
-        raise DataError("the tensors do not fit the configuration")
-
-
-def model_file(path: str | os.PathLike[str]) -> Path:
-    """Return the model file that a `-m` value means; raises MissingInputError where there is none."""
-    file = Path(path_given("path", path))
-    if os.path.isdir(file):
-        file /= MODEL_FILE
-    try:
-        exchange.current(file).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingInputError(
-            f"no model at {path}: train one with `charlm train CORPUS -m {path}`, or give -m PATH"
-        ) from None
-    except OSError:  # there is something: reading it tells what is wrong
-        pass
-    return file
 
 
 def _drawing(config: SamplingConfig | None) -> SamplingConfig:
@@ -371,24 +316,3 @@ def _drawing(config: SamplingConfig | None) -> SamplingConfig:
 def _printable(text: str) -> str:
     """Show each byte that is part of no character as U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def dump(value: Any) -> str:
-    """Return JSON with sorted keys, the same for the same value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def parse(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
-    """Return the JSON object under a metadata key; raises DataError where it is missing or no object."""
-    try:
-        value = json.loads(metadata[key], parse_constant=_refuse_constant)
-    except (KeyError, ValueError, RecursionError):
-        raise DataError(f"{key} is missing or not JSON") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{key} is not a JSON object")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which Python reads although JSON does not have them."""
-    raise ValueError(name)

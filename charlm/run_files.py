@@ -26,8 +26,10 @@ def check_files(flat: Mapping[str, Any]) -> None:
         raise UsageError(f"corpus must be a list of paths, not {corpus!r:.80}")
     for path in corpus:
         check_type("corpus", _text(path), str)
-    for name in (*HELD_OUT, "init_from"):
-        check_type(name.replace("_", "-"), _text(flat.get(name)), str | None)
+    for name in HELD_OUT:
+        for path in _listed(flat.get(name)):
+            check_type(name.replace("_", "-"), _text(path), str | None)
+    check_type("init-from", _text(flat.get("init_from")), str | None)
     check_type("keep-vocabulary", flat.get("keep_vocabulary"), bool | None)
 
 
@@ -37,9 +39,20 @@ def _text(path: Any) -> Any:
 
 def check_inputs(given: Mapping[str, Any]) -> None:
     """Raise MissingInputError where a file that was named cannot be opened, before anything else is looked at."""
-    for path in (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file")):
-        if path is not None:
-            check_file(path)
+    for path in files_of(given):
+        check_file(path)
+
+
+def files_of(given: Mapping[str, Any]) -> list[str]:
+    """Return all files to be read: those of the corpus, and those held out, of which there may be none or several."""
+    named = [*given.get("corpus", ())]
+    for name in HELD_OUT:
+        named += [path for path in _listed(given.get(name)) if path is not None]
+    return named
+
+
+def _listed(paths: Any) -> list[Any]:
+    return list(paths) if isinstance(paths, list | tuple) else [paths]
 
 
 def streams_of(settings: Mapping[str, Any]) -> list[str]:

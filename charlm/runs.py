@@ -29,7 +29,7 @@ from charlm.errors import DataError, OutputError, UsageError
 from charlm.facts import check_facts
 from charlm.finetuning import base_file, replacement_notes
 from charlm.loading import load
-from charlm.model import dump, parse
+from charlm.model_files import dump, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
 from charlm.processors import available_threads
 from charlm.run_files import absolute, check_files, check_inputs, refuse_lost_streams
@@ -109,7 +109,7 @@ class Run:
             best.save(self.directory.path / MODEL_FILE)
 
     def _facts_of(self, part: str, tally: Tally) -> dict[str, Any]:
-        return self.lesson.figures(part, tally) | {f"{part}_tokens_scored": tally.count}
+        return self.lesson.figures(part, tally) | {f"{part}_{self.course.counted}_scored": tally.count}
 
 
 def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = False, started: float | None = None) -> Run:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from charlm.engines import Evaluator, LogProbs, Predictor, Tally
 from charlm.text.batches import Columns, Context, Ids, StoredIds, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
+from charlm.text.windows import always, windows
 
 _STEPS = 64  # steps of a chunk,
 _ADAPTING_STEPS = 32  # and of one that is learnt from when scored
 _ALTERNATIVES = 3  # the most probable tokens shown beside each token
-_WINDOW_TEXTS = 4096  # texts scored together,
-_WINDOW_TOKENS = 1 << 18  # or as many as reach this many tokens
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,6 @@ class Score:
         )
 
 
-def always() -> bool:
-    """Say yes: the next text is there, as those of a list are."""
-    return True
-
-
 def score_texts(
     engine: Predictor, tokenizer: Tokenizer, context: Context, texts: Iterable[str], eos: bool, per_token: bool = False,
     ready: Callable[[], bool] = always,
@@ -139,7 +133,7 @@ def score_texts(
     nothing is padded; no text's figures depend on the others, but for the rounding of float32. A window ends where
     `ready` says that the next text is not there yet.
     """
-    for window in _windows(texts, tokenizer, ready):
+    for window in windows(texts, tokenizer, ready):
         joined = _Joined([ids for _, ids in window])
         columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos, most=engine.columns)
         figures = token_log_probs(engine, columns, _ALTERNATIVES if per_token else 0)
@@ -216,24 +210,6 @@ class _Joined:
 
     def read(self, start: int, count: int) -> Ids:
         return self.ids[start : start + count]
-
-
-def _windows(
-    texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool]
-) -> Iterator[list[tuple[str, Ids]]]:
-    """Encode texts and yield them in lists of bounded size."""
-    encoded = ((text, tokenizer.encode(text)) for text in texts)
-    while window := list(_until_full(islice(encoded, _WINDOW_TEXTS), ready)):
-        yield window
-
-
-def _until_full(encoded: Iterator[tuple[str, Ids]], ready: Callable[[], bool]) -> Iterator[tuple[str, Ids]]:
-    tokens = 0
-    for item in encoded:
-        yield item
-        tokens += len(item[1])
-        if tokens >= _WINDOW_TOKENS or not ready():
-            return
 
 
 def stream_tokens(

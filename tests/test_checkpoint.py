@@ -326,7 +326,7 @@ def test_tensors_that_do_not_fill_the_data(assert_refused, count):
 
 
 def test_a_newer_format(assert_refused):
-    newer = header_of(tensor("[4]", dtype='"F16"'), version=b"2")
+    newer = header_of(tensor("[4]", dtype='"F16"'), version=b"3")
     assert_refused(sign(newer), "written by a newer charlm: update charlm to read it")
 
 

@@ -14,7 +14,7 @@ import pytest
 from charlm import checkpoint
 from charlm.directory import Directory
 from charlm.loading import load
-from charlm.model import parse
+from charlm.model_files import parse
 from charlm.nn.optim import learning_rate
 from charlm.runs import open_run
 

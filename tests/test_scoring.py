@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from charlm import scoring
 from charlm.cells import CELLS
 from charlm.comparison import compare
 from charlm.config import ModelConfig
@@ -15,6 +14,7 @@ from charlm.errors import UsageError
 from charlm.model import Language, Model, mix
 from charlm.sampling import SamplingConfig
 from charlm.scoring import Score, evaluate
+from charlm.text import windows as text_windows
 from charlm.text.batches import Context
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
@@ -81,8 +81,8 @@ def test_a_text_scores_the_same_in_any_company(threads, monkeypatch):
     alone = [tiny_model("abc", cell="lstm").score(text).logprob for text in texts]
     model = tiny_model("abc", cell="lstm", threads=threads)
     for texts_at_once, tokens_at_once in ((4096, 1 << 18), (7, 1 << 18), (4096, 100)):
-        monkeypatch.setattr(scoring, "_WINDOW_TEXTS", texts_at_once)
-        monkeypatch.setattr(scoring, "_WINDOW_TOKENS", tokens_at_once)
+        monkeypatch.setattr(text_windows, "_TEXTS", texts_at_once)
+        monkeypatch.setattr(text_windows, "_TOKENS", tokens_at_once)
         scores = list(model.scores(reversed(texts)))[::-1]
         assert [score.text for score in scores] == texts
         np.testing.assert_allclose([score.logprob for score in scores], alone, rtol=1e-5)
@@ -90,7 +90,7 @@ def test_a_text_scores_the_same_in_any_company(threads, monkeypatch):
 
 def test_scores_come_while_texts_still_arrive(monkeypatch):
     """A pipe's first lines are answered before its last is there: no more than a window is held."""
-    monkeypatch.setattr(scoring, "_WINDOW_TEXTS", 3)
+    monkeypatch.setattr(text_windows, "_TEXTS", 3)
     seen = []
 
     def lines():

@@ -17,12 +17,15 @@ from charlm.cli.signals import Signals
 from charlm.cli.streams import bar_stream, tell_what_is_awaited
 from charlm.cli.useless import refuse_useless, refuse_useless_here
 from charlm.errors import UsageError
+from charlm.run_files import HELD_OUT
+from charlm.tasks import TASKS
 
 if TYPE_CHECKING:
     from charlm.runs import Run
     from charlm.training import Progress
 
 _text = option("Text")
+_class = option("Classes")
 _model = option("Network")
 _train = option("Training")
 _stop = option("How long")
@@ -59,24 +62,29 @@ def _typed(parameters: list[click.Parameter], values: dict[str, Any]) -> dict[st
     for name, value in values.items():
         config.check_type(name.replace("_", "-"), value, _type_of(known[name]))
     return {
-        name: [value] if known[name].nargs == -1 and isinstance(value, str) else value
+        name: [value] if _takes_several(known[name]) and isinstance(value, str) else value
         for name, value in values.items()
     }
 
 
 def _type_of(parameter: click.Parameter) -> Any:
     """Return the type of an option's value in TOML; many texts may be one."""
-    if parameter.nargs == -1:
+    if _takes_several(parameter):
         return list | str
     kinds = {click.types.IntParamType: int, click.types.FloatParamType: float, click.types.BoolParamType: bool}
     return next((kind for click_type, kind in kinds.items() if isinstance(parameter.type, click_type)), str)
+
+
+def _takes_several(parameter: click.Parameter) -> bool:
+    return parameter.nargs == -1 or (isinstance(parameter, click.Option) and parameter.multiple)
 
 
 @click.command(cls=GroupedCommand, epilog="""\b
 Examples:
   charlm train corpus.txt
   charlm train names.txt -m names --minutes 2
-  charlm train news.txt.gz --tokenizer word --minutes 30""")  # fmt: skip
+  charlm train news.txt.gz --tokenizer word --minutes 30
+  charlm train names/*.txt --task classify --labels file""")  # fmt: skip
 @click.argument("corpus", nargs=-1, type=PATH)
 @model_option("Directory to write the model to.")
 @_run("--config", type=PATH, metavar="FILE.toml", is_eager=True, callback=_read_config, expose_value=False,
@@ -86,6 +94,7 @@ Examples:
 @_run("--init-from", type=PATH, metavar="MODEL",
       help="Start from a model (fine-tuning): its weights, shape and vocabulary, to which new tokens are added.")
 @_run("--keep-vocabulary", is_flag=True, default=None, help="With --init-from: add none, leave new tokens unknown.")
+@_run("--task", type=click.Choice(TASKS), help="What to learn: what comes next (lm), or classes. [default: lm]")
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
@@ -100,16 +109,27 @@ Examples:
             "[default: newline for documents, else sequence]")  # fmt: skip
 @_text("--valid-fraction", type=float, metavar="F", help="Share kept for validation. [default: 0.1]")
 @_text("--test-fraction", type=float, metavar="F", help="Share kept for the test at the end. [default: 0]")
-@_text("--valid-file", type=PATH, metavar="FILE", help="Validate on this file instead.")
-@_text("--test-file", type=PATH, metavar="FILE", help="Test on this file instead.")
+@_text("--valid-file", type=PATH, metavar="FILE", multiple=True, help="Validate on this file instead.")
+@_text("--test-file", type=PATH, metavar="FILE", multiple=True, help="Test on this file instead.")
 @_text("--split-seed", type=int, metavar="N", help="Which lines go to which part. [default: 0]")
 @_text("--hold-out", type=click.Choice(config.HOLD_OUTS),
        help="Hold out whole files, or a part of each. [default: files of many documents, else parts]")  # fmt: skip
 @_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
+@_class("--labels", type=click.Choice(config.LABELS),
+        help="Where labels stand: in the file's name, before a tab, after __label__, or as the first word. "
+            "[default: by the lines]")  # fmt: skip
+@_class("--pool", type=click.Choice(config.POOLINGS),
+        help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
+@_class("--max-length", type=int, metavar="N", help="Read N tokens of a text at most. [default: 1000]")
+@_class("--balance/--no-balance", default=None, help="Let rare labels count for as much as common ones.")
 @_model("--cell", type=click.Choice(list(CELLS)), help="Recurrent cell. [default: by the corpus]")
 @_model("--nonlinearity", type=click.Choice(config.NONLINEARITIES), help="Of a plain rnn. [default: tanh]")
 @_model("--layers", type=int, metavar="N", help="Recurrent layers. [default: by the corpus]")
 @_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")
+@_model("--bidirectional/--no-bidirectional", default=None,
+        help="Classes: read texts from both ends. [default: yes]")  # fmt: skip
+@_model("--head-layers", type=int, metavar="N", help="Layers without recurrence on top. [default: 0]")
+@_model("--head-hidden", type=int, metavar="N", help="Their units. [default: as many as they read]")
 @_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
 @_model("--dropout", type=float, metavar="P", help="Share dropped between layers. [default: by the corpus]")
 @_model("--tie/--no-tie", default=None, help="Embedding and output share their weights.")
@@ -156,12 +176,16 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
     context = click.get_current_context()
     asked = Given(context)
     given = {name: value for name, value in options.items() if value is not None and value != ()}
+    for name in HELD_OUT:
+        if len(given.get(name, ())) == 1:
+            (given[name],) = given[name]  # as a run with one such file remembers it
     for name in _outdone(context, given):
         del given[name]
     if not resume:  # which goes by the settings of the run that it takes up
         refuse_useless(asked, given)
     from charlm.directory import Directory
     from charlm.engines import parallel
+    from charlm.run_files import files_of
     from charlm.runs import open_run
     from charlm.text.reading import is_standard_input
 
@@ -169,8 +193,7 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
         parallel.ranks()  # before the corpus is read, which may take longer than the others would wait
     if parallel.rank() > 0:
         parallel.follow()
-    files = (*given.get("corpus", ()), given.get("valid_file"), given.get("test_file"))
-    if not quiet and any(path is not None and is_standard_input(path) for path in files):
+    if not quiet and any(is_standard_input(path) for path in files_of(given)):
         tell_what_is_awaited("the text")
     with Signals() as signals, Directory(model, force) as directory:
         with signals.at_once():
@@ -240,7 +263,8 @@ class _Display:
             return
         standing, path = self._run.standing, self._run.directory.path
         if self._run.test is not None:
-            click.echo(f"test {self._run.course.shown(self._run.test)} over {self._run.test.count:,} tokens", err=True)
+            course, test = self._run.course, self._run.test
+            click.echo(f"test {course.shown(test)} over {test.count:,} {course.counted}", err=True)
         if standing.skipped:
             why = "their gradients not being finite: lower --lr"
             click.echo(f"{standing.skipped:,} steps were skipped, {why}", err=True)
@@ -251,7 +275,7 @@ class _Display:
                 f"best{self._best} at step {standing.best_step:,}, after {standing.tokens:,} tokens in "
                 f"{_clock(standing.seconds)}", err=True,
             )  # fmt: skip
-        click.echo(f"the model is in {path}; write with: charlm sample -m {path}", err=True)
+        click.echo(f"the model is in {path}; {self._run.course.use} -m {path}", err=True)
 
     def _write(self, line: str) -> None:
         if self._bar.disable:

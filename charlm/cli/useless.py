@@ -46,15 +46,13 @@ def _before_reading(settings: Mapping[str, Any]) -> Iterator[Reason]:
 
 
 def _once_read(run: Run) -> Iterator[Reason]:
-    text, corpus = run.settings.text, run.corpus
-    yield text.tokenizer == "byte", "bytes are read as they are", ("encoding",)
-    cut = corpus.sequences == "document" and corpus.hold_out == "parts"
-    yield cut, "a document is cut by its length, and nothing is drawn", ("split_seed",)
+    yield run.settings.text.tokenizer == "byte", "bytes are read as they are", ("encoding",)
+    yield not run.course.drawn, "a document is cut by its length, and nothing is drawn", ("split_seed",)
     model = run.settings.model
     yield model.residual and model.layers == 1, "a single layer has none below it", ("residual",)
     why = "this run has no validation part"
-    yield not len(corpus.valid), why, ("patience", "eval_every")
-    yield not len(corpus.valid) and run.settings.train.schedule == "plateau", why, ("schedule",)
+    yield not run.lesson.valid_tokens, why, ("patience", "eval_every")
+    yield not run.lesson.valid_tokens and run.settings.train.schedule == "plateau", why, ("schedule",)
 
 
 def _draws_lines(settings: Mapping[str, Any]) -> bool:

@@ -61,6 +61,12 @@ def is_recurrent(name: str) -> bool:
     return name.startswith(_BODY)
 
 
+def layer_of(name: str) -> int | None:
+    """Return the layer of a recurrent layer's forward parameter; None for any other parameter."""
+    _, mark, layer = name.rpartition("_l")
+    return int(layer) if is_recurrent(name) and mark and layer.isdecimal() else None
+
+
 def is_gain(name: str) -> bool:
     """Return whether a parameter is a gain, which begins at 1."""
     return name.startswith(f"{_BODY}gain_")

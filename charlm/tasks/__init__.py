@@ -68,6 +68,18 @@ class Course(Protocol):
     @property
     def lesson(self) -> Lesson: ...
 
+    @property
+    def counted(self) -> str:
+        """What the targets are, in the plural."""
+
+    @property
+    def use(self) -> str:
+        """What to do with the model, and the command for it."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is drawn what goes to which part."""
+
     def about(self) -> list[str]:
         """Return lines on the parts of the corpus and on the model."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlm import plan
-from charlm.config import TextConfig, TrainConfig
+from charlm.config import ModelConfig, TextConfig, TrainConfig, check_language
 from charlm.engines import Tally, Trainable
 from charlm.engines.choice import training_engine
 from charlm.errors import UsageError
@@ -20,7 +20,8 @@ from charlm.finetuning import (
     model_settings,
     text_settings,
 )
-from charlm.model import Language, Model, parse, rebuilt
+from charlm.model import Language, Model, rebuilt
+from charlm.model_files import parse
 from charlm.run_settings import Settings
 from charlm.scoring import evaluate, percent
 from charlm.text.batches import Context, StoredIds, TrainingBatches, context_for
@@ -65,6 +66,8 @@ class LanguageLesson:
 class _LanguageCourse:
     """Implements `charlm.tasks.Course`."""
 
+    counted, use = "tokens", "write with: charlm sample"
+
     def __init__(self, train: TrainConfig, corpus: Corpus, model: Model) -> None:
         language = model.language
         sequences = None if language.document else corpus.train.sequences
@@ -76,6 +79,7 @@ class _LanguageCourse:
         self.lesson = LanguageLesson(
             batches, corpus.valid, language.start, language.document, len(corpus.test), judging
         )
+        self.drawn = not language.document or corpus.hold_out == "files"
         self._corpus, self._model = corpus, model
 
     def about(self) -> list[str]:
@@ -121,7 +125,7 @@ class _LanguageTask:
     name, section, engines = "lm", None, ("numpy", "torch")
 
     def check(self, given: Mapping[str, Any]) -> None:
-        """Every shape of network can be a language model's, and every text its corpus."""
+        check_language(ModelConfig(2, bidirectional=bool(given.get("bidirectional"))))
 
     def base(self, given: Mapping[str, Any]) -> Model | None:
         return load_base(given)

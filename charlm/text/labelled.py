@@ -53,6 +53,16 @@ class LabelledCorpus:
     paths: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def train_tokens(self) -> int:
+        """How many tokens the training part has."""
+        return self.train.tokens
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What identifies the parts: digests of their ids, labels and names."""
+        return {"train": self.train.digest, "valid": self.valid.digest, "test": self.test.digest}
+
 
 @dataclass(frozen=True)
 class _Reading:

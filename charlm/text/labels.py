@@ -16,11 +16,11 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 
+from charlm.config import LABELS
 from charlm.errors import DataError, UsageError
 from charlm.text.reading import BLOCK, TextFile, text_blocks
 from charlm.text.stream import Lines
 
-LABELS = ("file", "tab", "prefix", "first-word")
 PREFIX = "__label__"
 
 _SAY_WHERE = (

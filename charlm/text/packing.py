@@ -33,6 +33,10 @@ class Texts(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def tokens(self) -> int:
+        """How many ids a reading of all texts takes, an EOS for each."""
+
     def texts(self, numbers: NDArray[np.int64]) -> list[Ids]:
         """Return the ids of some, without EOS."""
 
@@ -55,6 +59,11 @@ class TextList:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def tokens(self) -> int:
+        """How many ids a reading of all texts takes, an EOS for each."""
+        return int(self._lengths.sum()) + len(self._ids)
 
     def texts(self, numbers: NDArray[np.int64]) -> list[Ids]:
         """Return the ids of some, without EOS."""
@@ -202,6 +211,16 @@ class WholeTextBatches:
             few = f"there are only {len(texts):,} texts to train on"
             self.note = f"{few}: a batch has them all, not {batch_size:,}"
         self._texts, self._seed, self._label_weight = texts, seed, label_weight
+
+    @property
+    def size(self) -> int:
+        """How many tokens a batch has, about."""
+        return max(1, round(self._texts.tokens * self.batch_size / len(self._texts)))
+
+    @property
+    def shape(self) -> str:
+        """How large a batch is, in words."""
+        return f"of {self.batch_size} texts"
 
     def chunks(self, epoch: int) -> int:
         """Return how many chunks an epoch has: always the same number."""
