@@ -410,7 +410,7 @@ def test_binary_and_marked_up_files_are_told(tmp_path):
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     pairs = drawn(400)
     peaks = []
-    for times in (30, 150):
+    for times in (15, 60):
         path = written(
             tmp_path, [(label, f"{text} {k}") for k in range(times) for label, text in pairs]
         )
