@@ -120,11 +120,10 @@ def test_reading_agrees_with_numpy(target, monkeypatch, config, batch, way):
 
 
 @pytest.mark.parametrize("config", READERS, ids=str)
-@pytest.mark.parametrize("length", [6, 1])
 @ways
-def test_a_column_reads_the_same_whatever_stands_beside_it(target, monkeypatch, config, length, way):
+def test_a_column_reads_the_same_whatever_stands_beside_it(target, monkeypatch, config, way):
     """To the bit: alone, with a few others, and with so many that they fill several tiles."""
-    model, params, ids, targets, reset, state = reading(config, 31, length)
+    model, params, ids, targets, reset, state = reading(config, 31)
     compiled = laid_out(monkeypatch, config, params, way)
     logp, after = model.log_probs(compiled, ids, targets, reset, state)
     for columns in (slice(0, 1), slice(30, 31), slice(3, 10), slice(5, 20)):
@@ -132,6 +131,20 @@ def test_a_column_reads_the_same_whatever_stands_beside_it(target, monkeypatch, 
         alone, left = model.log_probs(compiled, ids[:, columns], targets[:, columns], reset[:, columns], part)
         assert (alone == logp[:, columns]).all()
         assert all((one == many[:, columns]).all() for one, many in zip(left, after, strict=True))
+
+
+@pytest.mark.parametrize("config", READERS, ids=str)
+@pytest.mark.parametrize("way", ["whole table", "layer by layer"])
+def test_a_step_reads_the_same_in_a_chunk_of_any_length(monkeypatch, config, way):
+    """To the bit: a text does not depend on how long those beside it are, which decides how far a chunk goes."""
+    model, params, ids, targets, reset, state = reading(config, 5, length=9)
+    compiled, parts = laid_out(monkeypatch, config, params, way), []
+    whole, after = model.log_probs(compiled, ids, targets, reset, state)
+    for steps in (slice(0, 1), slice(1, 4), slice(4, 9)):
+        logp, state = model.log_probs(compiled, ids[steps], targets[steps], reset[steps], state)
+        parts.append(logp)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(state, after)
 
 
 @pytest.mark.parametrize("vocabulary", [2, 16, 63, 64, 65, 300])

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charlm.cells import CELLS
+
 if __package__:
     from tests.benchmarks.paired import announce, measure
 else:
@@ -45,7 +47,7 @@ class Shape(NamedTuple):
 
     def flops(self) -> float:
         """Return the operations that one step cannot do without: layer 0's input product once a distinct token."""
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.cell] * self.hidden
+        gates = CELLS[self.cell].gates * self.hidden
         rows = self.batch * self.steps
         table = min(rows, self.vocabulary) * gates * self.embedding
         products = table + rows * self.hidden * (gates * (2 * self.layers - 1) + self.vocabulary)
@@ -104,7 +106,7 @@ def torch_step(shape: Shape, threads: int, device: str = "cpu") -> Callable[[], 
     from torch import nn
 
     torch.set_num_threads(threads)
-    kind: Any = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[shape.cell]
+    kind: Any = getattr(nn, str(CELLS[shape.cell].torch))
     embed = nn.Embedding(shape.vocabulary, shape.embedding).to(device)
     rnn = kind(shape.embedding, shape.hidden, shape.layers).to(device)
     head = nn.Linear(shape.hidden, shape.vocabulary).to(device)
