@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charlm.config import POOLINGS, ModelConfig
+from charlm.nn import kernel
 from charlm.nn.params import Params
 from charlm.nn.pooling import make_pooling, pooling_shapes
 from tests.test_gradients import check, dot, drawn
@@ -87,6 +88,19 @@ def test_of_equal_values_the_first_step_has_the_gradient_of_the_max(dtype):
     np.testing.assert_array_equal(dy.ravel(), [0, 3, 0, 4, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_number_shows(dtype):
+    """Wherever it stands in the text, so that a run that diverges ends."""
+    for place in range(3):
+        y = np.zeros((3, 1, 2), dtype)
+        y[place, 0, 0] = np.nan
+        chunk = laid_out([[0]], drawn_texts([3], 5))
+        for kind in ("mean", "max"):
+            layer = make_pooling(kind, config_of(False))
+            np.testing.assert_array_equal(layer.forward(Params({}), y, chunk), [[np.nan, 0]])
+            assert layer.backward(Params({}), Params({}), np.ones((1, 2), dtype)).shape == y.shape
+
+
 @all_poolings
 def test_large_values_do_not_overflow(kind):
     chunk, params = mixed(5), pool_params(kind, False, np.float32)
@@ -110,6 +124,7 @@ def test_float32_is_float64_but_for_rounding(kind):
         np.testing.assert_allclose(rounded, exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(kernel.missing is not None, reason="there are no compiled loops")
 @all_poolings
 @both
 def test_a_vector_does_not_depend_on_its_neighbours_to_the_bit(kind, bidirectional):

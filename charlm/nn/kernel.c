@@ -586,6 +586,24 @@ int NAME(add_rows)(long N, long width, const int64_t *row_of, const float *restr
     return 0;
 }
 
+/* out[row_of[n]] becomes the largest of itself and values[n], element by element; where that is a new one, `which` is n. NaN
+   stays. */
+int NAME(max_rows)(long N, long width, const int64_t *row_of, const float *restrict values, float *restrict out,
+                   int32_t *restrict which) {
+    for (long n = 0; n < N; n++, values += width) {
+        float *restrict row = out + row_of[n] * width;
+        int32_t *restrict place = which + row_of[n] * width;
+        INDEPENDENT
+        for (long j = 0; j < width; j++) {
+            float before = row[j], value = values[j];
+            int larger = !(value <= before) & (before == before);
+            row[j] = larger ? value : before;
+            place[j] = larger ? (int32_t)n : place[j];
+        }
+    }
+    return 0;
+}
+
 int NAME(adam)(long N, float *restrict w, const float *restrict g, float *restrict m, float *restrict v, float kept,
                 float share1, float share2, float rate, float root, float eps) {
     for (long i = 0; i < N; i++) {

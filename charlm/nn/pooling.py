@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from charlm.config import ModelConfig
-from charlm.nn import names
+from charlm.nn import kernel, names
 from charlm.nn.layers import Tape, sum_by_row
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, Workspace, rows_of
@@ -131,11 +131,8 @@ class MaxPooling:
 
     def forward(self, params: Params | Panels, y: Array, places: Places) -> Array:
         rows = Rows(places, y.shape[1])
-        values = rows_of(y)[rows.row]
-        pooled: Array = np.maximum.reduceat(values, rows.starts, axis=0)
-        place = np.where(values == pooled[rows.text], np.arange(len(values))[:, None], len(values))
-        found = np.minimum.reduceat(place, rows.starts, axis=0)
-        self._tape.put((y.shape, rows.row[np.minimum(found, len(values) - 1)]))  # NaN has no place
+        pooled, place = max_by_row(rows_of(y)[rows.row], rows)
+        self._tape.put((y.shape, rows.row[place]))
         return pooled
 
     def backward(self, params: Params, grads: Params, dpooled: Array) -> Array:
@@ -143,6 +140,20 @@ class MaxPooling:
         dy = np.zeros(shape, dpooled.dtype)
         np.put_along_axis(rows_of(dy), row, dpooled, axis=0)
         return dy
+
+
+def max_by_row(values: Array, rows: Rows) -> tuple[Array, Array]:
+    """Return the largest of each text's values [R, W], and which of the R rows has it first, [N, W] each."""
+    if kernel.serves(values):
+        shape = len(rows.starts), values.shape[1]
+        pooled = np.full(shape, -np.inf, values.dtype)
+        place = np.repeat(rows.starts.astype(np.int32)[:, None], shape[1], axis=1)
+        kernel.call("max_rows", *values.shape, rows.text, values, pooled, place)
+        return pooled, place
+    largest: Array = np.maximum.reduceat(values, rows.starts, axis=0)
+    found = np.where(values == largest[rows.text], np.arange(len(values))[:, None], len(values))
+    place = np.minimum.reduceat(found, rows.starts, axis=0)
+    return largest, np.minimum(place, len(values) - 1)  # NaN has no place
 
 
 class AttentionPooling:
