@@ -110,6 +110,10 @@ class Task(Protocol):
     def engines(self) -> tuple[str, ...]:
         """Which engines can train it."""
 
+    @property
+    def useless(self) -> Mapping[str, str]:
+        """Options that do nothing here, and why."""
+
     def check(self, given: Mapping[str, Any]) -> None:
         """Raise UsageError for settings that no run of this task could have, before anything is read."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from charlm.text.packing import WholeTextBatches
 from charlm.training import Merit
 
 _MOST_TOKENS = 1 << 20
+_STEPS = 32  # of a chunk, unless a text is longer: short texts fill its columns well, and there are columns for threads
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class _ClassifyCourse:
 
     def __init__(self, train: TrainConfig, corpus: LabelledCorpus, model: Classifier) -> None:
         weights = _label_weights(corpus.train.counts) if model.classes.balance else None
-        batches = WholeTextBatches(corpus.train, train.batch_size, 1, train.seed, weights)
+        batches = WholeTextBatches(corpus.train, train.batch_size, _STEPS, train.seed, weights)
         self.lesson = ClassifyLesson(batches, corpus.valid, corpus.test, model.classes.common)
         self._corpus = corpus
 
@@ -128,6 +130,7 @@ class _ClassifyTask:
     """Implements `charlm.tasks.Task`."""
 
     name, section, engines = "classify", ClassifyConfig, ("numpy",)
+    useless = MappingProxyType({"seq_len": "texts are read whole"})
 
     def check(self, given: Mapping[str, Any]) -> None:
         if given.get("context") not in (None, "auto", "sequence"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from charlm import plan
@@ -123,6 +124,7 @@ class _LanguageTask:
     """Implements `charlm.tasks.Task`."""
 
     name, section, engines = "lm", None, ("numpy", "torch")
+    useless: Mapping[str, str] = MappingProxyType({})
 
     def check(self, given: Mapping[str, Any]) -> None:
         check_language(ModelConfig(2, bidirectional=bool(given.get("bidirectional"))))
