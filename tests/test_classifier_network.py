@@ -71,7 +71,7 @@ def test_gradients_are_of_the_weighted_sum_and_nats_of_the_plain_one():
     [
         {"layers": 2, "residual": True, "layer_norm": True},
         {"layers": 2, "embedding": 0, "head_layers": 2},
-        {"layers": 2, "hidden": 5, "head_layers": 1, "head_hidden": 2},
+        {"layers": 2, "hidden": 3, "head_layers": 1, "head_hidden": 2},
     ],
     ids=["normed", "one-hot", "narrow"],
 )
