@@ -1,9 +1,10 @@
-"""charlm: character and word language models that train, write and score on NumPy alone.
+"""charlm: character and word language models and classifiers that train, write, score and predict on NumPy alone.
 
     import charlm
     model = charlm.load("charlm-model")
     print(model.sample(length=200, seed=1))
     print(model.score("a sentence").perplexity)
+    print(*charlm.load("classifier").predict(["a sentence"]))
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from charlm.classifier import Answer, Classifier
     from charlm.errors import CharlmError
     from charlm.loading import load
     from charlm.model import Model
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 # Public names and where they live: imported when asked for, so that `charlm --help` does not wait for NumPy.
 _PUBLIC = {
+    "Answer": "charlm.classifier",
     "CharlmError": "charlm.errors",
+    "Classifier": "charlm.classifier",
     "Model": "charlm.model",
     "Sample": "charlm.writing",
     "SamplingConfig": "charlm.sampling",
@@ -31,7 +35,10 @@ _PUBLIC = {
     "load": "charlm.loading",
 }
 
-__all__ = ["CharlmError", "Model", "Sample", "SamplingConfig", "Score", "TokenScore", "__version__", "load"]
+__all__ = [
+    "Answer", "CharlmError", "Classifier", "Model", "Sample", "SamplingConfig", "Score", "TokenScore", "__version__",
+    "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,16 @@ class Answer:
         return self.labels[0][1] if self.labels else None
 
 
+@dataclass(frozen=True)
+class LabelScore:
+    """How probable a label is for a text: log p(label | text) in nats, None where the label is none of the model's."""
+
+    label: str
+    text: str
+    logprob: float | None
+    cut: bool
+
+
 class Classifier:
     """A classifier with its labels. `facts` tells where it comes from (`charlm.training` in the file)."""
 
@@ -132,13 +143,13 @@ class Classifier:
         >>> next(charlm.load("names").predict(["Nguyen"])).label
         'Vietnamese'
         """
-        top, threshold = checks.whole("top", top, 1), checks.real("threshold", threshold)
-        if not 0 <= threshold <= 1:
-            raise UsageError(f"threshold must be a probability, 0 to 1, not {threshold:g}")
+        top, threshold = check_wanted(top, threshold)
         every = checks.texts("texts", texts)
+        longest, names = self.classes.max_length, self.classes.names
         return (
-            _answer(*each, self.classes.names, self.classes.max_length, top, threshold)
-            for each in self._judged(every, ready)
+            _answer(text, ids, row, names, longest, top, threshold)
+            for window, logp in self.judged(every, ready)
+            for (text, ids), row in zip(window, logp, strict=True)
         )
 
     def probabilities(self, text: str) -> dict[str, float]:
@@ -148,35 +159,37 @@ class Classifier:
 
     def scores(
         self, texts: Iterable[tuple[str, str]], ready: Callable[[], bool] = always
-    ) -> Iterator[tuple[str, str, float | None]]:
-        """Yield label, text and log p(label | text) in nats of each (label, text); None for a label not its own."""
+    ) -> Iterator[LabelScore]:
+        """Yield how probable the label of each (label, text) is, in order; `ready` as in `predict`."""
         numbers = {name: number for number, name in enumerate(self.classes.names)}
-        held: list[str] = []  # labels whose texts are being judged
+        held = deque[str]()  # labels whose texts are being judged
 
         def texts_alone() -> Iterator[str]:
             for label, text in texts:
                 held.append(label)
                 yield text
 
-        for text, _, logp in self._judged(texts_alone(), ready):
-            label = held.pop(0)
-            yield label, text, float(logp[numbers[label]]) if label in numbers else None
+        for window, logp in self.judged(texts_alone(), ready):
+            for (text, ids), row in zip(window, logp, strict=True):
+                label = held.popleft()
+                found = float(row[numbers[label]]) if label in numbers else None
+                yield LabelScore(label, text, found, len(ids) > self.classes.max_length)
 
     def tally(self, texts: Texts, stop: Callable[[], bool] = lambda: False) -> Tally | None:
         """Return the sums over labelled texts (`charlm.metrics`); None if `stop` interrupted it."""
         return evaluate(self.trained, texts, stop)
 
-    def _judged(
-        self, texts: Iterable[str], ready: Callable[[], bool]
-    ) -> Iterator[tuple[str, Ids, NDArray[np.float64]]]:
-        """Yield each text, its ids and log p [L], in order, some texts at a time."""
+    def judged(
+        self, texts: Iterable[str], ready: Callable[[], bool] = always
+    ) -> Iterator[tuple[list[tuple[str, Ids]], NDArray[np.float64]]]:
+        """Yield texts with their ids, n at a time and in order, and log p [n, L] of every label in nats."""
+        longest = self.classes.max_length
         for window in windows(texts, self.tokenizer, ready):
-            longest = self.classes.max_length
             held = TextList([ids[:longest] for _, ids in window])
             logp = np.empty((len(window), len(self.classes.names)))
             for numbers, chunk in chunks_of(held):
                 logp[numbers] = self.trained.log_probs(chunk)
-            yield from ((text, ids, row) for (text, ids), row in zip(window, logp, strict=True))
+            yield window, logp
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file that classifying needs, atomically (errors as `charlm.model_files.save`)."""
@@ -221,6 +234,14 @@ def rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | 
     engine = ClassifierEngine(config, len(classes.names), classes.pool, train.threads or 1, train)
     engine.load(tensors)
     return Classifier(engine, config, classes, facts)
+
+
+def check_wanted(top: int, threshold: float) -> tuple[int, float]:
+    """Return how many labels of a text are wanted, and how probable at least (errors as `Classifier.predict`)."""
+    top, threshold = checks.whole("top", top, 1), checks.real("threshold", threshold)
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"threshold must be a probability, 0 to 1, not {threshold:g}")
+    return top, threshold
 
 
 def _answer(

@@ -25,7 +25,7 @@ _MANY = 1 << 20  # numbers drawn at once
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more probable texts are under one model than under another, in nats.
+    """How much more probable texts are under one model than under another, in nats; or how many more are right.
 
     `mean` is the mean difference a text, from `low` to `high` the interval that holds it in 95 of 100 resamples of
     the texts (Efron 1979; percentile interval; None from fewer than FEWEST_TEXTS); `better` counts the texts where
@@ -48,6 +48,20 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> C
     return Comparison(count, ahead, total, total / count, low, high)
 
 
+def compare_right(ahead: int, behind: int, texts: int, seed: int = 0) -> Comparison:
+    """Compare the accuracies of two models over the same texts, one or more.
+
+    `ahead` is how many only the first got right, `behind` how many only the second. A text's difference is 1, -1 or
+    0, so that resampling the texts is drawing how many there are of each.
+    """
+    low = high = None
+    if texts >= FEWEST_TEXTS:
+        shares = [ahead / texts, behind / texts, (texts - ahead - behind) / texts]
+        drawn = np.random.default_rng(seed).multinomial(texts, shares, size=_RESAMPLES)
+        low, high = _bounds((drawn[:, 0] - drawn[:, 1]) / texts)
+    return Comparison(texts, ahead, ahead - behind, (ahead - behind) / texts, low, high)
+
+
 def _interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
     rng, count = np.random.default_rng(seed), len(differences)
     means = np.empty(_RESAMPLES)
@@ -55,6 +69,11 @@ def _interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[float, floa
     for start in range(0, _RESAMPLES, at_once):
         part = means[start : start + at_once]
         part[:] = differences[rng.integers(count, size=(len(part), count))].mean(axis=1)
+    return _bounds(means)
+
+
+def _bounds(means: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Return the interval that holds the means of _LEVEL of the resamples."""
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 

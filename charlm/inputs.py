@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from charlm import exchange
+from charlm.classifier import Classifier
 from charlm.config import TextConfig
 from charlm.engines import Evaluator, Tally
 from charlm.errors import DataError, MissingInputError, UsageError
@@ -18,9 +21,11 @@ from charlm.ownership import RESUME_FILE
 from charlm.run_files import streams_of
 from charlm.runs import stored_settings
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
+from charlm.tasks import Trained
 from charlm.text.corpus import Corpus, prepare
+from charlm.text.labels import labels_of
 from charlm.text.parts import Part
-from charlm.text.reading import BLOCK, TextFile, open_file, text_blocks, whole_words
+from charlm.text.reading import BLOCK, TextFile, is_standard_input, open_file, text_blocks, whole_words
 from charlm.text.stream import Lines, open_lines
 from charlm.text.tokenizers import EOS, SPECIALS
 
@@ -28,7 +33,7 @@ PARTS = ("valid", "test")
 
 
 def text_lines(
-    models: Sequence[Model], path: str, encoding: str, shard: tuple[int, int] = (1, 1),
+    models: Sequence[Trained], path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
 ) -> Lines:  # fmt: skip
     """Return the lines of a file, or of stdin (`-`) as they come, without their newline (errors as reading a corpus).
@@ -38,6 +43,25 @@ def text_lines(
     if _bytes_alone(models):
         return open_lines(path, None, shard, _as_utf8, before_waiting)
     return open_lines(path, encoding, shard, str, before_waiting)
+
+
+def labelled_text_lines(
+    model: Classifier, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
+    before_waiting: Callable[[], object] = lambda: None,
+) -> tuple[Iterator[tuple[str, str]], Lines]:  # fmt: skip
+    """Return label and text of each line of a file, or of stdin (`-`) as they come, and the lines that are read.
+
+    They are in the form that the classifier was trained with (errors as `charlm.text.labels.labels_of`).
+    """
+    as_bytes, form = model.tokenizer.kind == "byte", model.classes.form
+    stdin, regular = is_standard_input(path), os.path.isfile(path)
+    where, name = "standard input" if stdin else path, path if regular and not stdin else None
+    if form == "file" and name is None and (stdin or os.path.exists(path)):
+        raise UsageError(f"this classifier takes labels from the names of files, and {where} has none: name a file")
+    lines = open_lines(path, None if as_bytes else encoding, shard, str, before_waiting)
+    numbered = zip(itertools.count(*shard), lines)
+    pairs = labels_of(numbered, where, name, form, as_bytes, frozenset(model.labels))
+    return ((label, _as_utf8(text) if as_bytes else text) for label, text in pairs), lines
 
 
 def file_text(model: Model, path: str, encoding: str) -> str:
@@ -224,7 +248,7 @@ def _code_points(part: Part) -> int:
     return count + len(decoder.decode(b"", final=True))
 
 
-def _bytes_alone(models: Sequence[Model]) -> bool:
+def _bytes_alone(models: Sequence[Trained]) -> bool:
     return all(model.tokenizer.kind == "byte" for model in models)
 
 

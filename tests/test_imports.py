@@ -23,7 +23,7 @@ TIERS = [
     ["scoring", "sampling", "metrics"],
     ["writing", "novelty", "comparison"],
     ["model", "classifier"],
-    ["training", "plan", "finetuning", "run_files"],
+    ["training", "plan", "finetuning", "run_files", "gold"],
     ["directory", "run_settings"],
     ["tasks"],
     ["loading"],

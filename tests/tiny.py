@@ -3,7 +3,9 @@
 import numpy as np
 
 from charlm import cells
+from charlm.classifier import Classes, Classifier
 from charlm.config import ModelConfig
+from charlm.engines.classifier import ClassifierEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.model import Language, Model
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
@@ -32,3 +34,19 @@ def tiny_model(
     weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
     engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
     return Model(engine, config, Language(tokenizer, sequences, context), {"run": "test"})
+
+
+def tiny_classifier(
+    tokens="abc", names=("no", "yes", "maybe"), pool="last", form="tab", longest=1000, threads=1, spread=3.0, seed=0,
+    tokenizer=None, counts=None, **shape,
+):  # fmt: skip
+    """Return a classifier over `tokens`, or of a tokenizer, with hidden size 6."""
+    tokenizer = tokenizer or CharTokenizer(list(tokens))
+    config = ModelConfig(tokenizer.size, **({"cell": "gru", "hidden": 6, "embedding": 4} | shape))
+    engine = ClassifierEngine(config, len(names), pool, threads)
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
+    engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
+    counts = counts or tuple(range(len(names), 0, -1))
+    classes = Classes(tokenizer, tuple(names), counts, form, pool, longest)
+    return Classifier(engine, config, classes, {"run": "test"})

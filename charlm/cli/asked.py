@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charlm.cli.texts import STDIN, part_of_lines
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.model import Model
 
-STDIN = "-"
 PARTS = ("valid", "test")
 _NOTHING = 'give texts to score ("a sentence"), - for stdin, --file FILE or --corpus FILE'
 
@@ -36,6 +36,7 @@ class Asked:
     dynamic: float | None
     cache: int | None
     nbest: bool
+    label: str | None
     weight: float
     known: bool
     eos: bool | None
@@ -71,16 +72,6 @@ class Asked:
         """Return whether the end of a text is scored: as said, else where it is so for all the models."""
         return all(model.counts_eos(self.eos) for model in models)
 
-    def part_of_file(self) -> tuple[int, int]:
-        """Return which lines of the file are asked for: (i, n) for every nth from the ith on (UsageError)."""
-        if self.shard is None:
-            return 1, 1
-        first, _, count = self.shard.partition("/")
-        numbers = first.isascii() and first.isdecimal() and count.isascii() and count.isdecimal()
-        if not (numbers and len(self.shard) < 40 and 1 <= int(first) <= int(count)):
-            raise UsageError(f"shard must be I/N with I from 1 to N, such as 1/4, not {self.shard!r}")
-        return int(first), int(count)
-
     def weights(self) -> list[float]:
         """Return the weights of a mixture (UsageError)."""
         try:
@@ -96,13 +87,13 @@ def check(asked: Asked) -> None:
         raise UsageError(_NOTHING)
     for name, possible, needed in _needs(asked):
         if name in asked.given and not possible:
-            raise UsageError(f"{_spelled(asked, name)} needs {needed}")
+            raise UsageError(f"{spelled(asked, name)} needs {needed}")
     for name, other in _AT_ODDS:
         if _said(asked, name) and _said(asked, other):
-            raise UsageError(f"{_spelled(asked, name)} and {_spelled(asked, other)} do not go together: leave one out")
+            raise UsageError(f"{spelled(asked, name)} and {spelled(asked, other)} do not go together: leave one out")
     if not math.isfinite(asked.weight):
         raise UsageError(f"weight must be a finite number, not {asked.weight}")
-    asked.part_of_file()
+    part_of_lines(asked.shard)
     _check_format(asked)
 
 
@@ -127,6 +118,7 @@ def _needs(asked: Asked) -> Iterator[tuple[str, bool, str]]:
     yield "dynamic", asked.corpus is not None, one_text
     yield "cache", asked.corpus is not None, one_text
     yield "weight", asked.nbest, "--nbest"
+    yield "label", bool(asked.texts), "texts on the command line, all of that label"
 
 
 # Pairs that cannot both be obeyed; "several" stands for several models that are compared.
@@ -153,7 +145,8 @@ def _said(asked: Asked, name: str) -> bool:
     return special[name] if name in special else getattr(asked, name) not in (None, False)
 
 
-def _spelled(asked: Asked, name: str) -> str:
+def spelled(asked: Asked, name: str) -> str:
+    """Return the name of an option as it is typed."""
     if name == "lines":
         return "--lines" if asked.lines else "--whole"
     return _SPELLED.get(name) or f"--{name.replace('_', '-')}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +11,16 @@ import click
 from click.core import ParameterSource
 
 from charlm import config
-from charlm.cli.asked import STDIN, Asked, check, check_models
-from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, as_utf8, option, visible
+from charlm.cli.asked import Asked, check, check_models
+from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
+from charlm.cli.label_scores import refuse_label, score_labels
 from charlm.cli.streams import tell_what_is_awaited
-from charlm.errors import UsageError
+from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, lines_of, part_of_lines, texts_or_stdin
 
 if TYPE_CHECKING:
     from charlm.model import Model
     from charlm.scoring import Score
+    from charlm.text.stream import Lines
 
 _model = option("Model")
 _input = option("Input")
@@ -31,20 +31,6 @@ _DYNAMIC_RATE = 1e-4
 _CACHE_TOKENS = 2000
 
 _FORMATS = ("table", "json", "tsv", "kenlm")
-_AFTER_DASHES = "charlm.after_dashes"
-
-
-class TextsCommand(GroupedCommand):
-    """A command of texts, which may look like options: after -- all of them are texts, and so is -."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_AFTER_DASHES] = len(args) - args.index("--") - 1 if "--" in args else 0
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise click.UsageError(
-                f"{error.format_message()} A text that begins with - comes after --: charlm score -- TEXT"
-            ) from None
 
 
 @click.command(cls=TextsCommand, epilog="""\b
@@ -76,6 +62,9 @@ Examples:
         help="With --corpus: look up what came in places like this one among the last "
         f"{_CACHE_TOKENS} or N tokens (continuous cache).")  # fmt: skip
 @_input("--nbest", is_flag=True, help="Lines are lists to be re-ordered: list, other score and text, by tabs.")
+@_input("--label", metavar="L", callback=as_utf8,
+        help="For a classifier: each TEXT has this label, whose probability is asked for; lines of a file or of stdin "
+        "have their own, as its corpus had.")  # fmt: skip
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--known", is_flag=True, help="Of several models: compare the texts that all know in full.")
@@ -85,19 +74,31 @@ Examples:
 @_output("--json", "as_json", is_flag=True, help="Short for --format json.")
 @_output("--tsv", "as_tsv", is_flag=True, help="Short for --format tsv.")
 def score(**options: Any) -> None:
-    """Say how probable texts are under a model: each argument, each line of stdin (-), or a file."""
+    """Say how probable texts are under a model: each argument, each line of stdin (-), or a file.
+
+    Of a classifier: how probable the label of each text is.
+    """
     asked = _asked(click.get_current_context(), options)
     check(asked)
-    _hint_at_files(asked.texts)
-    import charlm.model
+    hint_at_files(asked.texts, "scored", "scores")
+    from charlm.classifier import Classifier
+    from charlm.loading import load
 
-    models = [
-        charlm.model.load_language_model(path, engine=asked.engine, device=asked.device) for path in asked.models
-    ]
+    models = [load(path, engine=asked.engine, device=asked.device) for path in asked.models]
+    if any(isinstance(model, Classifier) for model in models):
+        score_labels(asked, models)
+    else:
+        refuse_label(asked)
+        _score_texts(asked, models)
+
+
+def _score_texts(asked: Asked, models: Sequence[Model]) -> None:
     check_models(asked, models)
     if STDIN in (asked.file, asked.corpus):
         tell_what_is_awaited("the texts")
-    scorers = models if asked.mix is None else [charlm.model.mix(models, asked.weights())]
+    from charlm.model import mix
+
+    scorers = models if asked.mix is None else [mix(models, asked.weights())]
     if asked.compares:
         _compare(asked, models)
     elif asked.nbest:
@@ -111,21 +112,8 @@ def _asked(context: click.Context, options: dict[str, Any]) -> Asked:
     given = frozenset(
         name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     )
-    texts: tuple[str, ...] = options["texts"]
-    before = texts[: len(texts) - context.meta[_AFTER_DASHES]]
-    stdin = texts == before == (STDIN,)
-    if STDIN in before and not stdin:
-        raise UsageError("- means standard input and stands alone: put -- before texts of which one is a dash")
-    return Asked(**options | {"texts": () if stdin else texts}, stdin=stdin, given=given)
-
-
-def _hint_at_files(texts: Sequence[str]) -> None:
-    """Say where a text is the name of a file, which is more often meant."""
-    files = [text for text in texts if os.path.isfile(text)]
-    if files:
-        more = f" (and {len(files) - 1:,} more)" if len(files) > 1 else ""
-        name = visible(files[0], keep="")
-        click.echo(f"charlm: scored as a text, but a file has this name: {name}{more}; --file scores a file", err=True)
+    texts, stdin = texts_or_stdin(context, options["texts"])
+    return Asked(**options | {"texts": texts}, stdin=stdin, given=given)
 
 
 def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
@@ -194,19 +182,8 @@ def _re_order(asked: Asked, scorer: Model) -> None:
     print_lists(zip(listed, scores, strict=True), asked.weight, asked.format)
 
 
-def _lines(asked: Asked, models: Sequence[Model]) -> Any:
-    """Return the lines of the file; what is printed goes out before the next one is waited for."""
-    from charlm import inputs
-
-    name = asked.file or STDIN
-    lines = inputs.text_lines(models, name, asked.encoding, asked.part_of_file(), sys.stdout.flush)
-    click.get_current_context().call_on_close(lambda: _tell_of_line_ends(name, lines.note))
-    return lines
-
-
-def _tell_of_line_ends(name: str, note: str | None) -> None:
-    if note:
-        click.echo(f"charlm: {'standard input' if name == STDIN else visible(name, keep='')}: {note}", err=True)
+def _lines(asked: Asked, models: Sequence[Model]) -> Lines:
+    return lines_of(models, asked.file or STDIN, asked.encoding, part_of_lines(asked.shard))
 
 
 def _places(asked: Asked) -> list[Path]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from charlm.config import LABELS
@@ -55,13 +55,30 @@ def labelled_lines(
     give the label by tab, too. Raises DataError for a line that is not of the form, UsageError for
     `file` where a file has no name.
     """
-    read = _reader(file, form, encoding is None, known)
-    for number, line in _numbered(file, encoding, size):
+    lines = Lines(text_blocks(file, encoding, size), lambda: True)
+    name = None if file.copied else file.name
+    return labels_of(enumerate(lines, start=1), file.name, name, form, encoding is None, known)
+
+
+def labels_of(
+    lines: Iterable[tuple[int, str]],
+    where: str,
+    name: str | None,
+    form: str,
+    as_bytes: bool,
+    known: Collection[str] | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Yield what `labelled_lines` does of lines with their numbers, each as it comes.
+
+    `where` is what messages call them, `name` that of their file, None where there is none.
+    """
+    read = _reader(where, name, form, as_bytes, known)
+    for number, line in _not_blank(lines, as_bytes):
         try:
             label, text = read(line)
-            yield _label(label, encoding is None), text
+            yield _label(label, as_bytes), text
         except _MisfitError as misfit:
-            raise DataError(f"{file.name}: line {number} {misfit}") from None
+            raise DataError(f"{where}: line {number} {misfit}") from None
 
 
 def find_form(
@@ -101,31 +118,40 @@ def file_label(name: str) -> str:
 
 
 def _numbered(file: TextFile, encoding: str | None, size: int) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, numbered from 1 among all."""
-    for number, line in enumerate(Lines(text_blocks(file, encoding, size), lambda: True), start=1):
-        if encoding is None and number == 1:
+    """Yield the lines of a file that are not blank, numbered from 1 among all."""
+    lines = Lines(text_blocks(file, encoding, size), lambda: True)
+    return _not_blank(enumerate(lines, start=1), encoding is None)
+
+
+def _not_blank(lines: Iterable[tuple[int, str]], as_bytes: bool) -> Iterator[tuple[int, str]]:
+    for number, line in lines:
+        if as_bytes and number == 1:
             line = line.removeprefix(_MARK_OF_BYTES)
         if line.strip():
             yield number, line
 
 
-def _reader(file: TextFile, form: str, as_bytes: bool, known: Collection[str] | None) -> Reader:
+def _reader(
+    where: str, name: str | None, form: str, as_bytes: bool, known: Collection[str] | None
+) -> Reader:
     if form == "file":
-        return _by_file(file, as_bytes, known)
+        return _by_file(where, name, as_bytes, known)
     if form == "tab":
         return _by_tab
     pattern = _FIRST_WORD_OF_BYTES if as_bytes else _FIRST_WORD
     return (_by_prefix if form == "prefix" else _by_first_word)(pattern)
 
 
-def _by_file(file: TextFile, as_bytes: bool, known: Collection[str] | None) -> Reader:
-    if file.copied:
-        problem = f"{file.name} has none: name files, or say otherwise where labels stand"
+def _by_file(
+    where: str, name: str | None, as_bytes: bool, known: Collection[str] | None
+) -> Reader:
+    if name is None:
+        problem = f"{where} has none: name files, or say otherwise where labels stand"
         raise UsageError(f"labels file takes the label from a file's name, and {problem}")
     try:
-        stem = _label(file_label(file.name), False)
+        stem = _label(file_label(name), False)
     except _MisfitError as misfit:
-        raise DataError(f"{file.name}: the name {misfit}") from None
+        raise DataError(f"{where}: the name {misfit}") from None
     raw = stem.encode().decode("latin-1") if as_bytes else stem
 
     def read(line: str) -> tuple[str, str]:

@@ -1,0 +1,85 @@
+"""`charlm predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from charlm.cli.answers import print_answers
+from charlm.cli.base import PATH, as_utf8, model_option, option
+from charlm.cli.given import Given
+from charlm.cli.streams import tell_what_is_awaited
+from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, lines_of, part_of_lines, texts_or_stdin
+from charlm.errors import UsageError
+
+_model = option("Model")
+_input = option("Input")
+_figures = option("Labels")
+_output = option("Output")
+
+
+@click.command(cls=TextsCommand, epilog="""\b
+Examples:
+  charlm predict "Who has the key?" "When did it rain?"
+  cat lines.txt | charlm predict - --json > labels.jsonl
+  charlm predict --file lines.txt --top 3
+  charlm predict -- "-5 C" - "after --, whatever it begins with is a text\"""")  # fmt: skip
+@click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
+@model_option()
+@_model("--threads", type=int, metavar="N", help="Threads that compute. [default: as many as there are processors]")
+@_input("--file", "path", type=PATH, metavar="FILE", help="Label the lines of a file.")
+@_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
+@_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the file or of stdin.")
+@_figures("--top", type=int, default=1, show_default=True, metavar="K", help="The K most probable labels of each text.")
+@_figures("--threshold", type=float, default=0.0, show_default=True, metavar="P",
+          help="Only labels of this probability or more; - (NA with --tsv, null with --json) where none.")  # fmt: skip
+@_output("--json", "as_json", is_flag=True, help="One JSON object a text.")
+@_output("--tsv", "as_tsv", is_flag=True, help="With a header line; tabs and newlines in texts as escapes.")
+def predict(**options: Any) -> None:
+    """Say which label suits each text best: each argument, each line of stdin (-) or of a file.
+
+    A line a text: label, probability and text, parted by tabs.
+    """
+    context = click.get_current_context()
+    texts, stdin = texts_or_stdin(context, options["texts"])
+    path = STDIN if stdin else options["path"]
+    _check(Given(context), texts, stdin, path)
+    hint_at_files(texts, "taken", "reads")
+    from charlm.loading import load_classifier
+
+    model = load_classifier(options["model"], options["threads"], instead="charlm score and charlm sample")
+    if model.tokenizer.kind == "byte":
+        Given(context).refuse("a model of bytes reads them as they are", "encoding")
+    lines, ready = _lines(model, texts, path, options)
+    answers = model.predict(lines, options["top"], options["threshold"], ready)
+    top = min(options["top"], len(model.labels))
+    form = "json" if options["as_json"] else "tsv" if options["as_tsv"] else "plain"
+    print_answers(answers, form, top, model.classes.max_length)
+
+
+def _lines(
+    model: Any, texts: Sequence[str], path: str | None, options: dict[str, Any]
+) -> tuple[Iterable[str], Callable[[], bool]]:
+    """Return the texts, and what tells whether the next one is there."""
+    if path is None:
+        return texts, lambda: True
+    if path == STDIN:
+        tell_what_is_awaited("the texts")
+    lines = lines_of([model], path, options["encoding"], part_of_lines(options["shard"]))
+    return lines, lines.ready
+
+
+def _check(asked: Given, texts: Sequence[str], stdin: bool, path: str | None) -> None:
+    """Raise UsageError for what does not go together, before anything is read."""
+    if (bool(texts), stdin, asked.values["path"] is not None).count(True) != 1:
+        raise UsageError('give texts to label ("a sentence"), - for stdin or --file FILE')
+    if path is None:
+        asked.refuse("texts of the command line are not lines of a file", "shard", "encoding")
+    if asked.values["as_json"] and asked.values["as_tsv"]:
+        raise UsageError("--json and --tsv do not go together: leave one out")
+    part_of_lines(asked.values["shard"])
+    from charlm.classifier import check_wanted
+
+    check_wanted(asked.values["top"], asked.values["threshold"])

@@ -1,0 +1,91 @@
+"""`charlm test`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charlm import config
+from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, option
+from charlm.cli.given import Given
+from charlm.cli.streams import tell_what_is_awaited
+from charlm.cli.texts import STDIN
+from charlm.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from charlm.classifier import Classifier
+
+_model = option("Model")
+_input = option("Input")
+
+
+@click.command(cls=GroupedCommand, epilog="""\b
+Examples:
+  charlm test -m questions gold.tsv
+  charlm test -m ours -m theirs gold.tsv --json
+  zcat gold.txt.gz | charlm test -m questions --labels prefix -""")  # fmt: skip
+@click.argument("gold", nargs=-1, type=PATH, metavar="GOLD... | -")
+@_model("-m", "--model", "models", metavar="PATH", multiple=True, type=PATH, default=[DEFAULT_MODEL],
+        show_default=True, envvar="CHARLM_MODEL", show_envvar=True,
+        help="Model directory or .safetensors file; several are compared with the first.")  # fmt: skip
+@_model("--threads", type=int, metavar="N", help="Threads that compute. [default: as many as there are processors]")
+@_input("--labels", type=click.Choice(config.LABELS), help="Where labels stand. [default: as in training]")
+@_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the files or of stdin.")
+@option("Output")("--json", "as_json", is_flag=True, help="One JSON object.")
+def test(
+    gold: tuple[str, ...], models: tuple[str, ...], threads: int | None, labels: str | None, encoding: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say how well a classifier does on GOLD, files of texts with their labels (or -, stdin).
+
+    First what the commonest label alone would reach; then accuracy, macro F1, nats, each label's figures and the
+    commonest confusions; of several models how far they differ.
+    """
+    if not gold:
+        raise UsageError("give gold files, lines with their labels, or - for stdin")
+    from charlm.cli.figures import print_comparison, print_figures
+    from charlm.gold import answer_all
+    from charlm.loading import load_classifier
+
+    opened = [load_classifier(path, threads, "charlm score --corpus") for path in models]
+    form = labels or _form(opened)
+    if _bytes_alone(opened):
+        Given(click.get_current_context()).refuse("a model of bytes reads them as they are", "encoding")
+    every, differences = answer_all(opened, _pairs(opened, gold, form, encoding))
+    if not every[0].figures.texts:
+        raise DataError(f"{', '.join(gold)}: holds no text")
+    if len(models) == 1:
+        print_figures(every[0], as_json)
+    else:
+        print_comparison(models, every, differences, as_json)
+
+
+def _form(models: Sequence[Classifier]) -> str:
+    forms = {model.classes.form: None for model in models}
+    if len(forms) > 1:
+        raise UsageError(f"the models were trained with labels {' and '.join(forms)}: say which with --labels")
+    return next(iter(forms))
+
+
+def _pairs(models: Sequence[Classifier], gold: Sequence[str], form: str, encoding: str) -> Any:
+    """Return label and text of each gold line; notes on the files go to stderr."""
+    from charlm.text.folders import open_all, text_files
+    from charlm.text.labelled import gold_lines
+
+    if STDIN in gold:
+        if form == "file":
+            raise UsageError("labels file takes the label from a file's name, and standard input has none: name files")
+        tell_what_is_awaited("labelled texts")
+    named, notes = text_files(gold)
+    for note in notes:
+        click.echo(f"charlm: {note}", err=True)
+    files = open_all(named)[0]
+    names = list(dict.fromkeys(name for model in models for name in model.labels))
+    tokenizer = min((model.tokenizer for model in models), key=lambda tokenizer: tokenizer.kind == "byte")
+    return gold_lines(files, tokenizer, names, form, encoding)
+
+
+def _bytes_alone(models: Sequence[Classifier]) -> bool:
+    return all(model.tokenizer.kind == "byte" for model in models)
