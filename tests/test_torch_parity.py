@@ -84,7 +84,9 @@ class TorchModel(torch.nn.Module):
             self.rnn = torch.nn.RNN(width, config.hidden, config.layers, config.nonlinearity)
         else:
             self.rnn = getattr(torch.nn, config.cell.upper())(width, config.hidden, config.layers)
-        self.head = torch.nn.Linear(config.hidden, config.vocab_size)
+        widths = [config.hidden] + [config.head_width] * config.head_layers
+        self.dense = torch.nn.ModuleList(map(torch.nn.Linear, widths, widths[1:]))
+        self.head = torch.nn.Linear(config.head_width, config.vocab_size)
         if config.tie:
             self.head.register_parameter("weight", None)
 
@@ -97,7 +99,10 @@ class TorchModel(torch.nn.Module):
             state = state if self.config.cell == "lstm" else (state,)
             outputs.append(y[0])
         weight = self.embed.weight if self.config.tie else self.head.weight
-        logits = torch.nn.functional.linear(torch.stack(outputs), weight, self.head.bias)
+        y = torch.stack(outputs)
+        for layer in self.dense:
+            y = torch.relu(layer(y))
+        logits = torch.nn.functional.linear(y, weight, self.head.bias)
         return logits.log_softmax(dim=-1), state
 
     def log_probs(self, chunk, state):

@@ -18,6 +18,7 @@ SHAPES = {
     "one-hot": {"embedding": 0},
     "tied": {"embedding": 7, "tie": True},
     "normed": {"embedding": 4, "layer_norm": True, "residual": True},
+    "dense": {"embedding": 4, "head_layers": 2, "head_hidden": 5},
 }
 
 

@@ -77,7 +77,9 @@ class _Network(nn.Module):
         deep = 1 if apart else config.layers  # layers of a module
         widths = [config.embedding or config.vocab_size] + [config.hidden] * (config.layers // deep - 1)
         self.rnns = nn.ModuleList(_layers(config, width, deep) for width in widths)
-        self.head = nn.Linear(config.hidden, config.vocab_size)
+        widths = [config.width] + [config.head_width] * config.head_layers
+        self.dense = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
+        self.head = nn.Linear(config.head_width, config.vocab_size)
         if config.tie and self.embed is not None:
             self.head.weight = self.embed.weight
 
@@ -86,6 +88,8 @@ class _Network(nn.Module):
         found = {names.HEAD_WEIGHT: self.head.weight, names.HEAD_BIAS: self.head.bias}
         if self.embed is not None:
             found[names.EMBED] = self.embed.weight
+        for k, layer in enumerate(self.dense):
+            found |= {names.dense_weight(k): layer.weight, names.dense_bias(k): layer.bias}
         for k, rnn in enumerate(self.rnns):
             for name, value in rnn.named_parameters():
                 part, _, layer = name.rpartition("_l")
@@ -99,16 +103,17 @@ class _Network(nn.Module):
         return lost @ rows.weight, state
 
     def hidden(self, rows: _Rows, state: State, generator: torch.Generator | None = None) -> tuple[torch.Tensor, State]:
-        """Return the last layer's values [R, H] and the state after; `generator` switches dropout on."""
+        """Return what the softmax reads [R, W] and the state after; `generator` switches dropout on."""
         x, after, first = self._embedded(rows, generator), [], 0
         for rnn in self.rnns:
             part = tuple(value[first : first + rnn.num_layers] for value in state)
             h, last = _run(rnn, x, part, rows)
-            if generator is not None and rows.columns is not None:
-                h = h * self._mask((rows.width, h.shape[1]), generator, h)[rows.columns]
+            h = self._dropped(h, rows, generator)
             x = x + h if self.config.residual and first else h
             after.append(last)
             first += rnn.num_layers
+        for layer in self.dense:
+            x = self._dropped(torch.relu(layer(x)), rows, generator)
         return x, tuple(torch.cat(parts) for parts in zip(*after, strict=True))
 
     def _embedded(self, rows: _Rows, generator: torch.Generator | None) -> torch.Tensor:
@@ -120,6 +125,12 @@ class _Network(nn.Module):
                 tokens, slots = rows.inputs.unique(return_inverse=True)
                 x = x * self._mask((len(tokens), x.shape[1]), generator, x)[slots]
         return x if rows.known is None else x * rows.known[:, None]
+
+    def _dropped(self, x: torch.Tensor, rows: _Rows, generator: torch.Generator | None) -> torch.Tensor:
+        """Drop from values [R, W], alike at all steps of a column."""
+        if generator is None or rows.columns is None:
+            return x
+        return x * self._mask((rows.width, x.shape[1]), generator, x)[rows.columns]
 
     def _mask(self, shape: tuple[int, int], generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
         kept = torch.rand(shape, generator=generator, device=like.device) >= self.config.dropout
