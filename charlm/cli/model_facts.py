@@ -1,0 +1,127 @@
+"""What `charlm info` says of a model, in the order in which it is shown."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from charlm.nn import kernel
+from charlm.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from charlm.classifier import Classifier
+    from charlm.config import ModelConfig
+    from charlm.model import Model
+
+_CLASS_FIGURES = ("accuracy", "macro_f1", "nats", "majority")
+_SHOWN_LABELS = 10
+
+
+def facts_of(model: Any) -> dict[str, Any]:
+    """Return what is to be said of a model of any task."""
+    from charlm.classifier import Classifier
+
+    return _of_classifier(model) if isinstance(model, Classifier) else _of_language(model)
+
+
+def shown_facts(facts: dict[str, Any]) -> dict[str, str]:
+    """Return facts as people read them: what is not known is left out, of many labels the commonest are named."""
+    facts = dict(facts)
+    if "labels" in facts:
+        every = sorted(facts["labels"], key=lambda one: -one["texts"])
+        named = [f"{one['label']} {one['texts']:,}" for one in every[:_SHOWN_LABELS]]
+        more = ["..."] if len(every) > _SHOWN_LABELS else []
+        facts["labels"] = f"{len(every):,}: {', '.join(named + more)}"
+        facts["balance"] = (
+            "labels counted alike in training, however many texts had them"
+            if facts["balance"] else "labels counted as often as texts had them"
+        )  # fmt: skip
+    return {name: _shown(value) for name, value in facts.items() if value is not None}
+
+
+def _of_language(model: Model) -> dict[str, Any]:
+    language, origin = model.language, model.facts
+    nats, known = origin.get("valid_nats"), origin.get("valid_nats_known")
+    return {
+        **_of_shape(model.config, {"tied": model.config.tie}),
+        "parameters": _parameters(model),
+        **_of_vocabulary(model.tokenizer),
+        "sequences": language.sequences,
+        "context": language.context,
+        **_of_run(origin),
+        "valid_nats": nats,
+        "valid_nats_known": known,
+        "valid_perplexity": None if nats is None else _perplexity(nats),
+        "test_nats": origin.get("test_nats"),
+        **_of_computing(origin),
+    }
+
+
+def _of_classifier(model: Classifier) -> dict[str, Any]:
+    classes, origin = model.classes, model.facts
+    labels = zip(classes.names, classes.counts, strict=True)
+    return {
+        "task": "classify",
+        "directions": 2 if model.config.bidirectional else 1,
+        **_of_shape(model.config, {}),
+        "pool": classes.pool,
+        "parameters": _parameters(model),
+        "labels": [{"label": name, "texts": count} for name, count in labels],
+        "labels_from": classes.form,
+        "balance": classes.balance,
+        **_of_vocabulary(model.tokenizer),
+        "max_length": classes.max_length,
+        "training_texts": sum(classes.counts),
+        **_of_run(origin),
+        **{f"{part}_{name}": origin.get(f"{part}_{name}") for part in ("valid", "test") for name in _CLASS_FIGURES},
+        **_of_computing(origin),
+    }
+
+
+def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
+    """Return the shape of a network, `output` in its place; of layers without recurrence only where there are some."""
+    head = {"head_layers": config.head_layers, "head_hidden": config.head_width} if config.head_layers else {}
+    return {
+        "cell": config.cell if config.nonlinearity == "tanh" else f"{config.cell} ({config.nonlinearity})",
+        "layers": config.layers,
+        "hidden": config.hidden,
+        "embedding": config.embedding,
+        "dropout": config.dropout,
+        **output,
+        "layer_norm": config.layer_norm,
+        "residual": config.residual,
+        **head,
+    }
+
+
+def _parameters(model: Model | Classifier) -> int:
+    return sum(value.size for value in model.trained.tensors().values())
+
+
+def _of_vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+    return {"tokenizer": tokenizer.kind, "vocabulary": tokenizer.size}
+
+
+def _of_run(origin: dict[str, Any]) -> dict[str, Any]:
+    names = {"corpus": "corpus", "training_tokens": "train_tokens", "step": "step", "epoch": "epoch"}
+    return {name: origin.get(key) for name, key in (names | {"seconds": "seconds"}).items()}
+
+
+def _of_computing(origin: dict[str, Any]) -> dict[str, Any]:
+    by = f"charlm {origin.get('charlm')}"
+    return {"trained_by": by, "kernel": kernel.target, "kernel_missing": kernel.missing}
+
+
+def _perplexity(nats: float) -> float:
+    try:
+        return math.exp(nats)
+    except OverflowError:  # a model that has gone astray: its perplexity is beyond any float
+        return math.inf
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if type(value) is int else str(value)
