@@ -17,7 +17,7 @@ from charlm import checkpoint
 from charlm.cli import main
 from charlm.text.tokenizers import EOS, UNK
 from tests.test_training import train as train_until
-from tests.tiny import tiny_model
+from tests.tiny import tiny_classifier, tiny_model
 
 FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
 TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
@@ -157,8 +157,28 @@ SCORE = {
     "--no-eos": (YES, {}),
     "--per-token": (YES, {}),
     "--format": ("kenlm", {}),
+    "--label": ("yes", {"models": "classes"}),
     "--json": (YES, {}),
     "--tsv": (YES, {}),
+}
+
+PREDICT_BASE = {"models": "classes", "texts": "aba"}
+PREDICT = {
+    "--file": ("lists.txt", {"texts": None}),
+    "--shard": ("2/2", FILE),
+    "--encoding": ("cp1252", FILE),
+    "--top": ("2", {}),
+    "--threshold": ("0.999", {}),
+    "--json": (YES, {}),
+    "--tsv": (YES, {}),
+}
+
+TEST_BASE = {"models": "classes", "corpus": "gold.tsv"}
+TEST = {
+    "models": ("classes others", {}),
+    "--labels": ("first-word", {}),
+    "--encoding": ("cp1252", {}),
+    "--json": (YES, {}),
 }
 
 
@@ -175,6 +195,7 @@ def room(tmp_path_factory):
     (path / "old.txt").write_text(TEXT[: len(TEXT) // 2].replace("!", "") + "abcdefgh\n", encoding="utf-8")
     (path / "lines.txt").write_text("abcba\nb\u00e4b\ncab\nbb\nabcc\n\u00e4\n" * 3, encoding="utf-8")
     (path / "lists.txt").write_text("1\t-3\tabba\u00e4\n1\t-2.5\tcc\n2\t-1\tb\n2\t-1.5\tbca\n", encoding="utf-8")
+    (path / "gold.tsv").write_text("yes\tabb\u00e4b\nno way\tcab\nmaybe\tabcc\n" * 4, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
     shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
@@ -184,6 +205,7 @@ def room(tmp_path_factory):
     document.engine.params["head.bias"][[UNK, document.tokenizer.newline]] = 1
     models = {"document": document, "line": tiny_model("abc\u00e4"), "twin": tiny_model("abc\u00e4", seed=1),
               "other": tiny_model("abc", seed=2)}  # fmt: skip
+    models["classes"], models["others"] = (tiny_classifier("abc\u00e4", seed=k, spread=1) for k in range(2))
     for name, model in models.items():
         model.save(path / name)
     return path
@@ -239,6 +261,8 @@ COMMANDS = {
     "train": Command("train", BASE, TRAIN),
     "sample": Command("sample", SAMPLE_BASE, SAMPLE),
     "score": Command("score", SCORE_BASE, SCORE),
+    "predict": Command("predict", PREDICT_BASE, PREDICT),
+    "test": Command("test", TEST_BASE, TEST),
 }
 
 
@@ -294,7 +318,8 @@ def named(message, *options):
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_every_option_is_in_a_table(command):
-    parameters = [option for option in main.commands[command.name].params if option.name not in ("corpus", "texts")]
+    arguments = ("corpus", "texts", "gold")
+    parameters = [option for option in main.commands[command.name].params if option.name not in arguments]
     for option in parameters:
         names = {*option.opts, *option.secondary_opts, option.name}
         assert names & (command.options.keys() | UNSEEN.keys()), option.name

@@ -23,7 +23,7 @@ from charlm.errors import StorageError
 from charlm.settings_file import read_toml, to_toml
 from charlm.text.reading import is_standard_input, is_stream
 from tests.test_commands import LINES, ROOT, SMALL, assert_refused, charlm
-from tests.tiny import tiny_model
+from tests.tiny import tiny_classifier, tiny_model
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs descriptors as POSIX has them")
 PATIENCE = 60  # seconds: a generous multiple of what each wait takes
@@ -324,6 +324,10 @@ def test_nothing_from_a_path_a_text_or_a_model_drives_a_terminal(tmp_path):
     model.facts |= {"corpus": [EVIL], "charlm": EVIL}
     file = tmp_path / f"{EVIL}.safetensors"
     model.save(file)
+    labels = tmp_path / f"labels{EVIL}"
+    tiny_classifier(f"ab{EVIL}", names=(f"no{EVIL}", "yes"), counts=(2, 1), longest=3, spread=0.1).save(labels)
+    gold = tmp_path / f"gold{EVIL}"
+    gold.write_text(f"yes\ta{EVIL}b\nno\tba\n")
     (tmp_path / f"{EVIL}.toml").write_text(f"{json.dumps(EVIL)} = 1".replace("\x7f", "\\u007f"))
     commands = [
         ["info", "-m", file],
@@ -338,6 +342,18 @@ def test_nothing_from_a_path_a_text_or_a_model_drives_a_terminal(tmp_path):
         ["score", "-m", file, "--file", evil, "--per-token", "--format", "kenlm"],
         ["score", "-m", file, EVIL, "--json", "--per-token"],
         ["score", "-m", file, EVIL],
+        ["info", "-m", labels],
+        ["predict", "-m", labels, EVIL, evil],
+        ["predict", "-m", labels, EVIL, "--tsv", "--top", "2"],
+        ["predict", "-m", labels, "--file", evil, "--json"],
+        ["predict", "-m", file, EVIL],
+        ["score", "-m", labels, EVIL, "--label", "yes"],
+        ["score", "-m", labels, EVIL, "--label", EVIL],
+        ["score", "-m", labels, "--file", gold, "--tsv"],
+        ["test", "-m", labels, gold],
+        ["test", "-m", labels, gold, "--json"],
+        ["test", "-m", labels, "-m", labels, gold],
+        ["test", "-m", labels, tmp_path / EVIL],
         ["sample", "-m", file, "-n", "9", "--json"],
         ["sample", "-m", file, "--prompt", f"Z{EVIL}", "-n", "9"],
         ["sample", "-m", file, "-n", "2", "--separator", EVIL],

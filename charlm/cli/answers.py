@@ -43,7 +43,7 @@ def tell_of_cuts(cut: int, count: int, longest: int) -> None:
 
 
 def _plain(answer: Answer, top: int) -> str:
-    fields = [field for label, p in answer.labels for field in (label, f"{p:.4f}")]
+    fields = [field for label, p in answer.labels for field in (visible(label, keep=""), f"{p:.4f}")]
     return "\t".join([*fields, *["-"] * (2 * top - len(fields)), visible(answer.text, keep="\t")])
 
 

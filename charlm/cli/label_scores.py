@@ -89,10 +89,10 @@ def _print(scores: Iterator[LabelScore], asked: Asked, model: Classifier) -> Non
     line = {"json": _json, "tsv": _tsv, "table": _row}[asked.format]
     if asked.format == "tsv":
         sys.stdout.write("\t".join((*_FIGURES, "label", "text")) + "\n")
-    elif asked.format == "table":
-        sys.stdout.write(_ROW.format("logprob", "probability", "label and text") + "\n")
     nats, known, count, cut = 0.0, 0, 0, 0
     for score in scores:
+        if not count and asked.format == "table":
+            sys.stdout.write(_ROW.format("logprob", "probability", "label and text") + "\n")
         sys.stdout.write(line(score) + "\n")
         count, cut = count + 1, cut + score.cut
         if score.logprob is not None:
@@ -123,4 +123,4 @@ def _tsv(score: LabelScore) -> str:
 def _row(score: LabelScore) -> str:
     found = score.logprob
     figures = ("-", "-") if found is None else (f"{found:.4f}", f"{math.exp(found):.4f}")
-    return _ROW.format(*figures, f"{score.label}\t{visible(score.text, keep='')}")
+    return _ROW.format(*figures, "\t".join(visible(part, keep="") for part in (score.label, score.text)))
