@@ -12,7 +12,7 @@ import pytest
 
 import charlm
 from charlm.text.tokenizers import ByteTokenizer
-from tests.test_commands import assert_refused, started
+from tests.test_commands import ROOT, assert_refused, started
 from tests.test_commands import charlm as run
 from tests.tiny import tiny_classifier, tiny_model
 
@@ -214,6 +214,21 @@ def test_a_pipe_of_a_large_file_is_answered_before_its_end(room):
             pipe.flush()
             assert process.stdout.readline().endswith(b"\tab\n")
         assert process.stdout.read().count(b"\n") == 4_999
+
+
+def test_the_readmes_commands_run(tmp_path):
+    """As they stand there, but for two steps of training."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("### Classes: a label for a text\n")[1].split("\n### ")[0]
+    commands = [line[2:] for line in section.splitlines() if line.startswith("$ ")]
+    assert [command.split()[1] for command in commands[1:]] == ["train", "predict", "test", "score"]
+    script = "\n".join(["set -e", f"charlm() {{ {sys.executable} -m charlm \"$@\"; }}", *commands])
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    done = subprocess.run(["bash", "-c", script.replace("--epochs 15", "--steps 2")], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Who has the key?\n" in done.stdout
+    code = section.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_python_names():
