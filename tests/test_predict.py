@@ -66,6 +66,8 @@ def test_json_has_what_python_has(room, lines):
     assert [values["unknown"] for values in found] == [0, 0, 1, 0, 1, 0, 0, 2]
     assert [values["cut"] for values in found] == [False] * 5 + [True] + [False] * 2
     assert all(len(values["labels"]) == 2 for values in found)
+    edge = objects(run("predict", "-m", room / "char", "--json", "a" * 30, "a" * 31))
+    assert [values["cut"] for values in edge] == [False, True]
 
 
 def test_tsv_says_what_json_says(room, lines):

@@ -117,6 +117,8 @@ def test_the_same_from_several_files_stdin_and_in_small_pieces(room, monkeypatch
     in_pieces = figures_of("-m", room / "one", room / "gold.tsv")
     assert in_pieces.pop("nats") == pytest.approx(found.pop("nats"), rel=1e-12)
     assert in_pieces == found
+    monkeypatch.setattr("charlm.text.windows._TEXTS", 3)
+    assert figures_of("-m", room / "one", room / "gold.tsv")["confusions"] == found["confusions"]
 
 
 def test_labels_that_the_names_of_files_give(room):
