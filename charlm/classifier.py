@@ -21,12 +21,14 @@ from charlm.facts import check_facts
 from charlm.metrics import class_tally
 from charlm.model_files import Tensors, check_size, dump, parse, save
 from charlm.nn.classifier import shapes
+from charlm.nn.ngrams import MOST
 from charlm.text.batches import Ids
 from charlm.text.packing import TextList, Texts, chunks_of
 from charlm.text.tokenizers import UNK, Tokenizer, tokenizer_from_dict
 from charlm.text.windows import always, windows
 
-_OF_CLASSES = {"names": list, "counts": list, "labels": str, "pool": str, "max_length": int, "balance": bool}
+_OF_CLASSES = {"names": list, "counts": list, "labels": str, "pool": str, "max_length": int, "balance": bool,
+               "ngrams": int}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Classes:
 
     names: the labels, in the order of their numbers; counts: how many texts of the training part had each. form: where
     labels stood (`charlm.text.labels`). pool: how a text's steps become one vector. max_length: the tokens of a text
-    that are read. balance: whether rare labels counted for as much as common ones.
+    that are read. balance: whether rare labels counted for as much as common ones. ngrams: of how many tokens n-grams
+    count beside the network, 0 for none.
     """
 
     tokenizer: Tokenizer
@@ -45,6 +48,7 @@ class Classes:
     pool: str
     max_length: int
     balance: bool = False
+    ngrams: int = 0
 
     @property
     def common(self) -> int:
@@ -55,7 +59,7 @@ class Classes:
         """Return all but the tokenizer, as files have it."""
         return {
             "names": list(self.names), "counts": list(self.counts), "labels": self.form, "pool": self.pool,
-            "max_length": self.max_length, "balance": self.balance,
+            "max_length": self.max_length, "balance": self.balance, "ngrams": self.ngrams,
         }  # fmt: skip
 
     def metadata(self) -> dict[str, str]:
@@ -72,7 +76,7 @@ class Classes:
         _check(values)
         names, counts = tuple(values["names"]), tuple(values["counts"])
         tokenizer = tokenizer_from_dict(vocabulary["tokenizer"])
-        rest = (values["labels"], values["pool"], values["max_length"], values["balance"])
+        rest = (values[name] for name in ("labels", "pool", "max_length", "balance", "ngrams"))
         return cls(tokenizer, names, counts, *rest)
 
 
@@ -227,11 +231,13 @@ def rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | 
     check_facts(facts)
     if classes.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {classes.tokenizer.size} tokens, the model {config.vocab_size}")
-    check_size(tensors, shapes(config, len(classes.names), classes.pool))
+    check_size(tensors, shapes(config, len(classes.names), classes.pool, classes.ngrams))
     train = train or TrainConfig()
     if train.engine != "numpy":
         raise UsageError(f"engine {train.engine} does not know classifiers, which NumPy computes: leave --engine out")
-    engine = ClassifierEngine(config, len(classes.names), classes.pool, train.threads or 1, train)
+    engine = ClassifierEngine(
+        config, len(classes.names), classes.pool, train.threads or 1, train, classes.ngrams
+    )
     engine.load(tensors)
     return Classifier(engine, config, classes, facts)
 
@@ -262,5 +268,7 @@ def _check(values: Mapping[str, Any]) -> None:
     check_facts({name: value for name, value in values.items() if name != "counts"}, _OF_CLASSES)
     if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2 or not all(names):
         raise DataError("the classes need two or more different labels, and a count for each")
-    if values["labels"] not in LABELS or values["pool"] not in POOLINGS or values["max_length"] < 1:
-        raise DataError("the classes have a form, a pooling or a length that there is not")
+    if values["labels"] not in LABELS or values["pool"] not in POOLINGS:
+        raise DataError("the classes have a form or a pooling that there is not")
+    if values["max_length"] < 1 or values["ngrams"] > MOST:
+        raise DataError("the classes have a length or n-grams that there are not")

@@ -106,9 +106,9 @@ def test_the_probabilities_of_a_text_add_up_and_are_those_of_its_labels(tmp_path
     assert sorted(p) == ["a", "b", "c"]
     assert list(p.values()) == sorted(p.values(), reverse=True)
     scores = list(model.scores([("a", "aebc"), ("nothing", "aebc"), ("c", "aebc")]))
-    assert [label for label, _, _ in scores] == ["a", "nothing", "c"]
-    assert math.exp(scores[0][2]) == pytest.approx(p["a"], rel=1e-12)
-    assert scores[1][2] is None
+    assert [score.label for score in scores] == ["a", "nothing", "c"]
+    assert math.exp(scores[0].logprob) == pytest.approx(p["a"], rel=1e-12)
+    assert scores[1].logprob is None
     (answer,) = model.predict(["aebc"], top=3, threshold=p["a"] if p["a"] > 0.5 else 0.5)
     assert all(probability >= 0.5 for _, probability in answer.labels)
 

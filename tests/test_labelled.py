@@ -164,6 +164,7 @@ def test_blocks_do_not_matter(tmp_path, kind, monkeypatch):
         )
         assert one.ids.characters == other.ids.characters
         assert one.cut == other.cut > 0
+    assert of_all(whole) == of_all(pieces)
 
 
 def test_digests_tell_ids_labels_names_and_texts(tmp_path):
@@ -178,9 +179,23 @@ def test_digests_tell_ids_labels_names_and_texts(tmp_path):
     assert digests(pairs) == first
     swapped = digests([("b", "xx"), ("a", "yy"), ("a", "zz")])
     renamed = digests([("a", "xx"), ("c", "yy"), ("a", "zz")])
-    assert len({first, swapped, renamed}) == len({first[0], swapped[0], renamed[0]}) == 3
+    other = digests([("a", "xx"), ("b", "yz"), ("a", "zz")])
+    for kind in range(2):
+        assert len({of[kind] for of in (first, swapped, renamed, other)}) == 4
     lower = digests([("a", "XX"), *pairs[1:]], lowercase=True)
     assert lower[0] == first[0] != lower[1]
+
+
+@every_tokenizer
+def test_labels_and_vocabulary_are_those_of_the_training_part(tmp_path, kind):
+    """A label and a token of its own for every text: the other parts have none that is known."""
+    pairs = [(f"label {number}", chr(0x4E00 + number)) for number in range(200)]
+    corpus = prepare_labelled([written(tmp_path, pairs)], config(kind, valid_fraction=0.3))
+    assert corpus.names == tuple(sorted(label for label, _ in everything(corpus, corpus.train)))
+    assert (len(corpus.train.names), corpus.train.unknown) == (len(corpus.train), 0)
+    assert corpus.valid.unseen == len(corpus.valid) == sum(corpus.valid.unseen_names.values()) > 30
+    assert (corpus.valid.labels(np.arange(len(corpus.valid))) == -1).all()
+    assert kind == "byte" or corpus.valid.unknown == len(corpus.valid)
 
 
 # What is read of a part
@@ -221,7 +236,7 @@ class Counted(Scratch):
 def test_near_pieces_are_read_together_and_far_ones_apart():
     file = Counted()
     file.write(np.arange(100_000, dtype=np.int32).data)
-    starts, counts = np.array([90_000, 10, 14, 10, 50_000, 12]), np.array([3, 2, 0, 4, 1, 1])
+    starts, counts = np.array([90_000, 10, 11, 10, 50_000, 12]), np.array([3, 2, 0, 4, 1, 1])
     expected = [90_000, 90_001, 90_002, 10, 11, 10, 11, 12, 13, 50_000, 12]
     assert gather(file, np.dtype(np.int32), starts, counts).tolist() == expected
     assert file.reads == [(40, 16), (200_000, 4), (360_000, 12)]
@@ -276,6 +291,8 @@ def test_given_files_take_the_place_of_the_shares(tmp_path):
     ]
     corpus = prepare_labelled([path], config(test_fraction=0.2), None, valid)
     assert everything(corpus, corpus.valid)[:20] == drawn(20, 1)
+    again = prepare_labelled([path], config(), None, [valid[0], valid[0]])
+    assert (len(again.valid), again.notes) == (40, ())  # what is repeated there is no matter of the corpus
     assert len(corpus.valid) == 29
     assert len(corpus.train) + len(corpus.test) == 100
     assert corpus.names == ("ham", "spam", "été")
@@ -429,15 +446,18 @@ def test_of_very_many_texts_some_are_compared(monkeypatch):
     for chosen in np.array_split(np.concatenate([hashes, hashes[:10_000]]), 7):
         train.add(chosen, np.zeros(len(chosen), np.int32))
     train.add(hashes[:4000], np.ones(4000, np.int32))
+    train.add(hashes[:100], np.full(100, 2, np.int32))
     held.add(
         np.concatenate([hashes[:5000], hashes[:5000] + np.uint64(1)]), np.zeros(10_000, np.int32)
     )
     exact = list(duplicate_notes([train])), shared_note(train, held, "test")
     assert exact == (
         ["4,000 texts of the training part stand there under several labels",
-         "10,000 of 54,000 texts repeat another, the label too"],
+         "10,000 of 54,100 texts repeat another, the label too"],
         "5,000 of 10,000 test texts stand in the training part too (50 %): that share is not new text",
     )  # fmt: skip
+    monkeypatch.setattr(duplicates, "_AT_A_TIME", 1000)
+    assert (list(duplicate_notes([train])), shared_note(train, held, "test")) == exact
     monkeypatch.setattr(duplicates, "_MOST_TEXTS", 4096)
     ambiguous, repeated = duplicate_notes([train])
     assert ambiguous.startswith("about ")

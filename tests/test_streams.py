@@ -416,8 +416,8 @@ def test_a_run_remembers_that_it_read_a_stream(tmp_path, corpus, monkeypatch, ki
     done = in_shell(f"cd {tmp_path}; export PYTHONPATH={ROOT}; {line}")
     assert (done.returncode, done.stderr) == (0, "")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlm.text.reading.open_file", lambda path: pytest.fail(f"{path} was read"))
-    monkeypatch.setattr("charlm.text.corpus.open_file", lambda path: pytest.fail(f"{path} was read"))
+    for module in ("reading", "folders"):
+        monkeypatch.setattr(f"charlm.text.{module}.open_file", lambda path: pytest.fail(f"{path} was read"))
     assert_refused(charlm("train", "-m", "m", "--resume", "--steps", 9), 66, "give the same text again", advice)
     assert_refused(charlm("sample", "-m", "m", "--novelty"), 66, "standard input or a pipe", "give --novelty FILE")
     assert_refused(charlm("score", "-m", "m", "--corpus", "valid"), 66, "standard input or a pipe", "--corpus FILE")

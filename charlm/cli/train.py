@@ -120,6 +120,8 @@ Examples:
             "[default: by the lines]")  # fmt: skip
 @_class("--pool", type=click.Choice(config.POOLINGS),
         help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
+@_class("--ngrams", type=int, metavar="N",
+        help="Count n-grams of up to N tokens too, beside the network; 0: none. [default: 4, words 2]")  # fmt: skip
 @_class("--max-length", type=int, metavar="N", help="Read N tokens of a text at most. [default: 1000]")
 @_class("--balance/--no-balance", default=None, help="Let rare labels count for as much as common ones.")
 @_model("--cell", type=click.Choice(list(CELLS)), help="Recurrent cell. [default: by the corpus]")
@@ -287,11 +289,14 @@ class _Display:
 def _facts(run: Run) -> list[str]:
     model, train, batches = run.settings.model, run.settings.train, run.lesson.train
     weights = sum(value.size for value in run.model.trained.tensors().values())
-    extra = [name.replace("_", " ") + ", " for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
+    extra = [name.replace("_", " ") for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
+    top = [f"{model.head_layers} on top of {model.head_width}"] if model.head_layers else []
+    said = "".join(f"{each}, " for each in [*extra, *top, *run.course.shape])
+    ways = " in both directions" if model.bidirectional else ""
     return [
         *run.course.about(),
-        f"model: {model.cell} {model.layers}x{model.hidden}, embedding {model.embedding}, dropout {model.dropout:g}, "
-        f"{''.join(extra)}{weights:,} parameters",
+        f"model: {model.cell} {model.layers}x{model.hidden}{ways}, embedding {model.embedding}, "
+        f"dropout {model.dropout:g}, {said}{weights:,} parameters",
         f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {batches.shape}, "
         f"{_limit(train)}, {run.model.trained.description}",
     ]

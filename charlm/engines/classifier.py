@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines.learner import Learner
+from charlm.engines.weights import unknown_tells_nothing
 from charlm.nn import kernel
 from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
 from charlm.nn.panels import Panels
@@ -19,15 +20,17 @@ _WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and wa
 class _ClassifierBlueprint:
     """Implements `charlm.engines.learner.Blueprint`."""
 
-    def __init__(self, config: ModelConfig, labels: int, pool: str) -> None:
-        self._given = config, labels, pool
+    def __init__(self, config: ModelConfig, labels: int, pool: str, ngrams: int) -> None:
+        self._given = config, labels, pool, ngrams
 
     @property
     def shapes(self) -> dict[str, Shape]:
         return shapes(*self._given)
 
     def first_weights(self, seed: int) -> Params:
-        return initialize(*self._given, np.random.default_rng([seed, 0]))
+        config, labels, pool, ngrams = self._given
+        rng = np.random.default_rng([seed, 0])
+        return unknown_tells_nothing(initialize(config, labels, pool, rng, ngrams))
 
     def zero_state(self, columns: int) -> State:
         """Return nothing: whole texts carry no state."""
@@ -44,10 +47,11 @@ class ClassifierEngine(Learner[ClassifierNetwork, TextChunk]):
     """Trains a classifier and computes with it; chunks hold whole texts, and there is no state."""
 
     def __init__(
-        self, model: ModelConfig, labels: int, pool: str, threads: int = 1, train: TrainConfig | None = None
-    ) -> None:
+        self, model: ModelConfig, labels: int, pool: str, threads: int = 1, train: TrainConfig | None = None,
+        ngrams: int = 0,
+    ) -> None:  # fmt: skip
         """Draw first weights with the training settings' seed."""
-        super().__init__(_ClassifierBlueprint(model, labels, pool), threads, train)
+        super().__init__(_ClassifierBlueprint(model, labels, pool, ngrams), threads, train)
         self.config, self.labels = model, labels
 
     def log_probs(self, chunk: TextChunk) -> NDArray[np.float64]:

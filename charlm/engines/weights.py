@@ -17,8 +17,12 @@ from charlm.text.tokenizers import UNK
 
 def first_weights(model: ModelConfig, seed: int) -> Params:
     """Draw the weights that training starts from: the same on every engine."""
-    params = initialize(model, np.random.default_rng([seed, 0]))
-    if model.embedding:  # what no training text shows should tell nothing
+    return unknown_tells_nothing(initialize(model, np.random.default_rng([seed, 0])))
+
+
+def unknown_tells_nothing(params: Params) -> Params:
+    """Return first weights in which <unk>, that no training text may show, is embedded as zero; in place."""
+    if names.EMBED in params:
         params[names.EMBED][UNK] = 0
     return params
 

@@ -1,8 +1,9 @@
 """The classifier: one label for a whole text.
 
-    p(label | text) = softmax(W v + b)        v = dense(pool(y))
+    p(label | text) = softmax(W [v, g] + b)        v = dense(pool(y))
 
-y: the recurrent layers' values at all steps of the text, pool: one vector of them, dense: layers without recurrence.
+y: the recurrent layers' values at all steps of the text, pool: one vector of them, dense: layers without recurrence, g:
+the mean vector of the text's n-grams, where they are asked for.
 A chunk holds whole texts, so that each begins at a zero state, and nothing is carried from chunk to chunk.
 """
 
@@ -18,6 +19,7 @@ from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.head import SoftmaxHead, log_softmax
 from charlm.nn.layers import Dropout
+from charlm.nn.ngrams import WIDTH, NGrams, ngram_shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.pooling import Places, make_pooling, pooling_shapes
@@ -48,13 +50,15 @@ class ClassifierNetwork:
     each text's vector instead of on the last recurrent layer's values.
     """
 
-    def __init__(self, config: ModelConfig, labels: int, pool: str) -> None:
-        """Take `pool` from `charlm.config.POOLINGS`."""
+    def __init__(self, config: ModelConfig, labels: int, pool: str, ngrams: int = 0) -> None:
+        """Take `pool` from `charlm.config.POOLINGS`; with `ngrams` those of up to so many tokens count too."""
         self.config = config
         self._body: Bidirectional | Stack = Bidirectional(config) if config.bidirectional else Stack(config)
         self._body.dropouts[-1] = Dropout(0.0)
         self._pool, self._dropout = make_pooling(pool, config), Dropout(config.dropout)
         self._dense, self._head = DenseLayers(config), SoftmaxHead(labels)
+        self._ngrams = NGrams(ngrams, config.dropout) if ngrams else None
+        self._ngram_dropout = Dropout(config.dropout)
 
     def backward(
         self,
@@ -73,9 +77,15 @@ class ClassifierNetwork:
         y, _ = self._body.forward(params, chunk.inputs, self._begin(chunk, params), chunk.reset, rng)
         pooled = self._dropout.forward(self._pool.forward(params, y, chunk), rng)
         top = self._dense.forward(params, pooled, rng)
+        if self._ngrams:
+            vectors = self._ngrams.forward(params, chunk.inputs, chunk, rng)
+            top = np.concatenate([top, self._ngram_dropout.forward(vectors, rng)], axis=1)
         nats, dtop = self._head.backward(
             params, grads, top, np.maximum(chunk.labels, 0), chunk.weight * known, scale, known.astype(np.float32)
         )
+        if self._ngrams:
+            dtop, dvectors = (np.ascontiguousarray(d) for d in np.split(dtop, [self.config.head_width], axis=1))
+            self._ngrams.backward(grads, self._ngram_dropout.backward(dvectors))
         dpooled = self._dropout.backward(self._dense.backward(params, grads, dtop))
         self._body.backward(params, grads, self._pool.backward(params, grads, dpooled))
         return nats, state
@@ -87,6 +97,8 @@ class ClassifierNetwork:
         """
         y, _ = self._body.forward(params, chunk.inputs, self._begin(chunk, params), chunk.reset)
         top = self._dense.forward(params, self._pool.forward(params, y, chunk))
+        if self._ngrams:
+            top = np.concatenate([top, self._ngrams.forward(params, chunk.inputs, chunk)], axis=1)
         return log_softmax(self._head.logits(params, top))
 
     def _begin(self, chunk: WholeTexts, params: Params | Panels) -> State:
@@ -97,12 +109,16 @@ class ClassifierNetwork:
         return zero_state(self.config, chunk.inputs.shape[1], dtype)
 
 
-def shapes(config: ModelConfig, labels: int, pool: str) -> dict[str, Shape]:
+def shapes(config: ModelConfig, labels: int, pool: str, ngrams: int = 0) -> dict[str, Shape]:
     """Return the names and shapes of all parameters, in the order in which they are read."""
-    head = {names.HEAD_WEIGHT: (labels, config.head_width), names.HEAD_BIAS: (labels,)}
-    return stack_shapes(config) | pooling_shapes(pool, config) | dense_shapes(config) | head
+    width = config.head_width + (WIDTH if ngrams else 0)
+    head = {names.HEAD_WEIGHT: (labels, width), names.HEAD_BIAS: (labels,)}
+    below = stack_shapes(config) | pooling_shapes(pool, config) | dense_shapes(config)
+    return below | ngram_shapes(ngrams) | head
 
 
-def initialize(config: ModelConfig, labels: int, pool: str, rng: np.random.Generator) -> Params:
+def initialize(
+    config: ModelConfig, labels: int, pool: str, rng: np.random.Generator, ngrams: int = 0
+) -> Params:
     """Draw first weights as `charlm.nn.stack.draw` says; attention begins with all steps alike."""
-    return draw(config, shapes(config, labels, pool), rng)
+    return draw(config, shapes(config, labels, pool, ngrams), rng)

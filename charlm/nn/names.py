@@ -5,6 +5,7 @@ from __future__ import annotations
 EMBED = "embed.weight"
 HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
 
+NGRAMS = "ngrams.weight"  # [buckets, width], of the n-grams beside the recurrent layers
 POOL_WEIGHT = "pool.weight"  # [W], of the pooling by attention
 
 _BODY = "rnn."

@@ -31,8 +31,9 @@ class Panels(Mapping[str, Array]):
         self.reads = kind.compiled is not None and not config.bidirectional
         self.width = config.hidden
         self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
-        # A row, or a column, for each token:
-        gathered = [names.EMBED, *([] if config.embedding else map(names.weight_ih, (0, 0), (False, True)))]
+        # A row, or a column, for each token or n-gram:
+        gathered = [names.EMBED, names.NGRAMS]
+        gathered += [] if config.embedding else [names.weight_ih(0, way) for way in (False, True)]
         self._panels = {
             name: pack(value)
             for name, value in params.items()

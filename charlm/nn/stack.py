@@ -147,6 +147,8 @@ def _bound(name: str, value: Array, config: ModelConfig) -> float:
     """Return the largest first weight of a matrix [rows, W]."""
     if names.is_recurrent(name):
         return float(config.hidden**-0.5)
+    if name == names.NGRAMS:  # as fastText's
+        return float(1 / value.shape[1])
     return float((value.shape[1] / 6 if names.is_dense(name) else value.shape[1]) ** -0.5)
 
 

@@ -73,6 +73,10 @@ class Course(Protocol):
         """What the targets are, in the plural."""
 
     @property
+    def shape(self) -> list[str]:
+        """What more there is to say of the network, in a few words each."""
+
+    @property
     def use(self) -> str:
         """What to do with the model, and the command for it."""
 

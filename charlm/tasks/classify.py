@@ -18,6 +18,7 @@ from charlm.errors import UsageError
 from charlm.facts import finite
 from charlm.finetuning import body_settings, body_weights, load_body, tokenizer_settings
 from charlm.metrics import ClassFigures
+from charlm.nn.ngrams import MOST
 from charlm.plan import classifier_defaults
 from charlm.run_settings import Settings
 from charlm.scoring import percent
@@ -38,6 +39,7 @@ class ClassifyConfig(Section):
     pool: str = "last"
     max_length: int = 1000
     balance: bool = False
+    ngrams: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +47,7 @@ class ClassifyConfig(Section):
             one_of("labels", self.labels, LABELS)
         one_of("pool", self.pool, POOLINGS)
         within("max-length", self.max_length, 1, _MOST_TOKENS)
+        within("ngrams", self.ngrams, 0, MOST)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class _ClassifyCourse:
         weights = _label_weights(corpus.train.counts) if model.classes.balance else None
         batches = WholeTextBatches(corpus.train, train.batch_size, _STEPS, train.seed, weights)
         self.lesson = ClassifyLesson(batches, corpus.valid, corpus.test, model.classes.common)
+        ngrams = model.classes.ngrams
+        self.shape = [f"pooling {model.classes.pool}", *([f"n-grams up to {ngrams}"] if ngrams else [])]
         self._corpus = corpus
 
     def about(self) -> list[str]:
@@ -178,7 +183,8 @@ class _ClassifyTask:
         assert isinstance(own, ClassifyConfig)
         counts = tuple(material.train.counts.tolist())
         return Classes(
-            material.tokenizer, material.names, counts, material.labels, own.pool, own.max_length, own.balance
+            material.tokenizer, material.names, counts, material.labels, own.pool, own.max_length, own.balance,
+            own.ngrams,
         )
 
     def known(self, metadata: Mapping[str, str]) -> Classes:
@@ -186,7 +192,8 @@ class _ClassifyTask:
 
     def engine(self, settings: Settings, knowledge: Classes) -> ClassifierEngine:
         train = settings.train
-        return ClassifierEngine(settings.model, len(knowledge.names), knowledge.pool, train.threads or 1, train)
+        labels, threads = len(knowledge.names), train.threads or 1
+        return ClassifierEngine(settings.model, labels, knowledge.pool, threads, train, knowledge.ngrams)
 
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
         weights, note = body_weights(engine.tensors(), base, settings.model)

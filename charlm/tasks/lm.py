@@ -81,6 +81,7 @@ class _LanguageCourse:
             batches, corpus.valid, language.start, language.document, len(corpus.test), judging
         )
         self.drawn = not language.document or corpus.hold_out == "files"
+        self.shape: list[str] = []
         self._corpus, self._model = corpus, model
 
     def about(self) -> list[str]:
