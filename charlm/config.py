@@ -253,11 +253,11 @@ class ModelConfig(Section):
     def to_dict(self) -> dict[str, Any]:
         """Return the fields; those that the first model files lack only where they say something."""
         values = super().to_dict()
-        silent = [name for name in _LATER if values[name] == self.__dataclass_fields__[name].default]
+        silent = [name for name in LATER if values[name] == self.__dataclass_fields__[name].default]
         return {name: value for name, value in values.items() if name not in silent}
 
 
-_LATER = ("bidirectional", "head_layers", "head_hidden")  # so that a model without them keeps its file's bytes
+LATER = ("bidirectional", "head_layers", "head_hidden")  # so that a model without them keeps its file's bytes
 
 
 def check_language(model: ModelConfig) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.config import LIMITS, ModelConfig, Section, TextConfig, TrainConfig, refuse_cell
+from charlm.config import LATER, LIMITS, ModelConfig, Section, TextConfig, TrainConfig, refuse_cell
 from charlm.errors import UsageError
 from charlm.run_files import FILES, absolute, check_files
 
@@ -43,9 +44,10 @@ class Settings:
         """Return all settings by the names of the command line's options; the task where it is not the usual one."""
         files = {"corpus": list(self.corpus), "valid_file": self.valid_file, "test_file": self.test_file}
         start = {"init_from": self.init_from, "keep_vocabulary": self.keep_vocabulary}
-        task = {} if self.task == LANGUAGE else {"task": self.task}
-        model = self.model.to_dict()
+        usual = self.task == LANGUAGE  # whose files keep their bytes; another task may plan what these leave out
+        model = self.model.to_dict() if usual else dataclasses.asdict(self.model)
         del model["vocab_size"]
+        task = {} if usual else {"task": self.task}
         own = self.own.to_dict() if self.own else {}
         return task | files | start | model | self.train.to_dict() | self.text.to_dict() | own
 
@@ -107,7 +109,7 @@ def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     stored = {"hold_out": TextConfig.hold_out} | dict(stored)  # which older runs do not name
     if given.get("init_from") is not None:
         given = {**given, "init_from": absolute(given["init_from"])}
-    usual = {"task": LANGUAGE}
+    usual = {"task": LANGUAGE} | {name: getattr(ModelConfig, name) for name in LATER}
     changes = {name: value for name, value in given.items() if value != stored.get(name, usual.get(name))}
     refused = sorted(set(changes) - _MAY_CHANGE - FILES)
     if refused:

@@ -201,9 +201,12 @@ def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):
     assert files[0] == files[1] != files[2]
 
 
-def test_the_settings_that_a_run_writes_repeat_it(tmp_path, corpus):
+@pytest.mark.parametrize("options", [
+    ["--pool", "max", "--head-layers", "1", "--balance"], ["--no-bidirectional", "--ngrams", "0", "--no-balance"],
+], ids=["told", "declined"])  # fmt: skip
+def test_the_settings_that_a_run_writes_repeat_it(tmp_path, corpus, options):
     given = ["train", corpus, "--task", "classify", "--hidden", "8", "--embedding", "4", "--epochs", "2"]
-    command(*given, "-m", tmp_path / "one", "--pool", "max", "--head-layers", "1", "--balance", "--threads", "1")
+    command(*given, "-m", tmp_path / "one", *options, "--threads", "1")
     result = command("train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two")
     assert result.exit_code == 0, result.stderr
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
@@ -366,6 +369,12 @@ def test_settings_of_the_task_may_not_change_on_resume(tmp_path, corpus):
     for name, value in {"pool": "mean", "balance": True, "max_length": 5, "labels": "prefix", "task": "lm"}.items():
         with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="keeps its settings"):
             open_run(directory, {name: value}, resume=True)
+
+
+def test_what_a_run_does_without_may_be_said_again_on_resume(tmp_path, corpus):
+    without = {"bidirectional": False, "head_layers": 0, "ngrams": 0}
+    train(tmp_path / "m", {"corpus": (corpus,), "steps": 4, **TINY, **without}, stop_at=2)
+    assert train(tmp_path / "m", without, resume=True).standing.step == 4
 
 
 def test_another_corpus_is_refused_on_resume(tmp_path, corpus):

@@ -130,7 +130,8 @@ class Learner(Generic[N, C]):
 
     @property
     def description(self) -> str:
-        return f"{len(self._workers)} threads ({kernel.target})"
+        count = len(self._workers)
+        return f"{count} thread{'s' if count > 1 else ''} ({kernel.target})"
 
     @cached_property
     def _optimizer(self) -> Optimizer:
