@@ -57,8 +57,8 @@ class ClassifierNetwork:
         self._body.dropouts[-1] = Dropout(0.0)
         self._pool, self._dropout = make_pooling(pool, config), Dropout(config.dropout)
         self._dense, self._head = DenseLayers(config), SoftmaxHead(labels)
-        self._ngrams = NGrams(ngrams, config.dropout) if ngrams else None
-        self._ngram_dropout = Dropout(config.dropout)
+        self._ngrams = NGrams(ngrams) if ngrams else None
+        self._ngram_dropout = Dropout(config.dropout / 2)  # they are fewer, and tell less of each other
 
     def backward(
         self,
@@ -78,7 +78,7 @@ class ClassifierNetwork:
         pooled = self._dropout.forward(self._pool.forward(params, y, chunk), rng)
         top = self._dense.forward(params, pooled, rng)
         if self._ngrams:
-            vectors = self._ngrams.forward(params, chunk.inputs, chunk, rng)
+            vectors = self._ngrams.forward(params, chunk.inputs, chunk)
             top = np.concatenate([top, self._ngram_dropout.forward(vectors, rng)], axis=1)
         nats, dtop = self._head.backward(
             params, grads, top, np.maximum(chunk.labels, 0), chunk.weight * known, scale, known.astype(np.float32)

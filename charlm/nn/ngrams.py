@@ -4,8 +4,7 @@
 
 as fastText reads a text (Joulin et al. 2017); n-grams share the rows of E by a hash. It knows by heart what recurrent
 layers must learn to tell, and knows nothing of the order beyond N tokens. Backward, for dv given, a row of E gets
-dv / (number of the text's n-grams) for each n-gram that has it. In training each n-gram of a text is left out with the
-probability of dropout.
+dv / (number of the text's n-grams) for each n-gram that has it.
 """
 
 from __future__ import annotations
@@ -30,19 +29,13 @@ _MIX, _SPREADS = np.uint64(0x9E3779B97F4A7C15), (np.uint64(0xBF58476D1CE4E5B9), 
 class NGrams:
     """The mean vector [N, WIDTH] of the n-grams of each text, of up to `longest` tokens."""
 
-    def __init__(self, longest: int, dropout: float) -> None:
-        self._longest, self._dropout = longest, dropout
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
         self._tape: Tape[tuple[Array, Array, Array]] = Tape()
 
-    def forward(
-        self, params: Params | Panels, inputs: Array, places: Places, rng: np.random.Generator | None = None
-    ) -> Array:
-        """Return the vectors of the texts at `places` of inputs [T, B]; `rng` switches dropout on."""
+    def forward(self, params: Params | Panels, inputs: Array, places: Places) -> Array:
+        """Return the vectors of the texts at `places` of inputs [T, B]."""
         bucket, text = buckets(inputs, places, self._longest)
-        if rng is not None and self._dropout:
-            kept = rng.random(len(bucket), np.float32) >= self._dropout
-            kept[: len(places.length)] = True  # the mark alone, so that no text is without any
-            bucket, text = bucket[kept], text[kept]
         table = params[names.NGRAMS]
         count = np.bincount(text, minlength=len(places.length)).astype(table.dtype)
         self._tape.put((bucket, text, count))
@@ -59,10 +52,7 @@ class NGrams:
 
 
 def buckets(inputs: Array, places: Places, longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row of E of every n-gram [G], and the number of its text [G]: all of one token first, then of two.
-
-    The first of each text is the mark before it, alone.
-    """
+    """Return the row of E of every n-gram [G], and the number of its text [G]: all of one token first, then of two."""
     rows = Rows(places, inputs.shape[1])
     length = rows.length + 1  # the mark before a text too
     starts = np.cumsum(length) - length
@@ -72,12 +62,10 @@ def buckets(inputs: Array, places: Places, longest: int) -> tuple[NDArray[np.int
     own[starts] = False
     ids[own] = (inputs.reshape(-1)[rows.row] + _FIRST_TOKEN).astype(np.uint64)
     left = np.repeat(starts + length, length) - np.arange(len(text))  # tokens from here to the text's end
-    order = np.argsort(own, kind="stable")  # the marks first
-    found, key = [], np.zeros(len(ids), np.uint64)
-    texts = []
+    found, texts, key = [], [], np.zeros(len(ids), np.uint64)
     for n in range(1, min(longest, len(ids)) + 1):
         key[: len(ids) - n + 1] = _mixed(key[: len(ids) - n + 1], ids[n - 1 :])
-        here = order[left[order] >= n]
+        here = np.flatnonzero(left >= n)
         found.append(_spread(key[here]) >> np.uint64(64 - BUCKETS.bit_length() + 1))
         texts.append(text[here])
     return np.concatenate(found).astype(np.int64), np.concatenate(texts)

@@ -1,0 +1,153 @@
+"""Texts a second of a classifier beside the same network in PyTorch on padded batches, by turns.
+
+    python tests/benchmarks/class_speed.py labelled.tsv [--words] [--hidden 128] [--threads 2] [--pairs 5]
+
+Training and predicting. PyTorch pads each batch to its longest text. It draws batches at random, and bucketed: texts
+of like length together, the batches in random order. What it is given is as fast as it can be: the padded batch as it
+is (whose backward direction begins in the padding, which is wrong, and quicker) and packed; the quickest of each is
+shown. N-grams are left out on both sides. Medians over the pairs; the processor should have nothing else to do. Needs
+torch.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from charlm.config import ModelConfig, TextConfig, TrainConfig
+from charlm.engines.classifier import ClassifierEngine
+from charlm.text.labelled import prepare_labelled
+from charlm.text.packing import WholeTextBatches, chunks_of
+from charlm.text.tokenizers import EOS
+
+BATCH, EMBEDDING, SECONDS = 64, 64, 4.0
+
+
+class Twin(nn.Module):
+    """Embedding, both directions of a GRU, the two last states, a linear map to the labels."""
+
+    def __init__(self, tokens, labels, hidden):
+        super().__init__()
+        self.embed = nn.Embedding(tokens, EMBEDDING)
+        self.rnn = nn.GRU(EMBEDDING, hidden, bidirectional=True)
+        self.head = nn.Linear(2 * hidden, labels)
+
+    def forward(self, ids, lengths, packed):
+        x = self.embed(ids)  # [T, N, E]
+        if packed:
+            y, _ = pad_packed_sequence(self.rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))[0])
+        else:
+            y, _ = self.rnn(x)
+        half = y.shape[2] // 2
+        last = y[lengths - 1, torch.arange(len(lengths)), :half]
+        return self.head(torch.cat([last, y[0, :, half:]], dim=1))
+
+
+def padded(texts):
+    ids = [torch.from_numpy(np.append(text, EOS)).long() for text in texts]
+    return nn.utils.rnn.pad_sequence(ids), torch.tensor([len(each) for each in ids])
+
+
+def batches_of(lengths, bucketed, rng):
+    order = rng.permutation(len(lengths))
+    if bucketed:
+        order = order[np.argsort(lengths[order], kind="stable")]
+    parts = np.array_split(order, -(-len(order) // BATCH))
+    rng.shuffle(parts)
+    return parts
+
+
+def rate(step, items):
+    """Return texts a second of calling `step` on items for a while."""
+    done, begun = 0, time.perf_counter()
+    for item in items:
+        done += step(item)
+        if time.perf_counter() - begun > SECONDS:
+            break
+    return done / (time.perf_counter() - begun)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path")
+    parser.add_argument("--words", action="store_true")
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    text = TextConfig(tokenizer="word" if given.words else "char", valid_fraction=0.0, min_count=1)
+    corpus = prepare_labelled([given.path], text, longest=1000)
+    part, size, labels = corpus.train, corpus.tokenizer.size, len(corpus.names)
+    numbers = np.arange(len(part))
+    texts, gold, lengths = part.texts(numbers), torch.from_numpy(part.labels(numbers)).long(), part.lengths(numbers) + 1
+    config = ModelConfig(size, hidden=given.hidden, embedding=EMBEDDING, bidirectional=True)
+    ours = ClassifierEngine(config, labels, "last", given.threads, TrainConfig(lr=1e-3))
+    chunks, rng = WholeTextBatches(part, BATCH, 32, 0), np.random.default_rng(0)
+    twin = Twin(size, labels, given.hidden)
+    optimizer = torch.optim.Adam(twin.parameters(), 1e-3)
+
+    def torch_train(packed):
+        def step(batch):
+            ids, long = padded([texts[k] for k in batch])
+            loss = nn.functional.cross_entropy(twin(ids, long, packed), gold[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+            optimizer.step()
+            return len(batch)
+
+        return step
+
+    def torch_predict(packed):
+        def step(batch):
+            with torch.no_grad():
+                twin(*padded([texts[k] for k in batch]), packed).log_softmax(1)
+            return len(batch)
+
+        return step
+
+    def our_step(chunk):
+        ours.update(chunk, (), 1e-3)
+        return len(chunk.length)
+
+    def our_answers(pair):
+        ours.log_probs(pair[1])
+        return len(pair[0])
+
+    runs = {"charlm trains": lambda: rate(our_step, chunks.epoch(0)),
+            "charlm predicts": lambda: rate(our_answers, chunks_of(part))}  # fmt: skip
+    for name, kind in (("random", False), ("bucketed", True)):
+        for way in (False, True):
+            suffix = f"{name}, {'packed' if way else 'as it is'}"
+            runs[f"PyTorch trains, {suffix}"] = lambda kind=kind, way=way: rate(
+                torch_train(way), batches_of(lengths, kind, rng)
+            )
+    for way in (False, True):
+        runs[f"PyTorch predicts, {'packed' if way else 'as it is'}"] = lambda way=way: rate(
+            torch_predict(way), batches_of(lengths, True, rng)
+        )
+    for run in runs.values():
+        run()  # to warm up
+    found = {name: [] for name in runs}
+    for _ in range(given.pairs):
+        for name, run in runs.items():
+            found[name].append(run())
+    print(f"{platform.processor() or platform.machine()}, {given.threads} threads, torch {torch.__version__}")
+    shape = f"gru 1x{given.hidden} in both directions, batches of {BATCH}"
+    print(f"{len(texts):,} texts of {lengths.mean():.1f} tokens, {shape}")
+    middle = {name: statistics.median(rates) for name, rates in found.items()}
+    for name, value in middle.items():
+        print(f"{name:40} {value:10,.0f} texts/s  ({min(found[name]):,.0f} to {max(found[name]):,.0f})")
+    for ours_name, theirs in (("charlm trains", "PyTorch trains"), ("charlm predicts", "PyTorch predicts")):
+        best = max(value for name, value in middle.items() if name.startswith(theirs))
+        print(f"{ours_name}: {middle[ours_name] / best:.2f} of PyTorch's best")
+
+
+if __name__ == "__main__":
+    main()
