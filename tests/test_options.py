@@ -77,8 +77,34 @@ TRAIN = {
     "--patience": ("1", {"--valid-file": "rare.txt", "--eval-every": "3", "--steps": "12"}),
     "--eval-every": ("3", {}),
     "--log-every": ("2", {"--eval-every": "4"}),
+    "--head-layers": ("1", {}),
+    "--head-hidden": ("5", {"--head-layers": "1"}),
 }
+OF_CLASSES = {
+    "--labels": ("first-word", {}),
+    "--pool": ("mean", {}),
+    "--ngrams": ("2", {}),
+    "--max-length": ("9", {}),
+    "--balance": (YES, {}),
+    "--bidirectional": (YES, {}),
+}
+
+# The same for texts with labels: what is not here acts as in a language model's run, or is refused by name.
+CLASSIFY_BASE = BASE | {"corpus": "labelled.tsv", "--task": "classify", "--ngrams": "0"}  # a large table otherwise
+CLASSIFY = TRAIN | OF_CLASSES | {
+    "--resume": (YES, {"there": "half-classes"}),
+    "--valid-fraction": ("0.4", {}),
+    "--valid-file": (("rare.tsv", "gold.tsv"), {}),
+    "--test-file": (("gold.tsv", "rare.tsv"), {}),
+    "--eval-every": ("5", {"--steps": "12"}),
+    "--no-bidirectional": (YES, {}),
+    "--patience": ("1", {"--valid-file": "rare.tsv", "--eval-every": "3", "--steps": "12"}),
+}  # fmt: skip
+del CLASSIFY["--bidirectional"]
+NEW_IN_CLASSIFY = {*OF_CLASSES, "--no-bidirectional", "--valid-file", "--test-file"}
+TRAIN |= OF_CLASSES
 UNSEEN = {
+    "--task": "which table an option is in",
     "--model": "where the outcome is looked for",
     "--minutes": "no two runs by the clock are alike: test_training, by the clock",
     "--threads": "the same figures but for rounding: test_commands, as many threads as were asked for; test_engine",
@@ -98,13 +124,14 @@ SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts 
     {"--lines", "--nbest"}, {"--lines", "--weight"}, {"--lines", "--known"},
     {"--lines", "--no-eos"},  # for the model of documents that --lines stands with
 ]  # fmt: skip
-NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known
+NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known; where all count alike, none is rare
     {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
-    {"--word-pattern", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
+    {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
 ]  # fmt: skip
 ONE_FLAG = [{"--lines", "--whole"}]  # of which click takes the last
 SPARED = [*BOUNDS, *SAID_TWICE, *NO_DATA, *ONE_FLAG]
 CALLED = {"--config": ("clip", "weight-decay"), "--no-punctuation": ("punctuation",), "--no-residual": ("residual",),
+          "--no-bidirectional": ("bidirectional",),
           "--valid-file": ("valid-file", "corpus"), "--test-file": ("test-file", "corpus"),
           "models": ("model", "-m"), "--count": ("count", "-n"),
           "--epochs": ("epochs", "steps"), "--no-echo": ("echo",), "--no-eos": ("eos",)}  # fmt: skip
@@ -196,10 +223,14 @@ def room(tmp_path_factory):
     (path / "lines.txt").write_text("abcba\nb\u00e4b\ncab\nbb\nabcc\n\u00e4\n" * 3, encoding="utf-8")
     (path / "lists.txt").write_text("1\t-3\tabba\u00e4\n1\t-2.5\tcc\n2\t-1\tb\n2\t-1.5\tbca\n", encoding="utf-8")
     (path / "gold.tsv").write_text("yes\tabb\u00e4b\nno way\tcab\nmaybe\tabcc\n" * 4, encoding="utf-8")
+    (path / "labelled.tsv").write_text("".join(map(labelled, TEXT.splitlines(keepends=True))), encoding="utf-8")
+    (path / "rare.tsv").write_text("c\t<<<>>>\nc\t>\n" * 3, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
     shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
     train_until(path / "half", {"corpus": (str(path / "corpus.txt"),), **shape}, stop_at=2)
+    classes = {"corpus": (str(path / "labelled.tsv"),), "task": "classify", "ngrams": 0, **shape}
+    train_until(path / "half-classes", classes, stop_at=2)
     document = tiny_model("abcd\n", sequences="document", spread=0.5)
     document.engine.params["head.bias"][EOS] = -3
     document.engine.params["head.bias"][[UNK, document.tokenizer.newline]] = 1
@@ -211,11 +242,19 @@ def room(tmp_path_factory):
     return path
 
 
-class Command:
-    """A command with the settings that its options are tried in; outcomes are remembered."""
+def labelled(line):
+    """Return a line with a label, its first letter, which is of two words where that is an A."""
+    return f"{line[0].lower()}{' kind' if line[0] == 'A' else ''}\t{line}"
 
-    def __init__(self, name, base, options):
-        self.name, self.base, self.options = name, base, options
+
+class Command:
+    """A command with the settings that its options are tried in; outcomes are remembered.
+
+    Of each pair, one option is among `one_of`.
+    """
+
+    def __init__(self, name, base, options, one_of=None):
+        self.name, self.base, self.options, self.one_of = name, base, options, one_of or set(options)
         self._outcomes = {}
 
     def settled(self, *options):
@@ -252,18 +291,21 @@ class Command:
     def complaints(self, room, option):
         """Return what is wrong with an option alone, and beside each of those that come later."""
         later = list(self.options)[list(self.options).index(option) + 1 :]
-        others = [other for other in later if {option, other} not in SPARED]
+        pairs = [other for other in later if {option, other} & self.one_of]
+        others = [other for other in pairs if {option, other} not in SPARED]
         found = [self.complaint(room, option), *(self.complaint(room, option, other) for other in others)]
         return "\n".join(filter(None, found))
 
 
 COMMANDS = {
     "train": Command("train", BASE, TRAIN),
+    "train --task classify": Command("train", CLASSIFY_BASE, CLASSIFY, NEW_IN_CLASSIFY),
     "sample": Command("sample", SAMPLE_BASE, SAMPLE),
     "score": Command("score", SCORE_BASE, SCORE),
     "predict": Command("predict", PREDICT_BASE, PREDICT),
     "test": Command("test", TEST_BASE, TEST),
 }
+ALL_OF_CLASSIFY = Command("train", CLASSIFY_BASE, CLASSIFY)
 
 
 def run(room, name, settings):
@@ -293,7 +335,7 @@ def trained(room, name, settings):
     for entry in log:
         del entry["seconds"], entry["tokens_per_second"]
     seen = [log, metadata["charlm.model"], metadata["charlm.vocabulary"], bool(result.stderr)]
-    seen += [facts.get("test_nats"), facts["digests"]]
+    seen += [metadata.get("charlm.classes"), facts.get("test_nats"), facts["digests"]]
     digest = hashlib.sha256(json.dumps(seen).encode())
     for key, value in sorted(tensors.items()):
         digest.update(key.encode() + value.tobytes())
@@ -304,9 +346,9 @@ def arguments(room, settings):
     """Return settings as words of a command line; what is in the room is named by its path."""
     words = [word for name in settings.get("models", "").split() for word in ("-m", str(room / name))]
     for name, value in settings.items():
-        if name.startswith("--"):
-            value = str(room / value) if (value != YES and (room / value).exists()) or value == "m" else value
-            words += [name] if value == YES else [f"{name}={value}"]
+        for each in (value if isinstance(value, tuple) else [value]) if name.startswith("--") else []:
+            each = str(room / each) if (each != YES and (room / each).exists()) or each == "m" else each
+            words += [name] if each == YES else [f"{name}={each}"]
     words += [str(room / settings["corpus"])] if "corpus" in settings else []
     return [*words, *settings.get("texts", "").split()]
 
@@ -326,8 +368,10 @@ def test_every_option_is_in_a_table(command):
 
 
 @pytest.mark.parametrize(("command", "option"), [
-    pytest.param(command, option, id=f"{command.name} {option}")
-    for command in COMMANDS.values() for option in command.options
+    pytest.param(command, option, id=f"{name} {option}")
+    for name, command in COMMANDS.items() for option in command.options
+] + [
+    pytest.param(ALL_OF_CLASSIFY, option, marks=pytest.mark.full, id=f"all pairs {option}") for option in CLASSIFY
 ])  # fmt: skip
 def test_an_option_is_obeyed_or_refused_beside_any_other(room, command, option, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: None)  # two thousand runs that nobody will miss
