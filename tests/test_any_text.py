@@ -143,20 +143,28 @@ def test_a_million_texts_come_back(part):
             assert_comes_back(text, known)
 
 
-def peak_of_training(tmp_path, megabytes):
+LABELLED = "cat\tThe cat sat on the mat.\ndog\tA dog, which ran, barked.\n"
+TASKS = {  # lines to learn, and how
+    "lm": (PROSE, [*SMALL, "--sequences", "document"]),
+    "classify": (LABELLED, ["--task", "classify", "--hidden", "8", "--embedding", "4", "--steps", "5"]),
+}
+
+
+def peak_of_training(tmp_path, megabytes, task):
     """Return the peak memory in MiB of a process that trains for a few steps on a text of so many megabytes."""
-    path = tmp_path / f"{megabytes}.txt"
+    path, (lines, options) = tmp_path / f"{megabytes}.txt", TASKS[task]
     with path.open("w") as file:
         for _ in range(megabytes):
-            file.write(PROSE * (10**6 // len(PROSE)))
+            file.write(lines * (10**6 // len(lines)))
     script = "from charlm.cli import main\ntry: main()\nfinally: print(open('/proc/self/status').read())"
-    command = [sys.executable, "-c", script, "train", str(path), "-m", str(tmp_path / str(megabytes)), "-q", *SMALL]
-    command += ["--sequences", "document", "--valid-fraction", "0"]
+    command = [sys.executable, "-c", script, "train", str(path), "-m", str(tmp_path / str(megabytes)), "-q"]
+    command += ["--threads", "1", *options, "--valid-fraction", "0"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     return int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) / 1024
 
 
 @pytest.mark.parametrize("megabytes", [40, pytest.param(1000, marks=pytest.mark.full)])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the peak memory so")
-def test_memory_does_not_grow_with_the_corpus(tmp_path, megabytes):
-    assert peak_of_training(tmp_path, megabytes) - peak_of_training(tmp_path, 1) < 10
+@pytest.mark.parametrize("task", TASKS)
+def test_memory_does_not_grow_with_the_corpus(tmp_path, megabytes, task):
+    assert peak_of_training(tmp_path, megabytes, task) - peak_of_training(tmp_path, 1, task) < 10
