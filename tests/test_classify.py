@@ -25,6 +25,7 @@ from charlm.text.packing import TextList
 from charlm.training import Merit
 
 TINY = {"hidden": 8, "embedding": 4, "batch_size": 8, "lr": 0.02, "threads": 2, "task": "classify"}
+TINY["ngrams"] = 0  # their table is a thousand times as large as all the rest
 
 
 def texts_of(seed=0, count=240):
@@ -84,7 +85,7 @@ def assert_same(first, second):
 
 @pytest.mark.parametrize("settings", [
     {}, {"pool": "mean"}, {"pool": "max", "cell": "lstm"}, {"pool": "attention", "bidirectional": False},
-    {"cell": "simple-gru", "head_layers": 1}, {"tokenizer": "byte", "cell": "lstm-peephole"},
+    {"cell": "simple-gru", "head_layers": 1}, {"ngrams": 3}, {"tokenizer": "byte", "cell": "lstm-peephole"},
 ], ids=str)  # fmt: skip
 def test_it_learns_what_a_text_is(tmp_path, corpus, settings):
     """The order of vowels and consonants, which no count of letters tells."""
@@ -176,7 +177,7 @@ RUNS = {
     "dropout, deep, residual": {"layers": 2, "residual": True, "dropout": 0.3, "head_layers": 1, "pool": "max"},
     "one direction, muon": {"bidirectional": False, "optimizer": "muon", "pool": "mean", "cell": "lstm"},
     "attention, balanced": {"pool": "attention", "balance": True, "layer_norm": True},
-    "words": {"tokenizer": "word", "min_count": 1},
+    "words and pairs": {"tokenizer": "word", "min_count": 1, "ngrams": 2, "steps": 30},
     "patience": {"eval_every": 3, "patience": 2, "lr": 0.3},
 }
 

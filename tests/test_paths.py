@@ -18,7 +18,7 @@ from tests.tiny import tiny_model
 
 NOT_PATHS = {  # what the options and arguments that are no paths hold
     "texts", "mix", "device", "shard", "encoding", "prompt", "stop", "starts_with", "contains", "pattern", "separator",
-    "word_pattern",
+    "word_pattern", "label",
 }  # fmt: skip
 TEXTS = [
     pytest.param(command, parameter, id=f"{command.name} {parameter.name}")
