@@ -23,10 +23,12 @@ from charlm.model_files import Tensors, check_size, dump, parse, save
 from charlm.nn.classifier import shapes
 from charlm.nn.ngrams import MOST
 from charlm.text.batches import Ids
+from charlm.text.labels import is_label
 from charlm.text.packing import TextList, Texts, chunks_of
 from charlm.text.tokenizers import UNK, Tokenizer, tokenizer_from_dict
 from charlm.text.windows import always, windows
 
+_MOST_TEXTS = 1 << 53  # of a label: as many as float64 counts
 _OF_CLASSES = {"names": list, "counts": list, "labels": str, "pool": str, "max_length": int, "balance": bool,
                "ngrams": int}  # fmt: skip
 
@@ -264,10 +266,12 @@ def _check(values: Mapping[str, Any]) -> None:
     if values.keys() != _OF_CLASSES.keys():
         raise DataError(f"the classes need exactly {', '.join(_OF_CLASSES)}")
     names, counts = values["names"], values["counts"]
-    whole = all(type(count) is int and count >= 0 for count in counts) if isinstance(counts, list) else False
+    whole = isinstance(counts, list) and all(type(count) is int and 0 <= count < _MOST_TEXTS for count in counts)
     check_facts({name: value for name, value in values.items() if name != "counts"}, _OF_CLASSES)
-    if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2 or not all(names):
+    if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2:
         raise DataError("the classes need two or more different labels, and a count for each")
+    if not all(map(is_label, names)):  # a control character in one would go to somebody's terminal
+        raise DataError("the classes have a label that no text could have had")
     if values["labels"] not in LABELS or values["pool"] not in POOLINGS:
         raise DataError("the classes have a form or a pooling that there is not")
     if values["max_length"] < 1 or values["ngrams"] > MOST:

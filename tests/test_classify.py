@@ -402,15 +402,17 @@ def test_an_older_charlm_would_refuse_it_by_its_format(model_file):
 
 
 WRONG = {
-    "names": [["a"], ["a", "a", "b"], ["a", "b", ""], ["a", "b", 5], "abc", None, ["a", "b", "c", "d"]],
-    "counts": [[1, 2], [1, 2, -1], [1, 2, "3"], [1, 2, True], None, 5, [1.0, 2.0, 3.0]],
+    "names": [["a"], ["a", "a", "b"], ["a", "b", ""], ["a", "b", 5], "abc", None, ["a", "b", "c", "d"],
+              ["a", "b", "\x1b[2J"], ["a", "b", "c\nd"], ["a", "b", " "], ["a", "b", "\ud800"]],
+    "counts": [[1, 2], [1, 2, -1], [1, 2, "3"], [1, 2, True], None, 5, [1.0, 2.0, 3.0], [1, 2, 10**4000]],
     "labels": ["xml", None, 5], "pool": ["sum", None, 5], "max_length": [0, -1, 1.5, None, "8", True],
-    "balance": [1, None, "no"], "more": [1],
+    "ngrams": [1, 9, -1, 2**40, None, True], "balance": [1, None, "no"], "more": [1],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=str
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values],
+    ids=lambda value: ascii(value)[:30],
 )
 def test_what_a_file_says_of_its_labels_is_not_believed_unless_it_fits(model_file, name, value):
     tensors, metadata = checkpoint.load(model_file)

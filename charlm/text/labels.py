@@ -117,6 +117,12 @@ def file_label(name: str) -> str:
     return os.path.splitext(stem)[0] if suffix.lower() in _COMPRESSED else stem
 
 
+def is_label(text: str) -> bool:
+    """Say whether a text can be a label: there is something to see, and it is one line on any screen."""
+    shown = not any(unicodedata.category(character) in _NOT_IN_A_LABEL for character in text)
+    return shown and text == text.strip() != ""
+
+
 def _numbered(file: TextFile, encoding: str | None, size: int) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that are not blank, numbered from 1 among all."""
     lines = Lines(text_blocks(file, encoding, size), lambda: True)
@@ -202,6 +208,6 @@ def _label(raw: str, as_bytes: bool) -> str:
         raise _MisfitError("has a label that is not UTF-8") from None
     if not label:
         raise _MisfitError("has an empty label")
-    if any(unicodedata.category(character) in _NOT_IN_A_LABEL for character in label):
+    if not is_label(label):
         raise _MisfitError(f"has a label with a control character, {label!r:.40}")
     return label
