@@ -62,7 +62,8 @@ def signed(header, data):
 
 NESTED = ("charlm.model", "charlm.vocabulary", "charlm.training", "charlm.classes")
 NUMBERS = [0, 1, -1, 2, 3, 7, 255, 2**16, 2**31 - 1, 2**31, 2**40, 2**63, 2**64, 10**30, -(2**63), 0.5, -0.5, 1e308]
-TEXTS = ["", "a", "lstm", "gru", "char", "byte", "F32", "F64", "I64", "U8", "__import__('os')", "\0", "x" * 10_000, "classify", "lm", "max"]
+TEXTS = ["", "a", "lstm", "gru", "char", "byte", "F32", "F64", "I64", "U8", "__import__('os')", "\0", "x" * 10_000,
+         "classify", "lm", "max"]  # fmt: skip
 NESTS = [[], [0], [1, 2], [[]], [2**40, 2**40], {}, {"a": 1}, {"__reduce__": []}]
 VALUES = [None, True, False, float("nan"), float("inf"), *NUMBERS, *TEXTS, *NESTS]
 PIECES = [b"{", b"}", b'"', b",", b"\\u0000", b"\xff", b"1e999", b"NaN", b"-0"]
