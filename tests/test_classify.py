@@ -18,11 +18,13 @@ from charlm.cli import main
 from charlm.directory import Directory
 from charlm.errors import DataError, UsageError
 from charlm.metrics import ClassFigures
+from charlm.nn import kernel
 from charlm.runs import open_run
 from charlm.tasks.classify import _label_weights
 from charlm.text.labelled import labelled_part
 from charlm.text.packing import TextList
 from charlm.training import Merit
+from tests.tiny import COMPANY
 
 TINY = {"hidden": 8, "embedding": 4, "batch_size": 8, "lr": 0.02, "threads": 2, "task": "classify"}
 TINY["ngrams"] = 0  # their table is a thousand times as large as all the rest
@@ -108,12 +110,13 @@ def test_the_probabilities_of_a_text_add_up_and_are_those_of_its_labels(tmp_path
     assert list(p.values()) == sorted(p.values(), reverse=True)
     scores = list(model.scores([("a", "aebc"), ("nothing", "aebc"), ("c", "aebc")]))
     assert [score.label for score in scores] == ["a", "nothing", "c"]
-    assert math.exp(scores[0].logprob) == pytest.approx(p["a"], rel=1e-12)
+    assert math.exp(scores[0].logprob) == pytest.approx(p["a"], rel=COMPANY)
     assert scores[1].logprob is None
     (answer,) = model.predict(["aebc"], top=3, threshold=p["a"] if p["a"] > 0.5 else 0.5)
     assert all(probability >= 0.5 for _, probability in answer.labels)
 
 
+@pytest.mark.skipif(kernel.missing is not None, reason="without compiled loops to rounding only")
 def test_an_answer_does_not_depend_on_what_is_asked_beside_it(tmp_path, corpus):
     train(tmp_path / "m", {"corpus": (corpus,), "epochs": 2, **TINY})
     texts = [line.rstrip("\n").partition("\t")[2] for line in texts_of(7, 60)] + ["", "q" * 50, "aeb" * 90]
@@ -260,7 +263,7 @@ def test_a_text_is_cut_alike_in_training_predicting_and_testing(tmp_path):
     part, notes = labelled_part([str(gold)], model.tokenizer, model.labels, "tab", 8)
     tally = model.tally(part)
     assert part.cut == 1
-    assert tally.nats == pytest.approx(-2 * math.log(model.probabilities("aebcdfga")["a"]), rel=1e-9)
+    assert tally.nats == pytest.approx(-2 * math.log(model.probabilities("aebcdfga")["a"]), rel=COMPANY)
     assert "cut" in notes[-1]
 
 

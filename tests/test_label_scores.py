@@ -10,7 +10,7 @@ import charlm
 from charlm.text.tokenizers import ByteTokenizer
 from tests.test_commands import assert_refused, started
 from tests.test_commands import charlm as run
-from tests.tiny import tiny_classifier, tiny_model
+from tests.tiny import COMPANY, tiny_classifier, tiny_model
 
 GOLD = "no\tab\nyes\tca\tb\n\nmaybe\t\nodd\tabc\n"
 PAIRS = [("no", "ab"), ("yes", "ca\tb"), ("maybe", ""), ("odd", "abc")]
@@ -38,7 +38,7 @@ def test_the_log_probability_of_a_label_is_that_of_predict(room):
     for label in ("no", "yes", "maybe"):
         for values in objects(run("score", "-m", room / "tab", "--label", label, "--json", "ab", "", "c?" * 9)):
             expected = charlm.load(room / "tab").probabilities(values["text"])[label]
-            assert math.exp(values.pop("logprob")) == pytest.approx(expected, rel=1e-9)
+            assert math.exp(values.pop("logprob")) == pytest.approx(expected, rel=COMPANY)
             assert values == {
                 "text": values["text"], "label": label, "tokens": 1, "unknown": 0, "perplexity": None,
                 "perplexity_known": None, "bits_per_char": None, "cut": len(values["text"]) > 4,
@@ -54,8 +54,10 @@ def test_lines_have_labels_of_their_own(room):
     assert [one["unknown"] for one in found] == [0, 0, 0, 1]
     assert found[3]["logprob"] is None
     alone = [objects(run("score", "-m", room / "tab", "--label", *pair, "--json"))[0] for pair in PAIRS[:3]]
-    assert alone == found[:3]
-    total = sum(one["logprob"] for one in found[:3])
+    logprobs = [one["logprob"] for one in found[:3]]
+    assert [one.pop("logprob") for one in alone] == pytest.approx(logprobs, rel=COMPANY)
+    assert alone == [{name: value for name, value in one.items() if name != "logprob"} for one in found[:3]]
+    total = sum(logprobs)
     assert result.stderr == f"total of 4 texts: {total:.4f} nats, 1 of their labels unknown\n"
     assert objects(run("score", "-m", room / "tab", "-", "--json", stdin=GOLD)) == found
 
