@@ -135,7 +135,8 @@ def within(name: str, value: float | None, low: float, high: float = math.inf) -
         raise UsageError(f"{name} must be {limits}, not {value}")
 
 
-def _share(name: str, value: float) -> None:
+def share(name: str, value: float) -> None:
+    """Raise UsageError unless a share is at least 0 and below 1."""
     if not 0 <= value < 1:
         raise UsageError(f"{name} must be at least 0 and below 1, not {value}")
 
@@ -228,7 +229,7 @@ class ModelConfig(Section):
         within("layers", self.layers, 1, _MOST_LAYERS)
         within("hidden", self.hidden, 1, _WIDEST)
         within("embedding", self.embedding, 0, _WIDEST)
-        _share("dropout", self.dropout)
+        share("dropout", self.dropout)
         if self.nonlinearity != "tanh" and CELLS[self.cell].own_nonlinearity:
             raise UsageError(f"nonlinearity {self.nonlinearity} needs cell rnn: a {self.cell} has its own")
         self._check_top()
@@ -319,6 +320,6 @@ class TrainConfig(Section):
         within("threads", self.threads, 1, _MOST_THREADS)
         within("weight-decay", self.weight_decay, 0, _LARGEST)
         within("lr-decay", self.lr_decay, 0, 1)
-        _share("momentum", self.momentum)
+        share("momentum", self.momentum)
         if sum(getattr(self, name) is not None for name in LIMITS) > 1:
             raise UsageError("give one of epochs, steps and minutes, not several")

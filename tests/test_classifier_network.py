@@ -11,6 +11,8 @@ from charlm.nn import kernel
 from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
+from charlm.nn.stack import Stack
+from charlm.text.tokenizers import UNK
 from tests.test_gradients import check
 from tests.tiny import CELLS
 from tests.whole import drawn_texts, laid_out, mixed
@@ -205,3 +207,21 @@ def test_first_weights():
     assert np.abs(params["head.weight"]).max() == pytest.approx(60**-0.5, rel=1e-2)
     assert not params["pool.weight"].any()
     assert params["embed.weight"].std() == pytest.approx(1, rel=0.1)
+
+
+def test_token_dropout_reads_tokens_as_unknown_but_never_eos_nor_what_is_unused(monkeypatch):
+    config = ModelConfig(9, hidden=4, embedding=3)
+    network, chunk, seen = ClassifierNetwork(config, 3, "last", 0, 0.3), mixed(9), []
+    plain = Stack.forward
+    monkeypatch.setattr(Stack, "forward", lambda self, p, ids, *rest: seen.append(ids) or plain(self, p, ids, *rest))
+    params = drawn_params(config, 3, "last", seed=4)
+    for seed in range(200):
+        network.backward(params, params.twin(), chunk, (), 1.0, np.random.default_rng(seed))
+    network.log_probs(params, chunk)
+    np.testing.assert_array_equal(seen.pop(), chunk.inputs)
+    tokens = chunk.inputs > UNK
+    for ids in seen:
+        np.testing.assert_array_equal(ids[~tokens], chunk.inputs[~tokens])
+        assert ((ids == chunk.inputs) | (ids == UNK))[tokens].all()
+    share = np.mean([(ids[tokens] == UNK).mean() for ids in seen])
+    assert share == pytest.approx(0.3, abs=0.02)

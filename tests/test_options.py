@@ -84,6 +84,7 @@ OF_CLASSES = {
     "--labels": ("first-word", {}),
     "--pool": ("mean", {}),
     "--ngrams": ("2", {}),
+    "--token-dropout": ("0.4", {}),
     "--max-length": ("9", {}),
     "--balance": (YES, {}),
     "--bidirectional": (YES, {}),

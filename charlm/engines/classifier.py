@@ -13,6 +13,7 @@ from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.text.packing import TextChunk
+from charlm.text.tokenizers import UNK
 
 _WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
@@ -20,8 +21,10 @@ _WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and wa
 class _ClassifierBlueprint:
     """Implements `charlm.engines.learner.Blueprint`."""
 
-    def __init__(self, config: ModelConfig, labels: int, pool: str, ngrams: int) -> None:
-        self._given = config, labels, pool, ngrams
+    def __init__(
+        self, config: ModelConfig, labels: int, pool: str, ngrams: int, token_dropout: float
+    ) -> None:
+        self._given, self._token_dropout = (config, labels, pool, ngrams), token_dropout
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -37,7 +40,7 @@ class _ClassifierBlueprint:
         return ()
 
     def network(self) -> ClassifierNetwork:
-        return ClassifierNetwork(*self._given)
+        return ClassifierNetwork(*self._given, self._token_dropout, UNK)
 
     def laid_out(self, params: Params) -> Params | Panels:
         return Panels(self._given[0], params) if kernel.serves(params.flat) else params
@@ -48,10 +51,10 @@ class ClassifierEngine(Learner[ClassifierNetwork, TextChunk]):
 
     def __init__(
         self, model: ModelConfig, labels: int, pool: str, threads: int = 1, train: TrainConfig | None = None,
-        ngrams: int = 0,
+        ngrams: int = 0, token_dropout: float = 0.0,
     ) -> None:  # fmt: skip
         """Draw first weights with the training settings' seed."""
-        super().__init__(_ClassifierBlueprint(model, labels, pool, ngrams), threads, train)
+        super().__init__(_ClassifierBlueprint(model, labels, pool, ngrams, token_dropout), threads, train)
         self.config, self.labels = model, labels
 
     def log_probs(self, chunk: TextChunk) -> NDArray[np.float64]:

@@ -50,14 +50,22 @@ class ClassifierNetwork:
     each text's vector instead of on the last recurrent layer's values.
     """
 
-    def __init__(self, config: ModelConfig, labels: int, pool: str, ngrams: int = 0) -> None:
-        """Take `pool` from `charlm.config.POOLINGS`; with `ngrams` those of up to so many tokens count too."""
+    def __init__(
+        self, config: ModelConfig, labels: int, pool: str, ngrams: int = 0, token_dropout: float = 0.0,
+        unknown: int = 1,
+    ) -> None:  # fmt: skip
+        """Take `pool` from `charlm.config.POOLINGS`; with `ngrams` those of up to so many tokens count too.
+
+        In training a token is read as the `unknown` one with the probability `token_dropout`, so that it is learnt;
+        ids below it are no tokens.
+        """
         self.config = config
         self._body: Bidirectional | Stack = Bidirectional(config) if config.bidirectional else Stack(config)
         self._body.dropouts[-1] = Dropout(0.0)
         self._pool, self._dropout = make_pooling(pool, config), Dropout(config.dropout)
         self._dense, self._head = DenseLayers(config), SoftmaxHead(labels)
         self._ngrams = NGrams(ngrams) if ngrams else None
+        self._token_dropout, self._unknown = token_dropout, unknown
         self._ngram_dropout = Dropout(config.dropout / 2)  # they are fewer, and tell less of each other
 
     def backward(
@@ -73,12 +81,12 @@ class ClassifierNetwork:
 
         Texts whose label is not known, -1, have neither. `state` is not heeded but returned; `rng` switches dropout on.
         """
-        known = chunk.labels >= 0
-        y, _ = self._body.forward(params, chunk.inputs, self._begin(chunk, params), chunk.reset, rng)
+        known, inputs = chunk.labels >= 0, self._read(chunk.inputs, rng)
+        y, _ = self._body.forward(params, inputs, self._begin(chunk, params), chunk.reset, rng)
         pooled = self._dropout.forward(self._pool.forward(params, y, chunk), rng)
         top = self._dense.forward(params, pooled, rng)
         if self._ngrams:
-            vectors = self._ngrams.forward(params, chunk.inputs, chunk)
+            vectors = self._ngrams.forward(params, inputs, chunk)
             top = np.concatenate([top, self._ngram_dropout.forward(vectors, rng)], axis=1)
         nats, dtop = self._head.backward(
             params, grads, top, np.maximum(chunk.labels, 0), chunk.weight * known, scale, known.astype(np.float32)
@@ -100,6 +108,13 @@ class ClassifierNetwork:
         if self._ngrams:
             top = np.concatenate([top, self._ngrams.forward(params, chunk.inputs, chunk)], axis=1)
         return log_softmax(self._head.logits(params, top))
+
+    def _read(self, inputs: Array, rng: np.random.Generator | None) -> Array:
+        """Return inputs [T, B] with some of the tokens unknown; EOS and what is unused stay."""
+        if rng is None or not self._token_dropout:
+            return inputs
+        dropped = rng.random(inputs.shape, np.float32) < self._token_dropout
+        return np.where(dropped & (inputs > self._unknown), inputs.dtype.type(self._unknown), inputs)
 
     def _begin(self, chunk: WholeTexts, params: Params | Panels) -> State:
         """Return the state before the texts; both directions have zeros of their own."""

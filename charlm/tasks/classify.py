@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.classifier import Classes, Classifier, evaluate, rebuilt
-from charlm.config import LABELS, POOLINGS, Section, TextConfig, TrainConfig, one_of, within
+from charlm.config import LABELS, POOLINGS, Section, TextConfig, TrainConfig, one_of, share, within
 from charlm.engines import Tally, Trainable
 from charlm.engines.classifier import ClassifierEngine
 from charlm.errors import UsageError
@@ -40,6 +40,7 @@ class ClassifyConfig(Section):
     max_length: int = 1000
     balance: bool = False
     ngrams: int = 0
+    token_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,6 +49,7 @@ class ClassifyConfig(Section):
         one_of("pool", self.pool, POOLINGS)
         within("max-length", self.max_length, 1, _MOST_TOKENS)
         within("ngrams", self.ngrams, 0, MOST)
+        share("token-dropout", self.token_dropout)
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,11 @@ class _ClassifyTask:
     def engine(self, settings: Settings, knowledge: Classes) -> ClassifierEngine:
         train = settings.train
         labels, threads = len(knowledge.names), train.threads or 1
-        return ClassifierEngine(settings.model, labels, knowledge.pool, threads, train, knowledge.ngrams)
+        own = settings.own
+        assert isinstance(own, ClassifyConfig)
+        return ClassifierEngine(
+            settings.model, labels, knowledge.pool, threads, train, knowledge.ngrams, own.token_dropout
+        )
 
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
         weights, note = body_weights(engine.tensors(), base, settings.model)
