@@ -32,7 +32,7 @@ class NormedLayer(nn.Module):
         self.gain_hh_l0 = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: torch.Tensor | PackedSequence, before: Any) -> tuple[Any, Any]:
-        """Read x [T, B, D], or packed pieces, from state [1, B, H]; return all values of h, and the state after."""
+        """Read x [T, B, D], or pieces, from state [1, B, H]; return all values of h, and the state after."""
         if isinstance(x, PackedSequence):
             rows, sizes = x.data, x.batch_sizes.tolist()
         else:

@@ -85,7 +85,7 @@ const char *best_target(void) {
 
 #else /* once for each TARGET */
 
-/* --- products with packed weights ------------------------------------------------------------------------------- */
+/* --- products with weights in panels ------------------------------------------------------------------------------- */
 
 #define COLUMNS (2 * LANES)
 
@@ -94,14 +94,14 @@ typedef float NAME(vector) __attribute__((vector_size(4 * LANES), aligned(4), ma
 
 INLINE long NAME(panels)(long columns) { return (columns + COLUMNS - 1) / COLUMNS; }
 
-/* Lay weights [K, N], given by the strides of k and n, out in panels of COLUMNS: packed[panel][k][column], zeros past N. */
-static float *NAME(pack)(long K, long N, const float *weight, long k_stride, long n_stride) {
-    float *packed = malloc(sizeof(float) * NAME(panels)(N) * K * COLUMNS), *out = packed;
-    if (!packed) return NULL;
+/* Lay weights [K, N], given by the strides of k and n, out in panels of COLUMNS: panels[panel][k][column], zeros past N. */
+static float *NAME(lay_out)(long K, long N, const float *weight, long k_stride, long n_stride) {
+    float *panels = malloc(sizeof(float) * NAME(panels)(N) * K * COLUMNS), *out = panels;
+    if (!panels) return NULL;
     for (long first = 0; first < N; first += COLUMNS)
         for (long k = 0; k < K; k++)
             for (long n = first; n < first + COLUMNS; n++) *out++ = n < N ? weight[k * k_stride + n * n_stride] : 0;
-    return packed;
+    return panels;
 }
 
 /* out [rows, columns] = (add ? out : 0) + a [rows, K] times one panel; all loops over `rows` unroll, as it is a constant. */
@@ -133,11 +133,11 @@ INLINE void NAME(tile)(int rows, long K, const float *a, const float *panel, flo
 
 #define CASE(rows) case rows: NAME(tile)(rows, K, a + i * K, panel, out + i * N + n, N, columns, add); break;
 
-/* out [M, N] = (add ? out : 0) + a [M, K] times packed weights [K, N]; the rows are shared evenly among tiles. */
-static void NAME(product)(long M, long K, long N, const float *a, const float *packed, float *out, int add) {
+/* out [M, N] = (add ? out : 0) + a [M, K] times weights in panels [K, N]; the rows are shared evenly among tiles. */
+static void NAME(product)(long M, long K, long N, const float *a, const float *panels, float *out, int add) {
     long tiles = (M + ROWS - 1) / ROWS;
     for (long n = 0; n < N; n += COLUMNS) {
-        const float *panel = packed + n * K;
+        const float *panel = panels + n * K;
         long columns = N - n < COLUMNS ? N - n : COLUMNS;
         for (long t = 0; t < tiles; t++) {
             long i = M * t / tiles, rows = M * (t + 1) / tiles - i;
@@ -172,11 +172,11 @@ enum { NAME(ways) = 4 * LANES }; /* sums side by side, so that the compiler may 
     total; \
 })
 
-/* What all cells are told by the state: out [B, W] = (add ? out : 0) + h [B, H] times packed weights; with a gain [W] that is
+/* What all cells are told by the state: out [B, W] = (add ? out : 0) + h [B, H] times weights in panels; with a gain [W] that is
    multiplied with the normalised product, which stays in `normed` [B, W], and 1 / deviation in `inverse` [B]. */
-static void NAME(recur)(long B, long H, long W, const float *h, const float *packed, const float *gain, float *restrict normed,
+static void NAME(recur)(long B, long H, long W, const float *h, const float *panels, const float *gain, float *restrict normed,
                         float *restrict inverse, float *restrict out, int add) {
-    NAME(product)(B, H, W, h, packed, gain ? normed : out, gain ? 0 : add);
+    NAME(product)(B, H, W, h, panels, gain ? normed : out, gain ? 0 : add);
     for (long b = 0; gain && b < B; b++) {
         float *restrict x = normed + b * W, *restrict row = out + b * W;
         float mean = SUM(W, x[i]) / W;
@@ -191,7 +191,7 @@ static void NAME(recur)(long B, long H, long W, const float *h, const float *pac
 
 /* dh [B, H] = (add ? dh : 0) + the gradient of the state, from da [B, W], that of `out` above. With a gain `normed` becomes
    the gradient of the product, and dgain [W] is added to. */
-static void NAME(recur_back)(long B, long H, long W, const float *restrict da, const float *packed, const float *gain,
+static void NAME(recur_back)(long B, long H, long W, const float *restrict da, const float *panels, const float *gain,
                              float *restrict normed, const float *inverse, float *restrict dgain, float *dh, int add) {
     for (long b = 0; gain && b < B; b++) {
         float *restrict x = normed + b * W;
@@ -202,7 +202,7 @@ static void NAME(recur_back)(long B, long H, long W, const float *restrict da, c
             x[j] = inverse[b] * (gain[j] * d[j] - mean - x[j] * along);
         }
     }
-    NAME(product)(B, W, H, gain ? normed : da, packed, dh, add);
+    NAME(product)(B, W, H, gain ? normed : da, panels, dh, add);
 }
 
 /* --- element by element: written for one number, made for vectors by the compiler ---------------------------------- */
@@ -328,51 +328,51 @@ INLINE void NAME(lstm_cell_back)(long H, int begins, const float *wi, const floa
 
 int NAME(rnn_forward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *bias,
                       const float *gain, float *normed, float *inverse, const float *restrict z, float *restrict h) {
-    float *packed = NAME(pack)(H, H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
-    for (long t = 0; packed && space && t < T; t++) {
+    float *panels = NAME(lay_out)(H, H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    for (long t = 0; panels && space && t < T; t++) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
         float *after = h + (t + 1) * B * H;
-        NAME(recur)(B, H, H, before, packed, gain, AT(normed, t * B * H), AT(inverse, t * B), after, 0);
+        NAME(recur)(B, H, H, before, panels, gain, AT(normed, t * B * H), AT(inverse, t * B), after, 0);
         for (long b = 0; b < B; b++) NAME(rnn_cell)(H, tanh, bias, z + (t * B + b) * H, after + b * H);
     }
-    int failed = !packed || !space;
-    free(packed), free(space);
+    int failed = !panels || !space;
+    free(panels), free(space);
     return failed;
 }
 
 int NAME(rnn_backward)(long T, long B, long H, int tanh, const uint8_t *reset, const float *weight, const float *gain,
                        float *normed, const float *inverse, float *dgain, const float *restrict h, const float *restrict dy,
                        float *restrict dh, float *restrict dz) {
-    float *packed = NAME(pack)(H, H, weight, H, 1);
-    for (long t = T - 1; packed && t >= 0; t--) {
+    float *panels = NAME(lay_out)(H, H, weight, H, 1);
+    for (long t = T - 1; panels && t >= 0; t--) {
         const float *y = h + (t + 1) * B * H, *dyt = dy + t * B * H;
         float *da = dz + t * B * H;
         if (tanh)
             for (long j = 0; j < B * H; j++) da[j] = (1 - y[j] * y[j]) * (dh[j] + dyt[j]);
         else
             for (long j = 0; j < B * H; j++) da[j] = y[j] > 0 ? dh[j] + dyt[j] : 0;
-        NAME(recur_back)(B, H, H, da, packed, gain, AT(normed, t * B * H), AT(inverse, t * B), dgain, dh, 0);
+        NAME(recur_back)(B, H, H, da, panels, gain, AT(normed, t * B * H), AT(inverse, t * B), dgain, dh, 0);
         NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
-    int failed = !packed;
-    free(packed);
+    int failed = !panels;
+    free(panels);
     return failed;
 }
 
 int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias, const float *gain,
                       float *normed, float *inverse, float *restrict z, float *restrict h, float *restrict a) {
-    float *packed = NAME(pack)(H, 3 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    float *panels = NAME(lay_out)(H, 3 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
     float *products = malloc(sizeof(float) * B * 3 * H);
-    int failed = !packed || !space || !products;
+    int failed = !panels || !space || !products;
     for (long t = 0; !failed && t < T; t++) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
-        NAME(recur)(B, H, 3 * H, before, packed, gain, AT(normed, t * B * 3 * H), AT(inverse, t * B), products, 0);
+        NAME(recur)(B, H, 3 * H, before, panels, gain, AT(normed, t * B * 3 * H), AT(inverse, t * B), products, 0);
         for (long b = 0; b < B; b++) {
             long row = t * B + b;
             NAME(gru_cell)(H, bias, z + row * 3 * H, products + b * 3 * H, before + b * H, h + (row + B) * H, a + row * H);
         }
     }
-    free(packed), free(space), free(products);
+    free(panels), free(space), free(products);
     return failed;
 }
 
@@ -380,8 +380,8 @@ int NAME(gru_forward)(long T, long B, long H, const uint8_t *reset, const float 
 int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *gain, float *normed,
                        const float *inverse, float *dgain, const float *restrict gates, const float *restrict h,
                        const float *restrict a, const float *restrict dy, float *restrict dh, float *restrict da, float *restrict dn) {
-    float *packed = NAME(pack)(3 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
-    int failed = !packed || !space;
+    float *panels = NAME(lay_out)(3 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
+    int failed = !panels || !space;
     for (long t = T - 1; !failed && t >= 0; t--) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
         for (long b = 0; b < B; b++) {
@@ -398,32 +398,32 @@ int NAME(gru_backward)(long T, long B, long H, const uint8_t *reset, const float
                 dhb[j] = d * u[j];
             }
         }
-        NAME(recur_back)(B, H, 3 * H, da + t * B * 3 * H, packed, gain, AT(normed, t * B * 3 * H), AT(inverse, t * B), dgain, dh, 1);
+        NAME(recur_back)(B, H, 3 * H, da + t * B * 3 * H, panels, gain, AT(normed, t * B * 3 * H), AT(inverse, t * B), dgain, dh, 1);
         NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
-    free(packed), free(space);
+    free(panels), free(space);
     return failed;
 }
 
 int NAME(simple_gru_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias,
                              const float *gain, float *normed, float *inverse, float *restrict z, float *restrict h) {
-    float *packed = NAME(pack)(H, 2 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
-    int failed = !packed || !space;
+    float *panels = NAME(lay_out)(H, 2 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    int failed = !panels || !space;
     for (long t = 0; !failed && t < T; t++) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
-        NAME(recur)(B, H, 2 * H, before, packed, gain, AT(normed, t * B * 2 * H), AT(inverse, t * B), z + t * B * 2 * H, 1);
+        NAME(recur)(B, H, 2 * H, before, panels, gain, AT(normed, t * B * 2 * H), AT(inverse, t * B), z + t * B * 2 * H, 1);
         for (long b = 0; b < B; b++)
             NAME(simple_gru_cell)(H, bias, z + (t * B + b) * 2 * H, before + b * H, h + ((t + 1) * B + b) * H);
     }
-    free(packed), free(space);
+    free(panels), free(space);
     return failed;
 }
 
 int NAME(simple_gru_backward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *gain, float *normed,
                               const float *inverse, float *dgain, const float *restrict gates, const float *restrict h,
                               const float *restrict dy, float *restrict dh, float *restrict dz) {
-    float *packed = NAME(pack)(2 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
-    int failed = !packed || !space;
+    float *panels = NAME(lay_out)(2 * H, H, weight, H, 1), *space = malloc(sizeof(float) * B * H);
+    int failed = !panels || !space;
     for (long t = T - 1; !failed && t >= 0; t--) {
         const float *before = NAME(entered)(B, H, reset ? reset + t * B : NULL, h + t * B * H, space);
         for (long b = 0; b < B; b++) {
@@ -437,10 +437,10 @@ int NAME(simple_gru_backward)(long T, long B, long H, const uint8_t *reset, cons
                 dhb[j] = d * u[j];
             }
         }
-        NAME(recur_back)(B, H, 2 * H, dz + t * B * 2 * H, packed, gain, AT(normed, t * B * 2 * H), AT(inverse, t * B), dgain, dh, 1);
+        NAME(recur_back)(B, H, 2 * H, dz + t * B * 2 * H, panels, gain, AT(normed, t * B * 2 * H), AT(inverse, t * B), dgain, dh, 1);
         NAME(clear)(B, H, reset ? reset + t * B : NULL, dh);
     }
-    free(packed), free(space);
+    free(panels), free(space);
     return failed;
 }
 
@@ -448,12 +448,12 @@ int NAME(simple_gru_backward)(long T, long B, long H, const uint8_t *reset, cons
 int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float *weight, const float *bias, const float *gain,
                        float *normed, float *inverse, const float *wi, const float *wf, const float *wo, float *restrict z,
                        float *restrict h, float *restrict c, float *restrict tanh_c) {
-    float *packed = NAME(pack)(H, 4 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
-    int failed = !packed || !space;
+    float *panels = NAME(lay_out)(H, 4 * H, weight, 1, H), *space = malloc(sizeof(float) * B * H);
+    int failed = !panels || !space;
     for (long t = 0; !failed && t < T; t++) {
         const uint8_t *new = reset ? reset + t * B : NULL;
         const float *before = NAME(entered)(B, H, new, h + t * B * H, space);
-        NAME(recur)(B, H, 4 * H, before, packed, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), z + t * B * 4 * H, 1);
+        NAME(recur)(B, H, 4 * H, before, panels, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), z + t * B * 4 * H, 1);
         for (long b = 0; b < B; b++) {
             long row = t * B + b;
             float *zb = z + row * 4 * H, *after = c + (row + B) * H, *hb = h + (row + B) * H, *tc = tanh_c + row * H;
@@ -463,7 +463,7 @@ int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float
                 NAME(lstm_cell)(H, new && new[b], bias, NULL, NULL, NULL, zb, c + row * H, after, tc, hb);
         }
     }
-    free(packed), free(space);
+    free(panels), free(space);
     return failed;
 }
 
@@ -471,8 +471,8 @@ int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const floa
                         const float *inverse, float *dgain, const float *wi, const float *wf, const float *wo,
                         const float *restrict gates, const float *restrict c, const float *restrict tanh_c,
                         const float *restrict dy, float *restrict dh, float *restrict dc, float *restrict dz) {
-    float *packed = NAME(pack)(4 * H, H, weight, H, 1);
-    for (long t = T - 1; packed && t >= 0; t--) {
+    float *panels = NAME(lay_out)(4 * H, H, weight, H, 1);
+    for (long t = T - 1; panels && t >= 0; t--) {
         const uint8_t *new = reset ? reset + t * B : NULL;
         for (long b = 0; b < B; b++) {
             long row = t * B + b;
@@ -483,23 +483,23 @@ int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const floa
             else
                 NAME(lstm_cell_back)(H, new && new[b], NULL, NULL, NULL, zb, cp, tc, dyb, dhb, dcb, dzb);
         }
-        NAME(recur_back)(B, H, 4 * H, dz + t * B * 4 * H, packed, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), dgain, dh, 0);
+        NAME(recur_back)(B, H, 4 * H, dz + t * B * 4 * H, panels, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), dgain, dh, 0);
         NAME(clear)(B, H, new, dh);
     }
-    int failed = !packed;
-    free(packed);
+    int failed = !panels;
+    free(panels);
     return failed;
 }
 
 /* --- reading: forward passes that keep nothing but the last state ------------------------------------------------- */
 
-/* The width of a panel of packed weights; the caller packs them, once for many calls. */
+/* The width of a panel; the caller lays weights out, once for many calls. */
 long NAME(panel)(void) { return COLUMNS; }
 
-/* out [N, V] = bias + x [N, K] times packed weights: a row's result does not depend on the rows beside it. */
-int NAME(affine)(long N, long K, long V, const float *x, const float *packed, const float *bias, float *out) {
+/* out [N, V] = bias + x [N, K] times weights in panels: a row's result does not depend on the rows beside it. */
+int NAME(affine)(long N, long K, long V, const float *x, const float *panels, const float *bias, float *out) {
     for (long n = 0; n < N; n++) memcpy(out + n * V, bias, sizeof(float) * V);
-    NAME(product)(N, K, V, x, packed, out, 1);
+    NAME(product)(N, K, V, x, panels, out, 1);
     return 0;
 }
 
@@ -507,7 +507,7 @@ int NAME(affine)(long N, long K, long V, const float *x, const float *packed, co
 
    cell: 0 ReLU, 1 tanh, 2 GRU, 3 LSTM, 4 simple GRU, 5 LSTM with peepholes, which `vectors` points to, three a layer. residual: each layer but the first adds its values to what it read. Step t of column b
    enters layer 0 as row row_of[t, b] of the table [., G H], which has b_ih in it. weights and biases hold W_ih and W_hh
-   (packed), b_ih and b_hh of each layer, gains a pointer each, null without normalisation. y [T, B, H]: what comes out on top. */
+   (in panels), b_ih and b_hh of each layer, gains a pointer each, null without normalisation. y [T, B, H]: what comes out on top. */
 int NAME(read)(int cell, int residual, long T, long B, long H, long layers, const int32_t *row_of, const float *table,
                const uint8_t *reset, const float *const *weights, const float *const *biases, const float *const *gains,
                const float *const *vectors, float *h, float *c, float *y) {

@@ -83,7 +83,7 @@ def call(name: str, *arguments: Array | Pointers | int | float | None) -> None:
 
 
 def panel() -> int:
-    """Return the number of columns that stand together in packed weights."""
+    """Return the number of columns that stand together in weights in panels."""
     return int(getattr(_library, f"panel_{target}")())
 
 

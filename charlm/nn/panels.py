@@ -35,7 +35,7 @@ class Panels(Mapping[str, Array]):
         gathered = [names.EMBED, names.NGRAMS]
         gathered += [] if config.embedding else [names.weight_ih(0, way) for way in (False, True)]
         self._panels = {
-            name: pack(value)
+            name: in_panels(value)
             for name, value in params.items()
             if value.ndim == 2 and (name not in gathered or config.tie)
         }
@@ -96,7 +96,7 @@ class Panels(Mapping[str, Array]):
         return self.affine(weight, names.bias_ih(0), rows, np.empty((len(tokens), len(bias)), rows.dtype))
 
 
-def pack(weight: Array) -> Array:
+def in_panels(weight: Array) -> Array:
     """Lay W [N, K] out as kernel.c multiplies with it: panels of columns of W^T, [panels, K, width], zeros past N."""
     width = kernel.panel()
     rows, depth = weight.shape
