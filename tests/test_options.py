@@ -74,7 +74,7 @@ TRAIN = {
     "--precision": ("tf32", {}),
     "--epochs": ("1", {"--steps": None}),
     "--steps": ("8", {}),
-    "--patience": ("1", {"--valid-file": "rare.txt", "--eval-every": "3", "--steps": "12"}),
+    "--patience": ("1", {"--valid-file": "rare.txt", "--eval-every": "1", "--steps": "12"}),
     "--eval-every": ("3", {}),
     "--log-every": ("2", {"--eval-every": "4"}),
     "--head-layers": ("1", {}),
@@ -99,7 +99,7 @@ CLASSIFY = TRAIN | OF_CLASSES | {
     "--test-file": (("gold.tsv", "rare.tsv"), {}),
     "--eval-every": ("5", {"--steps": "12"}),
     "--no-bidirectional": (YES, {}),
-    "--patience": ("1", {"--valid-file": "rare.tsv", "--eval-every": "3", "--steps": "12"}),
+    "--patience": ("1", {"--valid-file": "rare.tsv", "--eval-every": "1", "--steps": "12"}),
 }  # fmt: skip
 del CLASSIFY["--bidirectional"]
 NEW_IN_CLASSIFY = {*OF_CLASSES, "--no-bidirectional", "--valid-file", "--test-file"}
@@ -225,7 +225,7 @@ def room(tmp_path_factory):
     (path / "lists.txt").write_text("1\t-3\tabba\u00e4\n1\t-2.5\tcc\n2\t-1\tb\n2\t-1.5\tbca\n", encoding="utf-8")
     (path / "gold.tsv").write_text("yes\tabb\u00e4b\nno way\tcab\nmaybe\tabcc\n" * 4, encoding="utf-8")
     (path / "labelled.tsv").write_text("".join(map(labelled, TEXT.splitlines(keepends=True))), encoding="utf-8")
-    (path / "rare.tsv").write_text("c\t<<<>>>\nc\t>\n" * 3, encoding="utf-8")
+    (path / "rare.tsv").write_text(f"c\t{TEXT[:TEXT.index(chr(10))]}\nc\t>\n" * 3, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
     shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
