@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.plan import _FLOPS, defaults, flops_per_token
+from charlm.plan import _FLOPS, classifier_defaults, defaults, flops_per_token
 
 sizes = st.integers(1, 10**9)
 MODEL = ("cell", "layers", "hidden", "embedding", "tie", "layer_norm", "residual", "dropout")
@@ -29,7 +29,8 @@ def test_every_plan_is_a_valid_one(tokens, vocabulary, minutes, tokenizer):
 @given(sizes, sizes, st.floats(0.1, 1000), st.floats(0.1, 1000))
 def test_more_time_never_asks_for_a_smaller_network_nor_more_text_for_more_dropout(one, other, minutes, others):
     less, more = sorted((one, other))
-    assert settings_for(less, 65, {})["dropout"] >= settings_for(more, 65, {})["dropout"] - 0.01
+    rounding = 0.03  # of the width, which moves how often a text is read
+    assert settings_for(less, 65, {})["dropout"] >= settings_for(more, 65, {})["dropout"] - rounding
     short, long = (settings_for(one, 65, {"minutes": time}) for time in sorted((minutes, others)))
     assert flops_per_token(short, 65) <= flops_per_token(long, 65)
 
@@ -115,3 +116,36 @@ def test_weight_decay_goes_with_muon_alone():
     for other in ("adam", "sgd", "rmsprop"):
         plan = settings_for(10**6, 65, {"optimizer": other})
         assert (plan["optimizer"], plan["weight_decay"]) == (other, 0.0)
+
+
+# --- classifiers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_classifier_is_planned_by_its_texts():
+    few, reason = classifier_defaults(80_000, 2000, 60, {})
+    many, _ = classifier_defaults(120_000, 14_000, 80, {})
+    long, _ = classifier_defaults(300_000, 3700, 110, {})
+    words, _ = classifier_defaults(120_000, 13_000, 9000, {"tokenizer": "word"})
+    assert (few["hidden"], few["batch_size"], few["dropout"]) == (64, 32, 0.3)
+    assert (many["hidden"], many["batch_size"], many["dropout"]) == (128, 64, 0.5)
+    assert (many["pool"], long["pool"]) == ("last", "max")
+    assert (many["ngrams"], words["ngrams"]) == (4, 2)
+    assert (many["token_dropout"], words["token_dropout"]) == (0.0, 0.1)
+    assert (many["epochs"], words["epochs"]) == (20, 10)
+    assert few["bidirectional"]
+    assert "20.0 times" in reason
+
+
+def test_a_classifier_of_very_much_text_reads_it_less_often():
+    large, _ = classifier_defaults(40_000_000, 500_000, 100, {})
+    assert 1 <= large["epochs"] < 5
+
+
+def test_the_time_that_a_classifier_has_is_the_users():
+    given = {"minutes": 5.0}
+    settings, reason = classifier_defaults(120_000, 14_000, 80, given, lambda: 50e9)
+    assert settings["epochs"] is None
+    assert settings["patience"] is not None  # five minutes are more than so few texts need
+    assert "5 minutes" in reason
+    short, _ = classifier_defaults(40_000_000, 500_000, 100, given, lambda: 50e9)
+    assert short["patience"] is None
