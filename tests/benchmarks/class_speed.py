@@ -25,7 +25,7 @@ from charlm.text.labelled import prepare_labelled
 from charlm.text.packing import WholeTextBatches, chunks_of
 from charlm.text.tokenizers import EOS
 
-BATCH, EMBEDDING, SECONDS = 64, 64, 4.0
+BATCH, EMBEDDING, SECONDS = 64, 64, 2.0
 
 
 class Twin(nn.Module):
