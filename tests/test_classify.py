@@ -277,6 +277,20 @@ def test_gold_labels_that_training_has_not_are_wrong_and_have_no_nats(tmp_path, 
     assert figures.macro_f1 == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
+def test_what_is_shown_of_labels_that_training_has_not_is_what_is_kept(tmp_path, corpus):
+    """Each of them is a label with an F1 of nothing, on the screen as in the file."""
+    gold = tmp_path / "gold.tsv"
+    gold.write_text("a\taeb\nb\tbca\nnew\taeb\nother\tbca\n")
+    settings = {"valid_file": str(gold), "test_file": str(gold), "epochs": 25}
+    run = train(tmp_path / "m", {"corpus": (corpus,), **TINY, **settings})
+    kept = charlm.load(tmp_path / "m").facts
+    for part, tally in (("valid", run.lesson.evaluate(run.model.trained, lambda: False)), ("test", run.test)):
+        figures = run.lesson.class_figures(part, tally)
+        assert figures.macro_f1 == pytest.approx((2 / 3 + 2 / 3) / 4)
+        assert f"macro F1 {figures.macro_f1:.3f}" in run.course.shown(part, tally)
+        assert kept[f"{part}_macro_f1"] == pytest.approx(figures.macro_f1)
+
+
 # --- from a language model -------------------------------------------------------------------------------------------
 
 

@@ -237,7 +237,7 @@ class _Display:
 
     def progress(self, progress: Progress) -> None:
         if progress.valid is not None:
-            self._valid = f" valid {self._run.course.shown(progress.valid)}"
+            self._valid = " valid " + self._run.course.shown("valid", progress.valid)
             self._best = self._valid if progress.best else self._best
         if not self._bar.disable:
             self._bar.set_postfix_str(
@@ -268,7 +268,8 @@ class _Display:
         standing, path = self._run.standing, self._run.directory.path
         if self._run.test is not None:
             course, test = self._run.course, self._run.test
-            click.echo(f"test {course.shown(test)} over {test.count:,} {course.counted}", err=True)
+            figures = course.shown("test", test)
+            click.echo(f"test {figures} over {test.count:,} {course.counted}", err=True)
         if standing.skipped:
             why = "their gradients not being finite: lower --lr"
             click.echo(f"{standing.skipped:,} steps were skipped, {why}", err=True)

@@ -87,8 +87,8 @@ class Course(Protocol):
     def about(self) -> list[str]:
         """Return lines on the parts of the corpus and on the model."""
 
-    def shown(self, tally: Tally) -> str:
-        """Return the figures of a part."""
+    def shown(self, part: str, tally: Tally) -> str:
+        """Return the figures of a part, "valid" or "test"."""
 
     def shown_training(self, nats: float) -> str:
         """Return the loss of the training steps, in nats per target."""

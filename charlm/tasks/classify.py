@@ -116,8 +116,8 @@ class _ClassifyCourse:
             f"{corpus.names[common]} would be right in {share} of the training texts",
         ]
 
-    def shown(self, tally: Tally) -> str:
-        figures = ClassFigures(tally, self.lesson.common)
+    def shown(self, part: str, tally: Tally) -> str:
+        figures = self.lesson.class_figures(part, tally)
         if figures.accuracy is None:
             return "-"
         nats = "-" if figures.nats is None else f"{figures.nats:.4f}"

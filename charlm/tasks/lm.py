@@ -90,7 +90,7 @@ class _LanguageCourse:
         tokenizer = self._model.tokenizer
         return [f"text: {sizes} tokens, {tokenizer.size:,} different ({tokenizer.kind})"]
 
-    def shown(self, tally: Tally) -> str:
+    def shown(self, part: str, tally: Tally) -> str:
         return "-" if tally.mean is None else self._figure(tally.mean, tally.unknown, tally.count)
 
     def shown_training(self, nats: float) -> str:
