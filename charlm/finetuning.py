@@ -28,23 +28,28 @@ _SHOWN = 12  # new tokens named in the note
 
 def load_base(given: Mapping[str, Any]) -> Model | None:
     """Return the model that a run starts from, None where it starts anew (errors as `load`, and UsageError)."""
-    path = given.get("init_from")
-    if path is None:
-        if given.get("keep_vocabulary"):
-            raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
-        return None
-    base = load_language_model(path)
-    _check(given, text_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE))
+    base = _base(given)
+    if base:
+        _check(given, text_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE))
     return base
 
 
 def load_body(given: Mapping[str, Any]) -> Model | None:
     """Return the language model whose layers a network of another task starts from (as `load_base`)."""
-    if given.get("init_from") is None:
-        return None
-    base = load_language_model(given["init_from"])
-    _check(given, tokenizer_settings(base.language) | body_settings(base.config))
+    base = _base(given)
+    if base:
+        _check(given, tokenizer_settings(base.language) | body_settings(base.config))
     return base
+
+
+def _base(given: Mapping[str, Any]) -> Model | None:
+    """Return the language model that is named, None where none is."""
+    path = given.get("init_from")
+    if path is None:
+        if given.get("keep_vocabulary"):
+            raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
+        return None
+    return load_language_model(path)
 
 
 def base_file(path: str) -> Path:

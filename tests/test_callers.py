@@ -22,7 +22,7 @@ NOT_NUMBERS = [None, "2", b"2", [2], True, np.bool_(True), 1 + 0j, math.nan]
 NOT_WHOLE = [*NOT_NUMBERS, 2.0, np.float32(2)]
 
 
-def named(call, argument, value):
+def assert_named(call, argument, value):
     """Check that a call refuses a value by TypeError or UsageError with the argument's name, at once."""
     with pytest.raises((TypeError, UsageError)) as caught:
         call(value)
@@ -75,7 +75,7 @@ def pairs(calls, values):
     *pairs(REAL, [*NOT_NUMBERS, -1.0, math.inf, 10**400]),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(call, name, value):
-    named(call, name, value)
+    assert_named(call, name, value)
 
 
 OPTIONAL = [
@@ -105,7 +105,7 @@ OPTIONAL = [
 @pytest.mark.parametrize(("name", "call", "values"), OPTIONAL)
 def test_what_may_be_left_out_is_checked_where_it_is_given(name, call, values):
     for value in values:
-        named(call, name, value)
+        assert_named(call, name, value)
 
 
 def test_numbers_of_numpy_are_numbers():

@@ -8,13 +8,11 @@ import random
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import charlm
 from charlm import checkpoint
 from charlm.cells import CELLS
 from charlm.classifier import Classes, Classifier
-from charlm.cli import main
 from charlm.directory import Directory
 from charlm.errors import DataError, UsageError
 from charlm.metrics import ClassFigures
@@ -24,6 +22,8 @@ from charlm.tasks.classify import _label_weights
 from charlm.text.labelled import labelled_part
 from charlm.text.packing import TextList
 from charlm.training import Merit
+from tests.test_commands import charlm as charlm_command
+from tests.test_training import assert_same, train
 from tests.tiny import COMPANY
 
 TINY = {"hidden": 8, "embedding": 4, "batch_size": 8, "lr": 0.02, "threads": 2, "task": "classify"}
@@ -49,19 +49,6 @@ def corpus(tmp_path):
     return str(path)
 
 
-def train(where, given, stop_at=None, resume=False):
-    """Train in `where`, stopping after step `stop_at`; return the run."""
-    with Directory(where) as directory:
-        run = open_run(directory, given, resume)
-        for _ in run.events(lambda: stop_at is not None and run.standing.step >= stop_at):
-            pass
-    return run
-
-
-def command(*arguments):
-    return CliRunner().invoke(main, [*map(str, arguments)])
-
-
 def outcome(where):
     """Return all that a run leaves, but for times."""
     tensors, metadata = checkpoint.load(where / "model.safetensors")
@@ -72,14 +59,6 @@ def outcome(where):
         for name in ("seconds", "tokens_per_second"):
             record.pop(name, None)
     return tensors, state, metadata, resume, log
-
-
-def assert_same(first, second):
-    for ours, theirs in zip(first[:2], second[:2], strict=True):
-        assert ours.keys() == theirs.keys()
-        for name, value in ours.items():
-            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
-    assert first[2:] == second[2:]
 
 
 # --- what is learnt --------------------------------------------------------------------------------------------------
@@ -210,8 +189,8 @@ def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):
 ], ids=["told", "declined"])  # fmt: skip
 def test_the_settings_that_a_run_writes_repeat_it(tmp_path, corpus, options):
     given = ["train", corpus, "--task", "classify", "--hidden", "8", "--embedding", "4", "--epochs", "2"]
-    command(*given, "-m", tmp_path / "one", *options, "--threads", "1")
-    result = command("train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two")
+    charlm_command(*given, "-m", tmp_path / "one", *options, "--threads", "1")
+    result = charlm_command("train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two")
     assert result.exit_code == 0, result.stderr
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
@@ -369,7 +348,7 @@ def test_what_does_not_go_with_classes_is_refused_before_the_corpus_is_read(tmp_
 
 
 def test_an_option_that_does_nothing_is_refused_on_the_command_line(tmp_path, corpus):
-    result = command("train", corpus, "--task", "classify", "--seq-len", 9, "-m", tmp_path / "m")
+    result = charlm_command("train", corpus, "--task", "classify", "--seq-len", 9, "-m", tmp_path / "m")
     assert result.exit_code == 2
     assert "texts are read whole: leave --seq-len out" in result.stderr
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.engines.learner import Learner
+from charlm.engines.learner import WORTH_SHARING, Learner
 from charlm.engines.weights import unknown_tells_nothing
 from charlm.nn import kernel
 from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
@@ -14,8 +14,6 @@ from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.text.packing import TextChunk
 from charlm.text.tokenizers import UNK
-
-_WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
 
 class _ClassifierBlueprint:
@@ -61,7 +59,7 @@ class ClassifierEngine(Learner[ClassifierNetwork, TextChunk]):
         """Return log p of every label in nats [N, L] for the texts of a chunk."""
         weights = self.weights()
 
-        if chunk.read * self.params.flat.size < _WORTH_SHARING:
+        if chunk.read * self.params.flat.size < WORTH_SHARING:
             return self._workers[0].do(lambda network: network.log_probs(weights, chunk))
 
         def forward(network: ClassifierNetwork, _: int, part: slice, __: State) -> tuple[Array, Array]:

@@ -42,6 +42,8 @@ class Chunk(Protocol):
         """Return some of the columns."""
 
 
+WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
+
 C = TypeVar("C", bound=Chunk)
 C_in = TypeVar("C_in", bound=Chunk, contravariant=True)
 

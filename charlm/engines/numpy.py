@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines import Array, LogProbs, Tally, tally_of
-from charlm.engines.learner import Learner, join
+from charlm.engines.learner import WORTH_SHARING, Learner, join
 from charlm.engines.weights import first_weights
 from charlm.nn import kernel
 from charlm.nn.model import LanguageModel, shapes
@@ -15,8 +15,6 @@ from charlm.nn.panels import Panels
 from charlm.nn.params import Params, Shape, State
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch, Ids
-
-_WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
 _Weights = Params | Panels
 
@@ -89,7 +87,7 @@ class NumpyEngine(Learner[LanguageModel, Batch]):
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         weights = self.weights()
 
-        if inputs.size * self.params.flat.size < _WORTH_SHARING and isinstance(weights, Panels):
+        if inputs.size * self.params.flat.size < WORTH_SHARING and isinstance(weights, Panels):
             return self._workers[0].do(lambda network: network.logits(weights, inputs, state))
 
         def forward(network: LanguageModel, _: int, part: slice, before: State) -> tuple[Array, State]:

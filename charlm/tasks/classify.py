@@ -144,10 +144,6 @@ class _ClassifyTask:
             raise UsageError(f"context {given['context']} does not go with classes: each text begins from zero")
         if given.get("tie"):
             raise UsageError("tie does not go with classes: the output has labels, not tokens")
-        if given.get("keep_vocabulary") and given.get("init_from") is None:
-            raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
-        if given.get("precision") not in (None, "float32"):
-            raise UsageError(f"precision {given['precision']} does not go with classes: NumPy computes in float32")
 
     def base(self, given: Mapping[str, Any]) -> Any:
         return load_body(given)
