@@ -9,11 +9,12 @@ from dataclasses import dataclass
 class Kind:
     """What a cell is.
 
-    layer: its module below `charlm.nn` and its class there, imported where it is asked for. gates: row blocks of its
-    weights. states: arrays that it hands on, h and, in an LSTM, c. forget: the block whose bias begins at 1. compiled:
-    its number in kernel.c, None where NumPy alone computes it. torch: its class in `torch.nn`, None where PyTorch has
-    none. vectors: the names of further parameters [H], without their layer. own_nonlinearity: whether nothing is to be
-    chosen. format: of the model files that may hold it.
+    layer: its module below `charlm.nn` and its class there, imported where it is asked for. gates:
+    row blocks of its weights. states: arrays that it hands on, h and, in an LSTM, c. forget: the
+    block whose bias begins at 1. compiled: its number in kernel.c, None where NumPy alone computes
+    it. torch: its class in `torch.nn`, None where PyTorch has none. vectors: the names of further
+    parameters [H], without their layer. own_nonlinearity: whether nothing is to be chosen. format:
+    of the model files that may hold it.
     """
 
     layer: str
@@ -33,6 +34,11 @@ CELLS = {
     "lstm": Kind("lstm.LSTM", 4, states=2, forget=1, compiled=3, torch="LSTM", format=1),
     "simple-gru": Kind("simple_gru.SimpleGRU", 2, compiled=4),
     "lstm-peephole": Kind(
-        "lstm_peephole.PeepholeLSTM", 4, states=2, forget=1, compiled=5, vectors=("weight_ci", "weight_cf", "weight_co")
+        "lstm_peephole.PeepholeLSTM",
+        4,
+        states=2,
+        forget=1,
+        compiled=5,
+        vectors=("weight_ci", "weight_cf", "weight_co"),
     ),
 }

@@ -37,10 +37,10 @@ _OF_CLASSES = {"names": list, "counts": list, "labels": str, "pool": str, "max_l
 class Classes:
     """What a classifier knows beside its weights: how texts become tokens, and what their labels are.
 
-    names: the labels, in the order of their numbers; counts: how many texts of the training part had each. form: where
-    labels stood (`charlm.text.labels`). pool: how a text's steps become one vector. max_length: the tokens of a text
-    that are read. balance: whether rare labels counted for as much as common ones. ngrams: of how many tokens n-grams
-    count beside the network, 0 for none.
+    names: the labels, in the order of their numbers; counts: how many texts of the training part
+    had each. form: where labels stood (`charlm.text.labels`). pool: how a text's steps become one
+    vector. max_length: the tokens of a text that are read. balance: whether rare labels counted for
+    as much as common ones. ngrams: of how many tokens n-grams count beside the network, 0 for none.
     """
 
     tokenizer: Tokenizer
@@ -86,7 +86,8 @@ class Classes:
 class Answer:
     """What a classifier says of a text: labels and their probabilities, the most probable first.
 
-    unknown: how many of the tokens it does not know. cut: whether the text was longer than what it reads.
+    unknown: how many of the tokens it does not know. cut: whether the text was longer than what it
+    reads.
     """
 
     text: str
@@ -119,7 +120,11 @@ class Classifier:
     """A classifier with its labels. `facts` tells where it comes from (`charlm.training` in the file)."""
 
     def __init__(
-        self, engine: ClassifierEngine, config: ModelConfig, classes: Classes, facts: Mapping[str, Any]
+        self,
+        engine: ClassifierEngine,
+        config: ModelConfig,
+        classes: Classes,
+        facts: Mapping[str, Any],
     ) -> None:
         self.trained, self.config, self.classes, self.facts = engine, config, classes, dict(facts)
 
@@ -138,13 +143,18 @@ class Classifier:
         return self.classes.names
 
     def predict(
-        self, texts: Iterable[str], top: int = 1, threshold: float = 0.0, ready: Callable[[], bool] = always
+        self,
+        texts: Iterable[str],
+        top: int = 1,
+        threshold: float = 0.0,
+        ready: Callable[[], bool] = always,
     ) -> Iterator[Answer]:
         """Yield the `top` most probable labels of each text, in order, those of at least `threshold`.
 
-        `texts` may go on without end; where `ready()` is false, which is asked after each text, those so far are
-        answered before the next is taken. Of equally probable labels the first comes first. Raises TypeError for a
-        single text, UsageError for a `top` below 1 or a threshold that is no probability.
+        `texts` may go on without end; where `ready()` is false, which is asked after each text,
+        those so far are answered before the next is taken. Of equally probable labels the first
+        comes first. Raises TypeError for a single text, UsageError for a `top` below 1 or a
+        threshold that is no probability.
 
         >>> next(charlm.load("names").predict(["Nguyen"])).label
         'Vietnamese'
@@ -213,7 +223,9 @@ class Classifier:
         return rebuilt, (self.trained.tensors(), self.metadata())
 
 
-def evaluate(engine: ClassifierEngine, texts: Texts, stop: Callable[[], bool] = lambda: False) -> Tally | None:
+def evaluate(
+    engine: ClassifierEngine, texts: Texts, stop: Callable[[], bool] = lambda: False
+) -> Tally | None:
     """Return the sums over labelled texts (`charlm.metrics`); None if `stop` interrupted it."""
     total = Tally()
     for _, chunk in chunks_of(texts):
@@ -223,7 +235,9 @@ def evaluate(engine: ClassifierEngine, texts: Texts, stop: Callable[[], bool] = 
     return total
 
 
-def rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | None = None) -> Classifier:
+def rebuilt(
+    tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | None = None
+) -> Classifier:
     """Return the classifier that a file's tensors and metadata describe; raises DataError where they do not fit."""
     try:
         facts, classes = parse(metadata, "charlm.training"), Classes.of_file(metadata)
@@ -232,11 +246,15 @@ def rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | 
         raise DataError(str(error)) from None
     check_facts(facts)
     if classes.tokenizer.size != config.vocab_size:
-        raise DataError(f"the vocabulary has {classes.tokenizer.size} tokens, the model {config.vocab_size}")
+        raise DataError(
+            f"the vocabulary has {classes.tokenizer.size} tokens, the model {config.vocab_size}"
+        )
     check_size(tensors, shapes(config, len(classes.names), classes.pool, classes.ngrams))
     train = train or TrainConfig()
     if train.engine != "numpy":
-        raise UsageError(f"engine {train.engine} does not know classifiers, which NumPy computes: leave --engine out")
+        raise UsageError(
+            f"engine {train.engine} does not know classifiers, which NumPy computes: leave --engine out"
+        )
     engine = ClassifierEngine(
         config, len(classes.names), classes.pool, train.threads or 1, train, classes.ngrams
     )
@@ -253,7 +271,13 @@ def check_wanted(top: int, threshold: float) -> tuple[int, float]:
 
 
 def _answer(
-    text: str, ids: Ids, logp: NDArray[np.float64], names: Sequence[str], longest: int, top: int, threshold: float
+    text: str,
+    ids: Ids,
+    logp: NDArray[np.float64],
+    names: Sequence[str],
+    longest: int,
+    top: int,
+    threshold: float,
 ) -> Answer:
     order = np.argsort(-logp, kind="stable")[:top].tolist()
     p = np.exp(logp)
@@ -266,7 +290,9 @@ def _check(values: Mapping[str, Any]) -> None:
     if values.keys() != _OF_CLASSES.keys():
         raise DataError(f"the classes need exactly {', '.join(_OF_CLASSES)}")
     names, counts = values["names"], values["counts"]
-    whole = isinstance(counts, list) and all(type(count) is int and 0 <= count < _MOST_TEXTS for count in counts)
+    whole = isinstance(counts, list) and all(
+        type(count) is int and 0 <= count < _MOST_TEXTS for count in counts
+    )
     check_facts({name: value for name, value in values.items() if name != "counts"}, _OF_CLASSES)
     if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2:
         raise DataError("the classes need two or more different labels, and a count for each")

@@ -22,9 +22,9 @@ Pair = tuple[str, str]  # a label and a text, or a gold label and what was said
 class Answers:
     """One classifier's answers to gold texts: sums, confusions, and what it did not know.
 
-    confusions: how often a gold label was taken for another, (gold, said). unseen: gold labels that the classifier
-    does not have, and their texts (of the first thousand). tokens, unknown: of the texts, as far as they are read;
-    cut: texts longer than that.
+    confusions: how often a gold label was taken for another, (gold, said). unseen: gold labels that
+    the classifier does not have, and their texts (of the first thousand). tokens, unknown: of the
+    texts, as far as they are read; cut: texts longer than that.
     """
 
     def __init__(self, model: Classifier) -> None:
@@ -39,7 +39,9 @@ class Answers:
         for window, logp in self.model.judged(text for _, text in pairs):
             gold = labels[start : start + len(window)]
             start += len(window)
-            numbers = np.fromiter((self._numbers.get(label, -1) for label in gold), np.int32, len(gold))
+            numbers = np.fromiter(
+                (self._numbers.get(label, -1) for label in gold), np.int32, len(gold)
+            )
             said = logp.argmax(axis=1)
             self.tally += class_tally(logp, numbers)
             for _, ids in window:
@@ -51,7 +53,9 @@ class Answers:
             self._note(gold, numbers, said)
         return np.concatenate(right)
 
-    def _note(self, gold: Sequence[str], numbers: NDArray[np.int32], said: NDArray[np.int64]) -> None:
+    def _note(
+        self, gold: Sequence[str], numbers: NDArray[np.int32], said: NDArray[np.int64]
+    ) -> None:
         for place in np.flatnonzero(said != numbers).tolist():
             label = gold[place]
             if numbers[place] < 0:

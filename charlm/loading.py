@@ -22,22 +22,26 @@ def load(
 ) -> Any:  # fmt: skip
     """Open a model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
 
-    It is a `Model`, or a `Classifier` where classes were learnt (`Any` to a type checker, as only the
-    file tells which). Raises MissingInputError where there is none,
-    DataError where it is damaged or not a charlm model, and UsageError where PyTorch or the device is missing.
+    It is a `Model`, or a `Classifier` where classes were learnt (`Any` to a type checker, as only
+    the file tells which). Raises MissingInputError where there is none, DataError where it is
+    damaged or not a charlm model, and UsageError where PyTorch or the device is missing.
     """
     return opened(path, _rebuilt, threads, engine, device)
 
 
 def load_classifier(
-    path: str | os.PathLike[str] = "charlm-model", threads: int | None = None, instead: str = "charlm score"
+    path: str | os.PathLike[str] = "charlm-model",
+    threads: int | None = None,
+    instead: str = "charlm score",
 ) -> Classifier:
     """Open a classifier; raises UsageError for a language model, which `instead` serves, and else as `load`."""
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:
         task = task_of_file(metadata)
         if task.name == LANGUAGE:
-            raise UsageError(f"{path} is a language model, which knows no labels: use it with {instead}")
+            raise UsageError(
+                f"{path} is a language model, which knows no labels: use it with {instead}"
+            )
         return task.opened(tensors, metadata, train)
 
     model: Classifier = opened(path, rebuild, threads, "numpy", "auto")

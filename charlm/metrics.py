@@ -4,7 +4,8 @@
     precision    hits / predicted, of one label   recall       hits / gold, of one label
     F1           2 hits / (predicted + gold)      macro F1     the mean of F1 over the labels that stand in either
 
-A gold label that the classifier does not have is always missed: it lowers accuracy and macro F1 and has no nats.
+A gold label that the classifier does not have is always missed: it lowers accuracy and macro F1 and
+has no nats.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class LabelFigures:
 class ClassFigures:
     """The figures of a tally made by `class_tally`.
 
-    right, texts: their ratio is the accuracy. common: the number of the training part's commonest label.
-    unseen_labels: how many different gold labels the classifier does not have.
+    right, texts: their ratio is the accuracy. common: the number of the training part's commonest
+    label. unseen_labels: how many different gold labels the classifier does not have.
     """
 
     tally: Tally
@@ -89,7 +90,10 @@ class ClassFigures:
         """The mean F1 over the labels that are gold or were said; None over no texts."""
         if not self.texts:
             return None
-        hits, either = self.tally.sums["hits"], self.tally.sums["predicted"] + self.tally.sums["gold"]
+        hits, either = (
+            self.tally.sums["hits"],
+            self.tally.sums["predicted"] + self.tally.sums["gold"],
+        )
         f1 = 2 * hits[either > 0] / either[either > 0]
         return float(f1.sum()) / (len(f1) + self.unseen_labels)
 
@@ -98,7 +102,12 @@ class ClassFigures:
         columns = (self.tally.sums[name].tolist() for name in ("gold", "predicted", "hits"))
         return [
             LabelFigures(
-                name, gold, said, _ratio(hits, said), _ratio(hits, gold), _ratio(2 * hits, said + gold)
+                name,
+                gold,
+                said,
+                _ratio(hits, said),
+                _ratio(hits, gold),
+                _ratio(2 * hits, said + gold),
             )
             for name, gold, said, hits in zip(names, *columns, strict=True)
             if gold or said

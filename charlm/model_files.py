@@ -50,7 +50,9 @@ def save(path: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, 
     file = Path(path_given("path", path))
     with checkpoint.storing(file):
         if os.path.lexists(file) and not is_model(file):
-            raise OutputError(f"{file} is not a model of charlm's, and would be replaced: choose another name")
+            raise OutputError(
+                f"{file} is not a model of charlm's, and would be replaced: choose another name"
+            )
     checkpoint.save(file, tensors, metadata)
 
 
@@ -72,7 +74,9 @@ def model_file(path: str | os.PathLike[str]) -> Path:
 
 def check_size(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise DataError unless the tensors are as many numbers as these shapes need, before memory is taken."""
-    if sum(math.prod(shape) for shape in shapes.values()) != sum(value.size for value in tensors.values()):
+    if sum(math.prod(shape) for shape in shapes.values()) != sum(
+        value.size for value in tensors.values()
+    ):
         raise DataError("the tensors do not fit the configuration")
 
 

@@ -20,7 +20,9 @@ def _names(section: type[Section] | None) -> frozenset[str]:
 
 
 TEXT_SETTINGS = _names(TextConfig)
-MODEL_SETTINGS = _names(ModelConfig) - {"vocab_size"}  # which is the text's: a corpus leads to the model's
+MODEL_SETTINGS = _names(ModelConfig) - {
+    "vocab_size"
+}  # which is the text's: a corpus leads to the model's
 TRAIN_SETTINGS = _names(TrainConfig)
 _START = frozenset({"init_from", "keep_vocabulary"})
 
@@ -42,9 +44,15 @@ class Settings:
 
     def flat(self) -> dict[str, Any]:
         """Return all settings by the names of the command line's options; the task where it is not the usual one."""
-        files = {"corpus": list(self.corpus), "valid_file": self.valid_file, "test_file": self.test_file}
+        files = {
+            "corpus": list(self.corpus),
+            "valid_file": self.valid_file,
+            "test_file": self.test_file,
+        }
         start = {"init_from": self.init_from, "keep_vocabulary": self.keep_vocabulary}
-        usual = self.task == LANGUAGE  # whose files keep their bytes; another task may plan what these leave out
+        usual = (
+            self.task == LANGUAGE
+        )  # whose files keep their bytes; another task may plan what these leave out
         model = self.model.to_dict() if usual else dataclasses.asdict(self.model)
         del model["vocab_size"]
         task = {} if usual else {"task": self.task}
@@ -52,10 +60,13 @@ class Settings:
         return task | files | start | model | self.train.to_dict() | self.text.to_dict() | own
 
     @classmethod
-    def of(cls, flat: Mapping[str, Any], vocabulary: int, section: type[Section] | None = None) -> Settings:
+    def of(
+        cls, flat: Mapping[str, Any], vocabulary: int, section: type[Section] | None = None
+    ) -> Settings:
         """Check and sort settings given by option name.
 
-        `vocabulary` is the size that the corpus led to, `section` the settings that only the task has.
+        `vocabulary` is the size that the corpus led to, `section` the settings that only the task
+        has.
         """
         check_files(flat)
         return cls(
@@ -73,7 +84,9 @@ class Settings:
 
 
 def _absolute(paths: Any) -> Any:
-    return [absolute(path) for path in paths] if isinstance(paths, list | tuple) else absolute(paths)
+    return (
+        [absolute(path) for path in paths] if isinstance(paths, list | tuple) else absolute(paths)
+    )
 
 
 def check_settings(given: Mapping[str, Any], section: type[Section] | None = None) -> None:
@@ -98,7 +111,9 @@ def check_engine(settings: Mapping[str, Any], engines: tuple[str, ...]) -> None:
     engine = settings.get("engine", TrainConfig.engine)
     if engine not in engines:
         task = settings.get("task", LANGUAGE)
-        raise UsageError(f"engine {engine} does not know task {task}, which NumPy computes: leave --engine out")
+        raise UsageError(
+            f"engine {engine} does not know task {task}, which NumPy computes: leave --engine out"
+        )
     refuse_cell(settings.get("cell", ModelConfig.cell), engine)
 
 
@@ -110,11 +125,17 @@ def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     if given.get("init_from") is not None:
         given = {**given, "init_from": absolute(given["init_from"])}
     usual = {"task": LANGUAGE} | {name: getattr(ModelConfig, name) for name in LATER}
-    changes = {name: value for name, value in given.items() if value != stored.get(name, usual.get(name))}
+    changes = {
+        name: value for name, value in given.items() if value != stored.get(name, usual.get(name))
+    }
     refused = sorted(set(changes) - _MAY_CHANGE - FILES)
     if refused:
-        listed = ", ".join(f"{name.replace('_', '-')} {stored.get(name)} -> {changes[name]}" for name in refused)
-        raise UsageError(f"a resumed run keeps its settings, so leave these out or begin anew with --force: {listed}")
+        listed = ", ".join(
+            f"{name.replace('_', '-')} {stored.get(name)} -> {changes[name]}" for name in refused
+        )
+        raise UsageError(
+            f"a resumed run keeps its settings, so leave these out or begin anew with --force: {listed}"
+        )
     kept = dict(stored)
     if any(name in changes for name in LIMITS):
         kept |= dict.fromkeys(LIMITS)

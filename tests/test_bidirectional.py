@@ -47,7 +47,11 @@ def test_turning_twice_is_doing_nothing():
 def test_gradients(cell, shape):
     sizes = {"hidden": 3, "embedding": 2} | shape
     config = ModelConfig(5, bidirectional=True, **sizes, **CELLS[cell])
-    params, chunk, body = body_params(config, seed=0 if cell == "relu" else 2), mixed(5), Bidirectional(config)
+    params, chunk, body = (
+        body_params(config, seed=0 if cell == "relu" else 2),
+        mixed(5),
+        Bidirectional(config),
+    )
     (dy,), grads = drawn(dy=(7, 5, 6)), params.twin()
 
     def loss():
@@ -85,7 +89,9 @@ def test_one_layer_is_two_stacks_of_which_one_reads_each_text_backwards(cell):
     for reverse, read in ((False, chunk), (True, back)):
         own = body_params(onwards)
         for name in own:
-            own[name][...] = params[f"{name}_reverse" if reverse and name.startswith("rnn") else name]
+            own[name][...] = params[
+                f"{name}_reverse" if reverse and name.startswith("rnn") else name
+            ]
         state = zero_state(onwards, 3, np.float64)
         expected, _ = Stack(onwards).forward(own, read.inputs, state, read.reset)
         for i, text in enumerate(texts):
@@ -112,9 +118,15 @@ def test_both_directions_share_the_embeddings_dropout():
 
 
 def test_names_are_those_of_torch_and_in_its_order():
-    found = [name for name in shapes(ModelConfig(5, layers=2, bidirectional=True)) if name.startswith("rnn")]
+    found = [
+        name
+        for name in shapes(ModelConfig(5, layers=2, bidirectional=True))
+        if name.startswith("rnn")
+    ]
     parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    assert found == [f"rnn.{part}_l{k}{way}" for k in (0, 1) for way in ("", "_reverse") for part in parts]
+    assert found == [
+        f"rnn.{part}_l{k}{way}" for k in (0, 1) for way in ("", "_reverse") for part in parts
+    ]
 
 
 def test_refused():

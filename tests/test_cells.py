@@ -34,7 +34,10 @@ class MinimalGRU:
 
     def forward(self, params, z, state, reset=None):
         size, steps = z.shape[2] // 2, Steps(self.recurrent, params, z, reset)
-        h, p = self._space("h", (len(z) + 1, z.shape[1], size), z.dtype), self._space("p", z.shape, z.dtype)
+        h, p = (
+            self._space("h", (len(z) + 1, z.shape[1], size), z.dtype),
+            self._space("p", z.shape, z.dtype),
+        )
         h[0] = state[0]
         for t in range(len(z)):
             before = steps.enter(t, h[t])
@@ -77,7 +80,9 @@ def minimal(monkeypatch):
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_a_further_cell_learns(minimal, layer_norm, chunk_of, params_of, state_of):
     """Against central differences, as all others."""
-    config = ModelConfig(5, cell=minimal, layers=2, hidden=3, embedding=2, layer_norm=layer_norm, residual=layer_norm)
+    config = ModelConfig(
+        5, cell=minimal, layers=2, hidden=3, embedding=2, layer_norm=layer_norm, residual=layer_norm
+    )
     params, state, chunk = params_of(config), state_of(config, 3), chunk_of(config, 6, 3)
     stack, grads, (dy,) = Stack(config), params.twin(), drawn(dy=(6, 3, 3))
 
@@ -92,7 +97,9 @@ def test_a_further_cell_learns(minimal, layer_norm, chunk_of, params_of, state_o
 
 @pytest.mark.skipif(kernel.target == "numpy", reason="BLAS sums a row as it likes")
 @pytest.mark.parametrize("cell", [*CELLS, "minimal"])
-@pytest.mark.parametrize("shape", [{}, {"layer_norm": True, "residual": True}, {"embedding": 0}], ids=str)
+@pytest.mark.parametrize(
+    "shape", [{}, {"layer_norm": True, "residual": True}, {"embedding": 0}], ids=str
+)
 def test_a_text_has_the_same_figures_whatever_stands_beside_it(minimal, cell, shape):
     """To the bit, also where NumPy alone computes the cell, and of texts shorter than the compiled loops ask for."""
     texts = ["abcab" * 5, "c", "", "ab", *("abc"[k % 3] * k for k in range(40))]
@@ -108,13 +115,20 @@ def test_a_further_cell_is_trained_resumed_scored_and_written_with(tmp_path, min
     train(model, stop_at=4, **given)
     train(model, resume=True)
     train(tmp_path / "whole", **given)
-    assert (model / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert (model / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
     assert charlm("info", "-m", model).stdout.startswith("cell              minimal\n")
     assert charlm("score", "-m", model, "aebi").exit_code == 0
     assert len(charlm("sample", "-m", model, "-n", 3).stdout.splitlines()) == 3
     for way in (["--dynamic"], ["--cache", 9]):
         assert charlm("score", "-m", model, "--corpus", corpus, *way).exit_code == 0
-    assert train(tmp_path / "n", corpus=(str(corpus),), init_from=str(model), steps=2).model.config.cell == minimal
+    assert (
+        train(
+            tmp_path / "n", corpus=(str(corpus),), init_from=str(model), steps=2
+        ).model.config.cell
+        == minimal
+    )
 
 
 # Identities
@@ -163,7 +177,9 @@ def test_a_closed_update_gate_keeps_the_state_and_an_open_one_forgets_it(params_
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_a_stack_learns_and_its_figures_repeat(cell, optimizer):
     """A cycle of five tokens, on two threads, normalised, residual and with dropout; to the bit."""
-    config = ModelConfig(5, cell=cell, layers=2, hidden=16, embedding=4, dropout=0.1, layer_norm=True, residual=True)
+    config = ModelConfig(
+        5, cell=cell, layers=2, hidden=16, embedding=4, dropout=0.1, layer_norm=True, residual=True
+    )
     ids = ((np.arange(21)[:, None] + np.arange(6)) % 5).astype(np.int32)
     batch = Batch(ids[:-1], ids[1:], np.zeros((20, 6), np.bool_), np.ones((20, 6), np.float32))
     runs = []
@@ -178,7 +194,11 @@ def test_a_stack_learns_and_its_figures_repeat(cell, optimizer):
     assert runs[0][0][-1] < 0.3
     assert runs[0][0] == runs[1][0]
     assert all((value == runs[1][1][name]).all() for name, value in runs[0][1].items())
-    moved = [name for name, value in NumpyEngine(config, 2).tensors().items() if (value != runs[0][1][name]).any()]
+    moved = [
+        name
+        for name, value in NumpyEngine(config, 2).tensors().items()
+        if (value != runs[0][1][name]).any()
+    ]
     assert moved == list(runs[0][1]), "every tensor learns, peepholes too"
 
 
@@ -188,13 +208,19 @@ def test_a_stack_learns_and_its_figures_repeat(cell, optimizer):
 @pytest.mark.parametrize("cell", BEYOND_TORCH)
 def test_torch_is_refused_before_the_corpus_is_read(tmp_path, cell):
     """In one line: in a new run, a resumed one, one from another model, and where a model is used."""
-    corpus, model, says = tmp_path / "corpus.txt", tmp_path / "m", f"engine torch has no cell {cell}"
+    corpus, model, says = (
+        tmp_path / "corpus.txt",
+        tmp_path / "m",
+        f"engine torch has no cell {cell}",
+    )
     corpus.write_text(LINES)
     assert charlm("train", corpus, "-m", model, *SMALL, "--cell", cell).exit_code == 0
     corpus.write_bytes(b"PK\x03\x04 and more")  # what reading would refuse
     torch = ["--engine", "torch"]
     assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--cell", cell, *torch), 2, says)
     assert_refused(charlm("train", "--resume", "-m", model, *torch), 2, says)
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--init-from", model, *torch), 2, says)
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "n", "--init-from", model, *torch), 2, says
+    )
     assert_refused(charlm("score", "-m", model, "abc", *torch), 2, says)
     assert not (tmp_path / "n").exists()

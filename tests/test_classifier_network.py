@@ -26,7 +26,9 @@ def drawn_params(config, labels, pool, dtype=np.float64, seed=0):
     params = Params(shapes(config, labels, pool), dtype)
     params.flat[:] = 0.5 * np.random.default_rng(seed).standard_normal(params.flat.size)
     for name in params:
-        if name.endswith(".bias") or (config.nonlinearity == "relu" and name.startswith("rnn.bias_ih")):
+        if name.endswith(".bias") or (
+            config.nonlinearity == "relu" and name.startswith("rnn.bias_ih")
+        ):
             params[name][...] += 1  # or most units would be dead, or near relu's kink
     return params
 
@@ -94,21 +96,30 @@ def test_nats_are_those_of_the_log_probs(pool, bidirectional):
     np.testing.assert_allclose(np.exp(logp).sum(axis=1), 1, rtol=1e-12)
     known = chunk.labels >= 0
     expected = -logp[known, chunk.labels[known]].sum()
-    assert network.backward(params, params.twin(), chunk, (), 1.0)[0] == pytest.approx(expected, rel=1e-12)
+    assert network.backward(params, params.twin(), chunk, (), 1.0)[0] == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_texts_without_a_label_have_neither_gradient_nor_nats():
     config = ModelConfig(5, hidden=3, embedding=2, bidirectional=True)
     params, chunk = drawn_params(config, 3, "mean"), mixed(5)
     grads, network = params.twin(), ClassifierNetwork(config, 3, "mean")
-    assert network.backward(params, grads, replace(chunk, labels=np.full(8, -1)), (), 1.0) == (0.0, ())
+    assert network.backward(params, grads, replace(chunk, labels=np.full(8, -1)), (), 1.0) == (
+        0.0,
+        (),
+    )
     assert not grads.flat.any()
 
 
 @both
 def test_shares_of_the_columns_add_up(bidirectional):
     config = ModelConfig(5, hidden=3, embedding=2, bidirectional=bidirectional)
-    params, chunk, network = drawn_params(config, 3, "max"), mixed(5), ClassifierNetwork(config, 3, "max")
+    params, chunk, network = (
+        drawn_params(config, 3, "max"),
+        mixed(5),
+        ClassifierNetwork(config, 3, "max"),
+    )
     whole, shares = params.twin(), params.twin()
     nats, _ = network.backward(params, whole, chunk, (), 0.5)
     parts = [slice(0, 2), slice(2, 3), slice(3, 5)]  # the middle one has no text
@@ -129,7 +140,9 @@ def weights_of(config, params):
 @all_cells
 @all_poolings
 @both
-@pytest.mark.parametrize("shape", [{}, {"layers": 2, "residual": True, "layer_norm": True}], ids=["plain", "normed"])
+@pytest.mark.parametrize(
+    "shape", [{}, {"layers": 2, "residual": True, "layer_norm": True}], ids=["plain", "normed"]
+)
 def test_a_text_does_not_depend_on_its_neighbours_to_the_bit(cell, pool, bidirectional, shape):
     sizes = {"hidden": 33, "embedding": 9, "head_layers": 1, "head_hidden": 21} | shape
     config = ModelConfig(11, bidirectional=bidirectional, **sizes, **CELLS[cell])
@@ -142,7 +155,9 @@ def test_a_text_does_not_depend_on_its_neighbours_to_the_bit(cell, pool, bidirec
     layouts = {
         "one column": laid_out([range(14)], texts),
         "a column each": laid_out([[i] for i in range(14)], texts),
-        "several": laid_out([[4, 0], [9], [3, 2, 1], [], [5, 6, 7, 8], [13, 12, 11, 10]], texts, 40),
+        "several": laid_out(
+            [[4, 0], [9], [3, 2, 1], [], [5, 6, 7, 8], [13, 12, 11, 10]], texts, 40
+        ),
         "other order": laid_out([[10, 13, 12], [8, 9, 7], [11, 6], [2, 3, 5, 4, 1, 0]], texts),
     }
     for name, chunk in layouts.items():
@@ -150,8 +165,12 @@ def test_a_text_does_not_depend_on_its_neighbours_to_the_bit(cell, pool, bidirec
     chunk = layouts["several"]
     for bounds in ((0, 3, 6), (0, 2, 4, 6)):
         parts = [chunk.columns(slice(a, b)) for a, b in itertools.pairwise(bounds)]
-        found = np.concatenate([ClassifierNetwork(config, 5, pool).log_probs(panels, part) for part in parts])
-        order = [i for a, b in itertools.pairwise(bounds) for i in range(14) if a <= chunk.column[i] < b]
+        found = np.concatenate(
+            [ClassifierNetwork(config, 5, pool).log_probs(panels, part) for part in parts]
+        )
+        order = [
+            i for a, b in itertools.pairwise(bounds) for i in range(14) if a <= chunk.column[i] < b
+        ]
         np.testing.assert_array_equal(found, np.array(alone)[order])
 
 
@@ -162,7 +181,12 @@ def test_what_is_predicted_is_what_is_learnt(cell, pool, bidirectional):
     """By panels, in float32, as by parameters in float64, tokens too many for a table of products among them."""
     for vocabulary, layers, embedding in ((11, 2, 4), (40_000, 1, 3), (40_000, 2, 0)):
         config = ModelConfig(
-            vocabulary, hidden=20, embedding=embedding, layers=layers, bidirectional=bidirectional, **CELLS[cell]
+            vocabulary,
+            hidden=20,
+            embedding=embedding,
+            layers=layers,
+            bidirectional=bidirectional,
+            **CELLS[cell],
         )
         exact = drawn_params(config, 3, pool)
         exact.flat *= 0.3
@@ -180,7 +204,9 @@ def test_unused_steps_say_nothing():
     used = chunk.inputs != NO_TOKEN
     other = replace(chunk, inputs=np.where(used, chunk.inputs, 4))
     network = ClassifierNetwork(config, 3, "mean")
-    np.testing.assert_array_equal(network.log_probs(params, other), network.log_probs(params, chunk))
+    np.testing.assert_array_equal(
+        network.log_probs(params, other), network.log_probs(params, chunk)
+    )
 
 
 # First weights
@@ -213,7 +239,9 @@ def test_token_dropout_reads_tokens_as_unknown_but_never_eos_nor_what_is_unused(
     config = ModelConfig(9, hidden=4, embedding=3)
     network, chunk, seen = ClassifierNetwork(config, 3, "last", 0, 0.3), mixed(9), []
     plain = Stack.forward
-    monkeypatch.setattr(Stack, "forward", lambda self, p, ids, *rest: seen.append(ids) or plain(self, p, ids, *rest))
+    monkeypatch.setattr(
+        Stack, "forward", lambda self, p, ids, *rest: seen.append(ids) or plain(self, p, ids, *rest)
+    )
     params = drawn_params(config, 3, "last", seed=4)
     for seed in range(200):
         network.backward(params, params.twin(), chunk, (), 1.0, np.random.default_rng(seed))

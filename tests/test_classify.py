@@ -35,7 +35,9 @@ def texts_of(seed=0, count=240):
     rng = random.Random(seed)
     lines = []
     for _ in range(count):
-        vowels, others = ("".join(rng.choices(letters, k=rng.randint(1, 6))) for letters in ("aeiou", "bcdfg"))
+        vowels, others = (
+            "".join(rng.choices(letters, k=rng.randint(1, 6))) for letters in ("aeiou", "bcdfg")
+        )
         label = rng.choices("abc", (4, 3, 1))[0]
         text = {"a": vowels + others, "b": others + vowels, "c": "z" * rng.randint(1, 4)}[label]
         lines.append(f"{label}\t{text}\n")
@@ -98,7 +100,11 @@ def test_the_probabilities_of_a_text_add_up_and_are_those_of_its_labels(tmp_path
 @pytest.mark.skipif(kernel.missing is not None, reason="without compiled loops to rounding only")
 def test_an_answer_does_not_depend_on_what_is_asked_beside_it(tmp_path, corpus):
     train(tmp_path / "m", {"corpus": (corpus,), "epochs": 2, **TINY})
-    texts = [line.rstrip("\n").partition("\t")[2] for line in texts_of(7, 60)] + ["", "q" * 50, "aeb" * 90]
+    texts = [line.rstrip("\n").partition("\t")[2] for line in texts_of(7, 60)] + [
+        "",
+        "q" * 50,
+        "aeb" * 90,
+    ]
     alone = [next(charlm.load(tmp_path / "m", threads=1).predict([text], top=3)) for text in texts]
     for threads in (1, 2):
         model = charlm.load(tmp_path / "m", threads=threads)
@@ -116,10 +122,19 @@ def test_balance_lets_rare_labels_count_as_much_as_common_ones():
 def test_with_balance_the_rare_label_is_said_more_often(tmp_path):
     """Texts that tell nothing: unweighted the answer is the share of each label, balanced it is even."""
     path = tmp_path / "c.tsv"
-    path.write_text("".join(f"{'rare' if k % 5 == 0 else 'common'}\t{'abcd'[k % 4]}\n" for k in range(400)))
+    path.write_text(
+        "".join(f"{'rare' if k % 5 == 0 else 'common'}\t{'abcd'[k % 4]}\n" for k in range(400))
+    )
     found = {}
     for balance in (False, True):
-        given = {"corpus": (str(path),), "steps": 300, **TINY, "balance": balance, "valid_fraction": 0.0, "lr": 0.005}
+        given = {
+            "corpus": (str(path),),
+            "steps": 300,
+            **TINY,
+            "balance": balance,
+            "valid_fraction": 0.0,
+            "lr": 0.005,
+        }
         train(tmp_path / f"m{balance}", given)
         found[balance] = charlm.load(tmp_path / f"m{balance}").probabilities("a")["rare"]
     assert found[False] == pytest.approx(0.2, abs=0.06)
@@ -144,7 +159,9 @@ def test_the_best_weights_are_those_of_the_best_accuracy(tmp_path, corpus):
     run = train(tmp_path / "m", given)
     log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
     judged = [entry for entry in log if entry["valid_nats"] is not None]
-    best = max(judged, key=lambda entry: (entry["valid_accuracy"], -entry["valid_nats"], -entry["step"]))
+    best = max(
+        judged, key=lambda entry: (entry["valid_accuracy"], -entry["valid_nats"], -entry["step"])
+    )
     facts = charlm.load(tmp_path / "m").facts
     assert facts["step"] == best["step"] == run.standing.best_step
     for name in ("valid_accuracy", "valid_macro_f1", "valid_nats", "valid_majority"):
@@ -156,8 +173,19 @@ def test_the_best_weights_are_those_of_the_best_accuracy(tmp_path, corpus):
 
 RUNS = {
     "gru": {},
-    "dropout, deep, residual": {"layers": 2, "residual": True, "dropout": 0.3, "head_layers": 1, "pool": "max"},
-    "one direction, muon": {"bidirectional": False, "optimizer": "muon", "pool": "mean", "cell": "lstm"},
+    "dropout, deep, residual": {
+        "layers": 2,
+        "residual": True,
+        "dropout": 0.3,
+        "head_layers": 1,
+        "pool": "max",
+    },
+    "one direction, muon": {
+        "bidirectional": False,
+        "optimizer": "muon",
+        "pool": "mean",
+        "cell": "lstm",
+    },
     "attention, balanced": {"pool": "attention", "balance": True, "layer_norm": True},
     "words and pairs": {"tokenizer": "word", "min_count": 1, "ngrams": 2, "steps": 30},
     "patience": {"eval_every": 3, "patience": 2, "lr": 0.3},
@@ -179,7 +207,10 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, corpus, settings)
 def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):
     files = []
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        train(tmp_path / name, {"corpus": (corpus,), "steps": 12, **TINY, "seed": seed, "dropout": 0.2})
+        train(
+            tmp_path / name,
+            {"corpus": (corpus,), "steps": 12, **TINY, "seed": seed, "dropout": 0.2},
+        )
         files.append((tmp_path / name / "model.safetensors").read_bytes())
     assert files[0] == files[1] != files[2]
 
@@ -188,13 +219,28 @@ def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):
     ["--pool", "max", "--head-layers", "1", "--balance"], ["--no-bidirectional", "--ngrams", "0", "--no-balance"],
 ], ids=["told", "declined"])  # fmt: skip
 def test_the_settings_that_a_run_writes_repeat_it(tmp_path, corpus, options):
-    given = ["train", corpus, "--task", "classify", "--hidden", "8", "--embedding", "4", "--epochs", "2"]
+    given = [
+        "train",
+        corpus,
+        "--task",
+        "classify",
+        "--hidden",
+        "8",
+        "--embedding",
+        "4",
+        "--epochs",
+        "2",
+    ]
     charlm_command(*given, "-m", tmp_path / "one", *options, "--threads", "1")
-    result = charlm_command("train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two")
+    result = charlm_command(
+        "train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two"
+    )
     assert result.exit_code == 0, result.stderr
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
-    assert (tmp_path / "one" / "config.toml").read_text() == (tmp_path / "two" / "config.toml").read_text()
+    assert (tmp_path / "one" / "config.toml").read_text() == (
+        tmp_path / "two" / "config.toml"
+    ).read_text()
 
 
 def test_the_test_part_is_read_once_with_the_best_weights(tmp_path, corpus):
@@ -214,7 +260,9 @@ def test_what_a_run_says_before_it_begins(tmp_path, corpus):
         told = "\n".join([*run.notes, *run.course.about()])
     counts = run.corpus.train.counts
     share = 100 * counts.max() / counts.sum()
-    assert f"3, the rarest (c) {counts.min()} times; always a would be right in {share:.1f} %" in told
+    assert (
+        f"3, the rarest (c) {counts.min()} times; always a would be right in {share:.1f} %" in told
+    )
     assert "labels: tab, because each of 240 lines has a tab" in told
     assert "plan: " in told
 
@@ -226,8 +274,16 @@ def test_a_text_is_cut_alike_in_training_predicting_and_testing(tmp_path):
     outcomes = []
     for name, tail in (("x", "bcd"), ("y", "dcb")):
         path = tmp_path / f"{name}.tsv"
-        path.write_text("".join(line[:10].ljust(10, "f") + tail * k + "\n" for k, line in enumerate(long)))
-        given = {"corpus": (str(path),), "steps": 10, **TINY, "max_length": 8, "valid_fraction": 0.0}
+        path.write_text(
+            "".join(line[:10].ljust(10, "f") + tail * k + "\n" for k, line in enumerate(long))
+        )
+        given = {
+            "corpus": (str(path),),
+            "steps": 10,
+            **TINY,
+            "max_length": 8,
+            "valid_fraction": 0.0,
+        }
         run = train(tmp_path / name, given)
         outcomes.append(charlm.load(tmp_path / name).trained.tensors())
         assert any("longer than 8 tokens and are cut there" in note for note in run.notes)
@@ -242,7 +298,9 @@ def test_a_text_is_cut_alike_in_training_predicting_and_testing(tmp_path):
     part, notes = labelled_part([str(gold)], model.tokenizer, model.labels, "tab", 8)
     tally = model.tally(part)
     assert part.cut == 1
-    assert tally.nats == pytest.approx(-2 * math.log(model.probabilities("aebcdfga")["a"]), rel=COMPANY)
+    assert tally.nats == pytest.approx(
+        -2 * math.log(model.probabilities("aebcdfga")["a"]), rel=COMPANY
+    )
     assert "cut" in notes[-1]
 
 
@@ -263,7 +321,10 @@ def test_what_is_shown_of_labels_that_training_has_not_is_what_is_kept(tmp_path,
     settings = {"valid_file": str(gold), "test_file": str(gold), "epochs": 25}
     run = train(tmp_path / "m", {"corpus": (corpus,), **TINY, **settings})
     kept = charlm.load(tmp_path / "m").facts
-    for part, tally in (("valid", run.lesson.evaluate(run.model.trained, lambda: False)), ("test", run.test)):
+    for part, tally in (
+        ("valid", run.lesson.evaluate(run.model.trained, lambda: False)),
+        ("test", run.test),
+    ):
         figures = run.lesson.class_figures(part, tally)
         assert figures.macro_f1 == pytest.approx((2 / 3 + 2 / 3) / 4)
         assert f"macro F1 {figures.macro_f1:.3f}" in run.course.shown(part, tally)
@@ -278,14 +339,24 @@ def language_model(tmp_path, corpus):
     """A language model of the texts alone, two layers deep."""
     path = tmp_path / "texts.txt"
     path.write_text("".join(line.partition("\t")[2] for line in texts_of(1)))
-    settings = {"hidden": 8, "embedding": 4, "layers": 2, "steps": 5, "threads": 1, "batch_size": 4, "seq_len": 8}
+    settings = {
+        "hidden": 8,
+        "embedding": 4,
+        "layers": 2,
+        "steps": 5,
+        "threads": 1,
+        "batch_size": 4,
+        "seq_len": 8,
+    }
     with Directory(tmp_path / "lm") as directory:
         for _ in open_run(directory, {"corpus": (str(path),), **settings}).events():
             pass
     return str(tmp_path / "lm")
 
 
-@pytest.mark.parametrize(("settings", "layers"), [({}, [0]), ({"bidirectional": False, "layers": 2}, [0, 1])], ids=str)
+@pytest.mark.parametrize(
+    ("settings", "layers"), [({}, [0]), ({"bidirectional": False, "layers": 2}, [0, 1])], ids=str
+)
 def test_a_classifier_starts_from_a_language_model(tmp_path, language_model, settings, layers):
     path = tmp_path / "more.tsv"
     path.write_text("".join(texts_of()) + "b\tüaü\n" * 30, encoding="utf-8")
@@ -297,7 +368,9 @@ def test_a_classifier_starts_from_a_language_model(tmp_path, language_model, set
     assert "ü" in charlm.load(tmp_path / "m").tokenizer.to_dict()["tokens"]
     size = len(base["embed.weight"])
     np.testing.assert_allclose(found["embed.weight"][:size], base["embed.weight"], atol=1e-6)
-    for layer, part in itertools.product(range(2), ("weight_ih", "weight_hh", "bias_ih", "bias_hh")):
+    for layer, part in itertools.product(
+        range(2), ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ):
         name = f"rnn.{part}_l{layer}"
         if name in found and found[name].shape == base[name].shape:
             assert np.allclose(found[name], base[name], atol=1e-6) == (layer in layers), name
@@ -309,14 +382,20 @@ def test_a_classifier_starts_from_a_language_model(tmp_path, language_model, set
 def test_what_comes_from_the_language_model_is_not_given_again(tmp_path, corpus, language_model):
     for wrong in ({"hidden": 16}, {"cell": "lstm"}, {"tokenizer": "word"}, {"embedding": 8}):
         given = {"corpus": (corpus,), "init_from": language_model, "task": "classify", **wrong}
-        with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="come from the model"):
+        with (
+            Directory(tmp_path / "m") as directory,
+            pytest.raises(UsageError, match="come from the model"),
+        ):
             open_run(directory, given)
 
 
 def test_a_classifier_starts_no_language_model(tmp_path, corpus):
     train(tmp_path / "m", {"corpus": (corpus,), "steps": 1, **TINY})
     for task in ({}, {"task": "classify"}):
-        with Directory(tmp_path / "n") as directory, pytest.raises(UsageError, match="no language model"):
+        with (
+            Directory(tmp_path / "n") as directory,
+            pytest.raises(UsageError, match="no language model"),
+        ):
             open_run(directory, {"corpus": (corpus,), "init_from": str(tmp_path / "m"), **task})
 
 
@@ -335,7 +414,9 @@ def test_a_classifier_starts_no_language_model(tmp_path, corpus):
     ({"task": "lm"}, "do not go with task lm, so leave them out: pool"),
     ({"task": "lm", "pool": None, "bidirectional": True}, "bidirectional does not go with a language model"),
 ])  # fmt: skip
-def test_what_does_not_go_with_classes_is_refused_before_the_corpus_is_read(tmp_path, monkeypatch, settings, told):
+def test_what_does_not_go_with_classes_is_refused_before_the_corpus_is_read(
+    tmp_path, monkeypatch, settings, told
+):
     path = tmp_path / "c.tsv"
     path.write_text("a\tb\nb\tc\n")
     for reader in ("charlm.tasks.classify.prepare_labelled", "charlm.tasks.lm.prepare"):
@@ -348,7 +429,9 @@ def test_what_does_not_go_with_classes_is_refused_before_the_corpus_is_read(tmp_
 
 
 def test_an_option_that_does_nothing_is_refused_on_the_command_line(tmp_path, corpus):
-    result = charlm_command("train", corpus, "--task", "classify", "--seq-len", 9, "-m", tmp_path / "m")
+    result = charlm_command(
+        "train", corpus, "--task", "classify", "--seq-len", 9, "-m", tmp_path / "m"
+    )
     assert result.exit_code == 2
     assert "texts are read whole: leave --seq-len out" in result.stderr
 
@@ -356,15 +439,29 @@ def test_an_option_that_does_nothing_is_refused_on_the_command_line(tmp_path, co
 def test_engine_torch_is_refused_on_resume_too(tmp_path, corpus, monkeypatch):
     given = {"corpus": (corpus,), "steps": 4, **TINY}
     train(tmp_path / "m", given, stop_at=2)
-    monkeypatch.setattr("charlm.tasks.classify.prepare_labelled", lambda *_, **__: pytest.fail("it was read"))
-    with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="engine torch does not know task"):
+    monkeypatch.setattr(
+        "charlm.tasks.classify.prepare_labelled", lambda *_, **__: pytest.fail("it was read")
+    )
+    with (
+        Directory(tmp_path / "m") as directory,
+        pytest.raises(UsageError, match="engine torch does not know task"),
+    ):
         open_run(directory, {"engine": "torch"}, resume=True)
 
 
 def test_settings_of_the_task_may_not_change_on_resume(tmp_path, corpus):
     train(tmp_path / "m", {"corpus": (corpus,), "steps": 4, **TINY}, stop_at=2)
-    for name, value in {"pool": "mean", "balance": True, "max_length": 5, "labels": "prefix", "task": "lm"}.items():
-        with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="keeps its settings"):
+    for name, value in {
+        "pool": "mean",
+        "balance": True,
+        "max_length": 5,
+        "labels": "prefix",
+        "task": "lm",
+    }.items():
+        with (
+            Directory(tmp_path / "m") as directory,
+            pytest.raises(UsageError, match="keeps its settings"),
+        ):
             open_run(directory, {name: value}, resume=True)
 
 
@@ -378,7 +475,10 @@ def test_another_corpus_is_refused_on_resume(tmp_path, corpus):
     train(tmp_path / "m", {"corpus": (corpus,), "steps": 4, **TINY}, stop_at=2)
     other = tmp_path / "other.tsv"
     other.write_text("".join(texts_of()).replace("a\t", "b\t", 1))
-    with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="the corpus is not the one"):
+    with (
+        Directory(tmp_path / "m") as directory,
+        pytest.raises(UsageError, match="the corpus is not the one"),
+    ):
         open_run(directory, {"corpus": (str(other),)}, resume=True)
 
 
@@ -407,7 +507,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values],
+    ("name", "value"),
+    [(name, value) for name, values in WRONG.items() for value in values],
     ids=lambda value: ascii(value)[:30],
 )
 def test_what_a_file_says_of_its_labels_is_not_believed_unless_it_fits(model_file, name, value):
@@ -418,7 +519,9 @@ def test_what_a_file_says_of_its_labels_is_not_believed_unless_it_fits(model_fil
         charlm.load(model_file)
 
 
-@pytest.mark.parametrize("key", ["charlm.classes", "charlm.vocabulary", "charlm.model", "charlm.training"])
+@pytest.mark.parametrize(
+    "key", ["charlm.classes", "charlm.vocabulary", "charlm.model", "charlm.training"]
+)
 def test_a_file_without_an_entry_is_refused(model_file, key):
     tensors, metadata = checkpoint.load(model_file)
     del metadata[key]
@@ -467,7 +570,10 @@ def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
             return plain(part, numbers)
 
         monkeypatch.setattr(labelled_part.LabelledPart, "texts", noted)
-        train(tmp_path / name, {"corpus": (str(path),), "steps": 3, **TINY, "eval_every": 3, "valid_fraction": 0.5})
+        train(
+            tmp_path / name,
+            {"corpus": (str(path),), "steps": 3, **TINY, "eval_every": 3, "valid_fraction": 0.5},
+        )
         monkeypatch.setattr(labelled_part.LabelledPart, "texts", plain)
         held[name] = most[0]
     assert 0 < held["large"] <= packing._WINDOW

@@ -17,7 +17,9 @@ from tests.tiny import CELLS
 CONFIGS = {
     "one": ModelConfig(5, hidden=3, head_layers=1),
     "wider": ModelConfig(5, hidden=3, head_layers=2, head_hidden=4),
-    "of both directions": ModelConfig(5, hidden=2, bidirectional=True, head_layers=2, head_hidden=3),
+    "of both directions": ModelConfig(
+        5, hidden=2, bidirectional=True, head_layers=2, head_hidden=3
+    ),
     "dropout": ModelConfig(5, hidden=3, head_layers=2, dropout=0.3),
 }
 
@@ -28,7 +30,10 @@ def test_gradients(config, shape):
     layers, params = DenseLayers(config), Params(dense_shapes(config), np.float64)
     params.flat[:] = np.random.default_rng(3).standard_normal(params.flat.size)
     rng = np.random.default_rng(0)
-    x, dy = rng.standard_normal((*shape, config.width)), rng.standard_normal((*shape, config.head_width))
+    x, dy = (
+        rng.standard_normal((*shape, config.width)),
+        rng.standard_normal((*shape, config.head_width)),
+    )
 
     def run():
         return layers.forward(params, x, np.random.default_rng(1))
@@ -46,7 +51,9 @@ def test_values_are_the_equation():
     (x,) = drawn(x=(6, 3))
     expected = x
     for k in range(2):
-        expected = np.maximum(0, expected @ params[f"dense.{k}.weight"].T + params[f"dense.{k}.bias"])
+        expected = np.maximum(
+            0, expected @ params[f"dense.{k}.weight"].T + params[f"dense.{k}.bias"]
+        )
     np.testing.assert_allclose(DenseLayers(config).forward(params, x), expected, rtol=1e-14)
     np.testing.assert_allclose(DenseLayers(config).forward(params, x), expected, rtol=1e-14)
 
@@ -133,14 +140,20 @@ def test_without_layers_on_top_a_language_model_has_the_tensors_and_the_file_tha
     [
         ({"head_layers": -1}, "head-layers must be between 0 and 100, not -1"),
         ({"head_layers": 101}, "head-layers must be between 0 and 100, not 101"),
-        ({"head_layers": True}, "head_layers must be a whole number|head-layers must be a whole number"),
+        (
+            {"head_layers": True},
+            "head_layers must be a whole number|head-layers must be a whole number",
+        ),
         ({"head_layers": 1, "head_hidden": 0}, "head-hidden must be between 1 and 65,536, not 0"),
         ({"head_hidden": 8}, "head-hidden needs head-layers"),
         (
             {"head_layers": 1, "head_hidden": 8, "tie": True, "embedding": 4, "hidden": 4},
             r"tie needs embedding \(4\) and head-hidden \(8\) to be equal",
         ),
-        ({"tie": True, "embedding": 4, "hidden": 5}, r"tie needs embedding \(4\) and hidden \(5\) to be equal"),
+        (
+            {"tie": True, "embedding": 4, "hidden": 5},
+            r"tie needs embedding \(4\) and hidden \(5\) to be equal",
+        ),
         ({"bidirectional": 1}, "bidirectional must be true or false, not 1"),
     ],
 )

@@ -66,9 +66,20 @@ def test_layers_on_top_are_told_where_there_are_some(tmp_path):
 @pytest.fixture
 def classifier(tmp_path):
     names = tuple(f"l{k}" for k in range(12))
-    model = tiny_classifier(names=names, counts=(*range(11), 2000), pool="mean", bidirectional=True, head_layers=1)
-    figures = {"valid_accuracy": 0.75, "valid_macro_f1": 0.5, "valid_nats": 0.9, "valid_majority": 0.25}
-    origin = FACTS | figures | {"test_accuracy": 0.7, "test_macro_f1": None, "test_nats": 1.0, "test_majority": 0.2}
+    model = tiny_classifier(
+        names=names, counts=(*range(11), 2000), pool="mean", bidirectional=True, head_layers=1
+    )
+    figures = {
+        "valid_accuracy": 0.75,
+        "valid_macro_f1": 0.5,
+        "valid_nats": 0.9,
+        "valid_majority": 0.25,
+    }
+    origin = (
+        FACTS
+        | figures
+        | {"test_accuracy": 0.7, "test_macro_f1": None, "test_nats": 1.0, "test_majority": 0.2}
+    )
     balanced = dataclasses.replace(model.classes, balance=True, max_length=77, form="prefix")
     path = tmp_path / "m"
     Classifier(model.trained, model.config, balanced, origin).save(path)
@@ -97,6 +108,8 @@ def test_for_people_the_commonest_labels_and_balance_in_words(classifier):
     assert rows["labels"].strip() == (
         "12: l11 2,000, l10 10, l9 9, l8 8, l7 7, l6 6, l5 5, l4 4, l3 3, l2 2, ..."
     )
-    assert rows["balance"].strip() == "labels counted alike in training, however many texts had them"
+    assert (
+        rows["balance"].strip() == "labels counted alike in training, however many texts had them"
+    )
     assert rows["directions"].strip() == "2"
     assert "test macro f1" not in rows

@@ -36,7 +36,9 @@ def objects(result):
 
 def test_the_log_probability_of_a_label_is_that_of_predict(room):
     for label in ("no", "yes", "maybe"):
-        for values in objects(run("score", "-m", room / "tab", "--label", label, "--json", "ab", "", "c?" * 9)):
+        for values in objects(
+            run("score", "-m", room / "tab", "--label", label, "--json", "ab", "", "c?" * 9)
+        ):
             expected = charlm.load(room / "tab").probabilities(values["text"])[label]
             assert math.exp(values.pop("logprob")) == pytest.approx(expected, rel=COMPANY)
             assert values == {
@@ -53,10 +55,15 @@ def test_lines_have_labels_of_their_own(room):
     assert [(one["label"], one["text"]) for one in found] == PAIRS
     assert [one["unknown"] for one in found] == [0, 0, 0, 1]
     assert found[3]["logprob"] is None
-    alone = [objects(run("score", "-m", room / "tab", "--label", *pair, "--json"))[0] for pair in PAIRS[:3]]
+    alone = [
+        objects(run("score", "-m", room / "tab", "--label", *pair, "--json"))[0]
+        for pair in PAIRS[:3]
+    ]
     logprobs = [one["logprob"] for one in found[:3]]
     assert [one.pop("logprob") for one in alone] == pytest.approx(logprobs, rel=COMPANY)
-    assert alone == [{name: value for name, value in one.items() if name != "logprob"} for one in found[:3]]
+    assert alone == [
+        {name: value for name, value in one.items() if name != "logprob"} for one in found[:3]
+    ]
     total = sum(logprobs)
     assert result.stderr == f"total of 4 texts: {total:.4f} nats, 1 of their labels unknown\n"
     assert objects(run("score", "-m", room / "tab", "-", "--json", stdin=GOLD)) == found
@@ -64,13 +71,29 @@ def test_lines_have_labels_of_their_own(room):
 
 def test_tsv_and_the_table_say_what_json_says(room):
     found = objects(run("score", "-m", room / "tab", "--file", room / "gold.tsv", "--json"))
-    header, *rows = run("score", "-m", room / "tab", "--file", room / "gold.tsv", "--tsv").stdout.splitlines()
+    header, *rows = run(
+        "score", "-m", room / "tab", "--file", room / "gold.tsv", "--tsv"
+    ).stdout.splitlines()
     names = header.split("\t")
-    assert names == ["logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char", "label", "text"]
+    assert names == [
+        "logprob",
+        "tokens",
+        "unknown",
+        "perplexity",
+        "perplexity_known",
+        "bits_per_char",
+        "label",
+        "text",
+    ]
     for row, values in zip(rows, found, strict=True):
-        fields = ["NA" if values[name] is None else str(values[name]).replace("\t", "\\t") for name in names]
+        fields = [
+            "NA" if values[name] is None else str(values[name]).replace("\t", "\\t")
+            for name in names
+        ]
         assert row.split("\t") == fields
-    header, *rows = run("score", "-m", room / "tab", "--file", room / "gold.tsv").stdout.splitlines()
+    header, *rows = run(
+        "score", "-m", room / "tab", "--file", room / "gold.tsv"
+    ).stdout.splitlines()
     assert header.split() == ["logprob", "probability", "label", "and", "text"]
     for row, values in zip(rows, found, strict=True):
         logprob = values["logprob"]
@@ -86,10 +109,15 @@ def test_every_form_that_a_corpus_can_have(room):
     assert found[1]["text"] == "\udce9"
     by_name = objects(run("score", "-m", room / "file", "--file", room / "no.txt", "--json"))
     assert [(one["label"], one["text"]) for one in by_name] == [("no", "ab"), ("no", "cab")]
-    assert_refused(run("score", "-m", room / "file", "-", stdin="ab\n"), 2, "names of files", "standard input")
+    assert_refused(
+        run("score", "-m", room / "file", "-", stdin="ab\n"), 2, "names of files", "standard input"
+    )
     wrong = run("score", "-m", room / "prefix", "--file", room / "gold.tsv", "--shard", "2/2")
     assert_refused(wrong, 65, "gold.tsv: line 2 does not begin with __label__")
-    shards = [objects(run("score", "-m", room / "tab", "-", "--shard", f"{k}/2", "--json", stdin=GOLD)) for k in (1, 2)]
+    shards = [
+        objects(run("score", "-m", room / "tab", "-", "--shard", f"{k}/2", "--json", stdin=GOLD))
+        for k in (1, 2)
+    ]
     assert [[one["label"] for one in part] for part in shards] == [["no", "odd"], ["yes", "maybe"]]
 
 
@@ -118,7 +146,9 @@ def test_several_models_and_language_models(room):
     for others in (["tab"], ["language"], ["tab", "language"]):
         models = [word for name in ["prefix", *others] for word in ("-m", room / name)]
         assert_refused(run("score", *models, "ab", "--label", "no"), 2, "charlm test")
-    assert_refused(run("score", "-m", room / "language", "--label", "no", "ab"), 2, "leave --label out")
+    assert_refused(
+        run("score", "-m", room / "language", "--label", "no", "ab"), 2, "leave --label out"
+    )
     mixed = ["-m", room / "prefix", "-m", room / "tab", "--mix", "0.5,0.5"]
     assert_refused(run("score", *mixed, "ab", "--label", "no"), 2, "charlm test")
 

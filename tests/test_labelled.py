@@ -292,7 +292,10 @@ def test_given_files_take_the_place_of_the_shares(tmp_path):
     corpus = prepare_labelled([path], config(test_fraction=0.2), None, valid)
     assert everything(corpus, corpus.valid)[:20] == drawn(20, 1)
     again = prepare_labelled([path], config(), None, [valid[0], valid[0]])
-    assert (len(again.valid), again.notes) == (40, ())  # what is repeated there is no matter of the corpus
+    assert (len(again.valid), again.notes) == (
+        40,
+        (),
+    )  # what is repeated there is no matter of the corpus
     assert len(corpus.valid) == 29
     assert len(corpus.train) + len(corpus.test) == 100
     assert corpus.names == ("ham", "spam", "été")

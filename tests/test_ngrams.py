@@ -38,7 +38,9 @@ def by_loops(text, longest):
     """The rows of all n-grams of a text, EOS (0) and the mark before it counted, sorted."""
     whole = [None, *text, 0]
     return sorted(
-        bucket_of(whole[start : start + n]) for n in range(1, longest + 1) for start in range(len(whole) - n + 1)
+        bucket_of(whole[start : start + n])
+        for n in range(1, longest + 1)
+        for start in range(len(whole) - n + 1)
     )
 
 
@@ -73,16 +75,22 @@ def test_a_text_has_the_mean_of_its_vectors():
 @pytest.mark.parametrize("head_layers", [0, 1])
 def test_gradients_are_those_of_differences(dropout, head_layers):
     """Central differences in float64, of the rows of E that the texts have and of all that reads them."""
-    config = ModelConfig(7, hidden=3, embedding=2, bidirectional=True, dropout=dropout, head_layers=head_layers)
+    config = ModelConfig(
+        7, hidden=3, embedding=2, bidirectional=True, dropout=dropout, head_layers=head_layers
+    )
     params = Params(shapes(config, 3, "last", 3), np.float64)
     rng = np.random.default_rng(2)
     params.flat[:] = 0.5 * rng.standard_normal(params.flat.size)
-    chunk = chunk_of([[2, 3, 4], [], [5, 5, 5, 2, 6], [3], [6, 2]], labels=np.array([0, 1, 2, -1, 1], np.int32))
+    chunk = chunk_of(
+        [[2, 3, 4], [], [5, 5, 5, 2, 6], [3], [6, 2]], labels=np.array([0, 1, 2, -1, 1], np.int32)
+    )
     network, grads = ClassifierNetwork(config, 3, "last", 3), params.twin()
 
     def loss(into):
         drawn = np.random.default_rng(5)
-        weighted = SimpleNamespace(**{name: getattr(chunk, name) for name in chunk.__dataclass_fields__})
+        weighted = SimpleNamespace(
+            **{name: getattr(chunk, name) for name in chunk.__dataclass_fields__}
+        )
         nats, _ = network.backward(params, into, weighted, (), 0.7, drawn)
         return 0.7 * nats
 
@@ -105,7 +113,9 @@ def test_gradients_are_those_of_differences(dropout, head_layers):
     assert not grads[names.NGRAMS][others].any()
 
 
-@pytest.mark.skipif(kernel.missing is not None, reason="without compiled loops rows are summed as BLAS likes")
+@pytest.mark.skipif(
+    kernel.missing is not None, reason="without compiled loops rows are summed as BLAS likes"
+)
 def test_a_text_says_the_same_in_any_company():
     config = ModelConfig(40, hidden=9, embedding=5, bidirectional=True)
     params = initialize(config, 4, "mean", np.random.default_rng(0), 4)
@@ -114,7 +124,9 @@ def test_a_text_says_the_same_in_any_company():
     texts = [rng.integers(2, 40, size).tolist() for size in rng.integers(0, 30, 50)]
     together = network.log_probs(panels, chunk_of(texts, 64))
     for number, text in enumerate(texts):
-        np.testing.assert_array_equal(network.log_probs(panels, chunk_of([text], 1))[0], together[number])
+        np.testing.assert_array_equal(
+            network.log_probs(panels, chunk_of([text], 1))[0], together[number]
+        )
 
 
 def test_they_tell_what_a_network_without_them_cannot_remember():

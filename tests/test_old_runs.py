@@ -1,7 +1,8 @@
 """A run that an earlier charlm began and stopped midway goes on, and ends where it would have ended.
 
-`golden/run` was made before there were other networks than language models: two LSTM layers with dropout, normalised,
-stopped at step 20 of 40. `whole.safetensors` is the state that the same run ended with when nobody stopped it.
+`golden/run` was made before there were other networks than language models: two LSTM layers with
+dropout, normalised, stopped at step 20 of 40. `whole.safetensors` is the state that the same run
+ended with when nobody stopped it.
 """
 
 import json
@@ -82,4 +83,6 @@ def test_it_goes_on_to_the_bit(stopped):
 def test_its_model_is_written_again_as_the_same_bytes(tmp_path):
     model = load(GOLDEN / "model.safetensors")
     model.save(tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == (GOLDEN / "model.safetensors").read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        GOLDEN / "model.safetensors"
+    ).read_bytes()

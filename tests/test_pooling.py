@@ -42,7 +42,9 @@ def test_forward_is_the_equation_text_by_text(kind, bidirectional):
     chunk, params = mixed(5), pool_params(kind, bidirectional)
     (y,) = drawn(y=(7, 5, 4))
     found = make_pooling(kind, config_of(bidirectional)).forward(params, y, chunk)
-    for i, (first, steps, column) in enumerate(zip(chunk.first, chunk.length, chunk.column, strict=True)):
+    for i, (first, steps, column) in enumerate(
+        zip(chunk.first, chunk.length, chunk.column, strict=True)
+    ):
         expected = of_one_text(kind, bidirectional, y[first : first + steps, column], params)
         np.testing.assert_allclose(found[i], expected, rtol=1e-12)
 
@@ -104,7 +106,9 @@ def test_what_is_no_number_shows(dtype):
 @all_poolings
 def test_large_values_do_not_overflow(kind):
     chunk, params = mixed(5), pool_params(kind, False, np.float32)
-    found = make_pooling(kind, config_of(False)).forward(params, np.full((7, 5, 4), 1e4, np.float32), chunk)
+    found = make_pooling(kind, config_of(False)).forward(
+        params, np.full((7, 5, 4), 1e4, np.float32), chunk
+    )
     np.testing.assert_allclose(found, 1e4, rtol=1e-5)
 
 
@@ -133,9 +137,14 @@ def test_a_vector_does_not_depend_on_its_neighbours_to_the_bit(kind, bidirection
     y, chunk = y.astype(np.float32), mixed(5)
     together = make_pooling(kind, config_of(bidirectional)).forward(params, y, chunk)
     for i in range(8):
-        part = slice(chunk.first[i], chunk.first[i] + chunk.length[i]), slice(chunk.column[i], chunk.column[i] + 1)
+        part = (
+            slice(chunk.first[i], chunk.first[i] + chunk.length[i]),
+            slice(chunk.column[i], chunk.column[i] + 1),
+        )
         alone = replace(
             chunk, column=np.zeros(1, int), first=np.zeros(1, int), length=chunk.length[i : i + 1]
         )
-        found = make_pooling(kind, config_of(bidirectional)).forward(params, np.ascontiguousarray(y[part]), alone)
+        found = make_pooling(kind, config_of(bidirectional)).forward(
+            params, np.ascontiguousarray(y[part]), alone
+        )
         np.testing.assert_array_equal(found[0], together[i])

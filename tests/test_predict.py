@@ -75,10 +75,22 @@ def test_tsv_says_what_json_says(room, lines):
     expected = objects(run("predict", *options, "--json"))
     table = csv.reader(io.StringIO(run("predict", *options, "--tsv").stdout), delimiter="\t")
     header, *rows = table
-    assert header == ["label", "probability", "label_2", "probability_2", "label_3", "probability_3", "text"]
-    assert [row[-1] for row in rows] == [line.replace("\\", "\\\\").replace("\t", "\\t") for line in LINES]
+    assert header == [
+        "label",
+        "probability",
+        "label_2",
+        "probability_2",
+        "label_3",
+        "probability_3",
+        "text",
+    ]
+    assert [row[-1] for row in rows] == [
+        line.replace("\\", "\\\\").replace("\t", "\\t") for line in LINES
+    ]
     for row, values in zip(rows, expected, strict=True):
-        pairs = [str(value) for one in values["labels"] for value in (one["label"], one["probability"])]
+        pairs = [
+            str(value) for one in values["labels"] for value in (one["label"], one["probability"])
+        ]
         assert row[:-1] == pairs + ["NA"] * (6 - len(pairs))
         assert all(one["probability"] >= 0.3 for one in values["labels"])
     assert any("NA" in row for row in rows)
@@ -87,17 +99,26 @@ def test_tsv_says_what_json_says(room, lines):
 def test_a_threshold_that_no_label_reaches(room):
     options = ["-m", room / "char", "--threshold", 1, "--top", 2, "ab", ""]
     assert run("predict", *options).stdout == "-\t-\t-\t-\tab\n-\t-\t-\t-\t\n"
-    assert run("predict", *options, "--tsv").stdout.splitlines()[1:] == ["NA\tNA\tNA\tNA\tab", "NA\tNA\tNA\tNA\t"]
+    assert run("predict", *options, "--tsv").stdout.splitlines()[1:] == [
+        "NA\tNA\tNA\tNA\tab",
+        "NA\tNA\tNA\tNA\t",
+    ]
     nothing = {"label": None, "probability": None, "labels": [], "unknown": 0, "cut": False}
-    assert objects(run("predict", *options, "--json")) == [{"text": text} | nothing for text in ("ab", "")]
+    assert objects(run("predict", *options, "--json")) == [
+        {"text": text} | nothing for text in ("ab", "")
+    ]
 
 
 def test_the_same_from_arguments_a_file_stdin_and_shards(room, lines):
     whole = run("predict", "-m", room / "char", "--json", "--", *LINES).stdout
     assert run("predict", "-m", room / "char", "--json", "--file", lines).stdout == whole
-    assert run("predict", "-m", room / "char", "--json", "-", stdin=lines.read_bytes()).stdout == whole
+    assert (
+        run("predict", "-m", room / "char", "--json", "-", stdin=lines.read_bytes()).stdout == whole
+    )
     parts = [
-        run("predict", "-m", room / "char", "--json", "--file", lines, "--shard", f"{k}/3").stdout.splitlines()
+        run(
+            "predict", "-m", room / "char", "--json", "--file", lines, "--shard", f"{k}/3"
+        ).stdout.splitlines()
         for k in (1, 2, 3)
     ]
     assert [part.pop(0) for k in range(8) for part in [parts[k % 3]]] == whole.splitlines()
@@ -122,7 +143,10 @@ def test_it_does_not_matter_which_texts_stand_beside_it(room, tmp_path, threads)
     (tmp_path / "turned").write_text("".join(f"{text}\n" for text in reversed(texts)))
     options = ["-m", room / "wide", "--json", "--top", 3, "--threads"]
     together = run("predict", *options, threads, "--file", tmp_path / "texts").stdout.splitlines()
-    assert run("predict", *options, threads, "--file", tmp_path / "turned").stdout.splitlines() == together[::-1]
+    assert (
+        run("predict", *options, threads, "--file", tmp_path / "turned").stdout.splitlines()
+        == together[::-1]
+    )
     for k in range(0, 300, 37):
         assert run("predict", *options, 1, texts[k]).stdout.splitlines() == [together[k]]
 
@@ -131,9 +155,17 @@ def test_a_model_of_bytes_reads_bytes(room, tmp_path):
     (tmp_path / "f").write_bytes(b"\xe9a\n\xc3\xa9\n")
     found = objects(run("predict", "-m", room / "byte", "--file", tmp_path / "f", "--json"))
     assert [values["text"] for values in found] == ["\udce9a", "é"]
-    assert_refused(run("predict", "-m", room / "byte", "--file", tmp_path / "f", "--encoding", "cp1252"), 2, "encoding")
-    assert_refused(run("predict", "-m", room / "char", "--file", tmp_path / "f"), 65, "not valid utf-8")
-    coded = run("predict", "-m", room / "char", "--file", tmp_path / "f", "--encoding", "cp1252", "--json")
+    assert_refused(
+        run("predict", "-m", room / "byte", "--file", tmp_path / "f", "--encoding", "cp1252"),
+        2,
+        "encoding",
+    )
+    assert_refused(
+        run("predict", "-m", room / "char", "--file", tmp_path / "f"), 65, "not valid utf-8"
+    )
+    coded = run(
+        "predict", "-m", room / "char", "--file", tmp_path / "f", "--encoding", "cp1252", "--json"
+    )
     assert [values["text"] for values in objects(coded)] == ["éa", "Ã©"]
 
 
@@ -159,7 +191,9 @@ def test_a_closed_pipe_leaves_no_trace(room, tmp_path):
 
 def test_texts_that_look_like_something_else(room, lines, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("predict", "-m", room / "char", "--", "-a", "-").stdout.splitlines()[1].endswith("\t-")
+    assert (
+        run("predict", "-m", room / "char", "--", "-a", "-").stdout.splitlines()[1].endswith("\t-")
+    )
     assert_refused(run("predict", "-m", room / "char", "-a"), 2, "charlm predict -- TEXT")
     assert_refused(run("predict", "-m", room / "char", "-", "a"), 2, "standard input")
     hinted = run("predict", "-m", room / "char", "lines.txt")
@@ -168,7 +202,9 @@ def test_texts_that_look_like_something_else(room, lines, tmp_path, monkeypatch)
     )
     assert hinted.stdout.endswith("\tlines.txt\n")
     assert run("predict", "-m", room / "char", "a\nb\x1b\tc").stdout.endswith("\ta␊b␛\tc\n")
-    assert run("predict", "-m", room / "char", "--tsv", "a\nb\x1b\tc").stdout.endswith("\ta\\nb\\x1b\\tc\n")
+    assert run("predict", "-m", room / "char", "--tsv", "a\nb\x1b\tc").stdout.endswith(
+        "\ta\\nb\\x1b\\tc\n"
+    )
 
 
 @pytest.mark.parametrize(("options", "words"), [
@@ -216,7 +252,12 @@ def test_what_a_file_says_of_its_labels_is_checked(room, tmp_path, name):
     for value in WRONG[name]:
         classes = json.loads(metadata["charlm.classes"]) | {name: value}
         checkpoint.save(path, tensors, metadata | {"charlm.classes": json.dumps(classes)})
-        for command in (["predict", "a"], ["test", path], ["info"], ["score", "a", "--label", "no"]):
+        for command in (
+            ["predict", "a"],
+            ["test", path],
+            ["info"],
+            ["score", "a", "--label", "no"],
+        ):
             assert_refused(run(*command, "-m", path), 65, "m.safetensors")
 
 
@@ -250,7 +291,16 @@ def test_texts_without_end_are_answered(room):
 
 def test_a_pipe_of_a_large_file_is_answered_before_its_end(room):
     read, write = os.pipe()
-    command = [sys.executable, "-m", "charlm", "predict", "-m", str(room / "char"), "--file", f"/dev/fd/{read}"]
+    command = [
+        sys.executable,
+        "-m",
+        "charlm",
+        "predict",
+        "-m",
+        str(room / "char"),
+        "--file",
+        f"/dev/fd/{read}",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[read]) as process:
         os.close(read)
         with os.fdopen(write, "wb") as pipe:
@@ -266,9 +316,13 @@ def test_the_readmes_commands_run(tmp_path):
     section = readme.split("### Classes: a label for a text\n")[1].split("\n### ")[0]
     commands = [line[2:] for line in section.splitlines() if line.startswith("$ ")]
     assert [command.split()[1] for command in commands[1:]] == ["train", "predict", "test", "score"]
-    script = "\n".join(["set -e", f"charlm() {{ {sys.executable} -m charlm \"$@\"; }}", *commands])
+    script = "\n".join(["set -e", f'charlm() {{ {sys.executable} -m charlm "$@"; }}', *commands])
     (tmp_path / "data").symlink_to(ROOT / "data")
-    done = subprocess.run(["bash", "-c", script.replace("--epochs 15", "--steps 2")], cwd=tmp_path, capture_output=True)
+    done = subprocess.run(
+        ["bash", "-c", script.replace("--epochs 15", "--steps 2")],
+        cwd=tmp_path,
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert b"Who has the key?\n" in done.stdout
     code = section.split("```python\n")[1].split("```")[0]

@@ -33,7 +33,9 @@ class Texts(nn.Module):
         extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
         kind = getattr(nn, KINDS[config.cell].torch)
         inputs = config.embedding or config.vocab_size
-        self.rnn = kind(inputs, config.hidden, config.layers, bidirectional=config.bidirectional, **extra)
+        self.rnn = kind(
+            inputs, config.hidden, config.layers, bidirectional=config.bidirectional, **extra
+        )
         self.vocabulary = config.vocab_size
 
     def values(self, chunk):
@@ -43,7 +45,10 @@ class Texts(nn.Module):
             for first, length, column in zip(chunk.first, chunk.length, chunk.column, strict=True)
         ]
         x = [
-            self.embed(text) if self.embed else nn.functional.one_hot(text, self.vocabulary).double() for text in ids
+            self.embed(text)
+            if self.embed
+            else nn.functional.one_hot(text, self.vocabulary).double()
+            for text in ids
         ]
         packed = nn.utils.rnn.pack_sequence(x, enforce_sorted=False)
         return nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0])[0]
@@ -105,14 +110,18 @@ def params_of(network, expected):
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("embedding", [0, 4], ids=["one-hot", "embedding"])
 def test_both_directions_are_those_of_torch(cell, layers, embedding):
-    config = ModelConfig(9, hidden=5, embedding=embedding, layers=layers, bidirectional=True, **CELLS[cell])
+    config = ModelConfig(
+        9, hidden=5, embedding=embedding, layers=layers, bidirectional=True, **CELLS[cell]
+    )
     network, chunk, body = drawn_weights(Texts(config)), mixed(9), Bidirectional(config)
     params = params_of(network, stack_shapes(config))
     y, _ = body.forward(params, chunk.inputs, (), chunk.reset)
     expected, dy = network.values(chunk), np.zeros_like(y)
     cotangent = torch.tensor(np.random.default_rng(1).standard_normal(expected.shape))
     (expected * cotangent).sum().backward()
-    for i, (first, length, column) in enumerate(zip(chunk.first, chunk.length, chunk.column, strict=True)):
+    for i, (first, length, column) in enumerate(
+        zip(chunk.first, chunk.length, chunk.column, strict=True)
+    ):
         place = slice(first, first + length), column
         np.testing.assert_allclose(y[place], expected[:length, i].detach(), rtol=1e-11, atol=1e-14)
         dy[place] = cotangent[:length, i]
@@ -125,9 +134,13 @@ def test_both_directions_are_those_of_torch(cell, layers, embedding):
 @all_cells
 @both
 @pytest.mark.parametrize("pool", POOLINGS)
-@pytest.mark.parametrize("shape", [{}, {"head_layers": 2, "head_hidden": 6}], ids=["no dense", "dense"])
+@pytest.mark.parametrize(
+    "shape", [{}, {"head_layers": 2, "head_hidden": 6}], ids=["no dense", "dense"]
+)
 def test_the_classifier_and_its_gradients_are_those_of_torch(cell, bidirectional, pool, shape):
-    config = ModelConfig(9, hidden=5, embedding=4, layers=2, bidirectional=bidirectional, **shape, **CELLS[cell])
+    config = ModelConfig(
+        9, hidden=5, embedding=4, layers=2, bidirectional=bidirectional, **shape, **CELLS[cell]
+    )
     network, chunk = drawn_weights(Classifier(config, 3, pool)), mixed(9)
     params = params_of(network, shapes(config, 3, pool))
     expected, known = network(chunk), torch.tensor(chunk.labels >= 0)
@@ -144,7 +157,9 @@ def test_the_classifier_and_its_gradients_are_those_of_torch(cell, bidirectional
 @both
 @pytest.mark.parametrize("pool", POOLINGS)
 def test_predicting_in_float32_is_torch_but_for_rounding(pool, bidirectional):
-    config = ModelConfig(9, hidden=20, embedding=8, layers=2, bidirectional=bidirectional, cell="lstm")
+    config = ModelConfig(
+        9, hidden=20, embedding=8, layers=2, bidirectional=bidirectional, cell="lstm"
+    )
     network, chunk = drawn_weights(Classifier(config, 3, pool)), mixed(9)
     exact = params_of(network, shapes(config, 3, pool))
     params = Params(exact.shapes)

@@ -23,7 +23,10 @@ class Whole:
         """Return some columns with their texts, in the order that they have here."""
         begin, end, _ = part.indices(self.inputs.shape[1])
         own = (self.column >= begin) & (self.column < end)
-        texts = {name: getattr(self, name)[own] for name in ("column", "first", "length", "labels", "weight")}
+        texts = {
+            name: getattr(self, name)[own]
+            for name in ("column", "first", "length", "labels", "weight")
+        }
         chunk = replace(self, inputs=self.inputs[:, part], reset=self.reset[:, part], **texts)
         return replace(chunk, column=chunk.column - begin)
 
@@ -46,7 +49,13 @@ def laid_out(columns, texts, steps=None, labels=None, weight=None):
     labels = np.zeros(len(texts)) if labels is None else labels
     weight = np.ones(len(texts)) if weight is None else weight
     return Whole(
-        inputs, reset, column, first, length, np.asarray(labels, np.int32), np.asarray(weight, np.float32)
+        inputs,
+        reset,
+        column,
+        first,
+        length,
+        np.asarray(labels, np.int32),
+        np.asarray(weight, np.float32),
     )
 
 

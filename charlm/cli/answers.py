@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def print_answers(answers: Iterable[Answer], form: str, top: int, longest: int) -> None:
     """Print a line a text: `top` labels with their probabilities and the text, or an object (`form` json).
 
-    Where fewer labels are as probable as asked for, NA stands in their place in TSV, - for people. At the end it is
-    told on stderr how many texts were cut to the `longest` number of tokens.
+    Where fewer labels are as probable as asked for, NA stands in their place in TSV, - for people.
+    At the end it is told on stderr how many texts were cut to the `longest` number of tokens.
     """
     line, count, cut = _LINES[form], 0, 0
     if form == "tsv":
@@ -38,12 +38,15 @@ def tell_of_cuts(cut: int, count: int, longest: int) -> None:
         verb = "was" if cut == 1 else "were"
         texts = "text" if count == 1 else "texts"
         click.echo(
-            f"charlm: {cut:,} of {count:,} {texts} {verb} longer than {longest:,} tokens and {verb} cut there", err=True
+            f"charlm: {cut:,} of {count:,} {texts} {verb} longer than {longest:,} tokens and {verb} cut there",
+            err=True,
         )
 
 
 def _plain(answer: Answer, top: int) -> str:
-    fields = [field for label, p in answer.labels for field in (visible(label, keep=""), f"{p:.4f}")]
+    fields = [
+        field for label, p in answer.labels for field in (visible(label, keep=""), f"{p:.4f}")
+    ]
     return "\t".join([*fields, *["-"] * (2 * top - len(fields)), visible(answer.text, keep="\t")])
 
 

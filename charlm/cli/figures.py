@@ -30,14 +30,20 @@ def print_figures(answers: Answers, as_json: bool) -> None:
     figures = answers.figures
     common = _shown(answers.model.labels[answers.model.classes.common])
     _write(f"majority        {_percent(figures.majority)} if it were always {common}")
-    _write(f"accuracy        {_percent(figures.accuracy)} ({figures.right:,} of {_texts(figures.texts)})")
+    _write(
+        f"accuracy        {_percent(figures.accuracy)} ({figures.right:,} of {_texts(figures.texts)})"
+    )
     _write(f"macro F1        {_ratio(figures.macro_f1)}")
     _write(f"nats            {_ratio(figures.nats)} for the label of a text")
     for name, value in _odd(answers):
         _write(f"{name:14}  {value}")
     _write("\n" + _ROW.format("texts", "precision", "recall", "F1", "label"))
     for of in _of_labels(answers):
-        _write(_ROW.format(f"{of.texts:,}", *map(_ratio, (of.precision, of.recall, of.f1)), _shown(of.label)))
+        _write(
+            _ROW.format(
+                f"{of.texts:,}", *map(_ratio, (of.precision, of.recall, of.f1)), _shown(of.label)
+            )
+        )
     if answers.confusions:
         _write(f"\n{'times':>9}  gold -> said")
     for (gold, said), count in _commonest(answers):
@@ -51,7 +57,9 @@ def print_comparison(
     texts = every[0].figures.texts
     found = [compare_right(each.ahead, each.behind, texts) for each in differences]
     if as_json:
-        by_model = [{"model": name} | _values(answers) for name, answers in zip(names, every, strict=True)]
+        by_model = [
+            {"model": name} | _values(answers) for name, answers in zip(names, every, strict=True)
+        ]
         pairs = [
             _compared(names[0], name, one, each)
             for name, one, each in zip(names[1:], found, differences, strict=True)
@@ -76,7 +84,10 @@ def print_comparison(
 def _values(answers: Answers) -> dict[str, Any]:
     figures = answers.figures
     return {
-        **{name: getattr(figures, name) for name in ("majority", "accuracy", "macro_f1", "nats", "texts")},
+        **{
+            name: getattr(figures, name)
+            for name in ("majority", "accuracy", "macro_f1", "nats", "texts")
+        },
         "unseen": figures.texts - answers.tally.count,
         "tokens": answers.tokens,
         "unknown": answers.unknown,
@@ -85,7 +96,10 @@ def _values(answers: Answers) -> dict[str, Any]:
             {name: getattr(of, name) for name in ("label", "texts", "precision", "recall", "f1")}
             for of in _of_labels(answers)
         ],
-        "confusions": [{"gold": gold, "said": said, "texts": count} for (gold, said), count in _commonest(answers)],
+        "confusions": [
+            {"gold": gold, "said": said, "texts": count}
+            for (gold, said), count in _commonest(answers)
+        ],
     }
 
 
@@ -105,17 +119,25 @@ def _odd(answers: Answers) -> Iterator[tuple[str, str]]:
     if unseen:
         names = list(map(_shown, answers.unseen))
         more = f", ... ({len(names):,} in all)" if len(names) > _UNSEEN_SHOWN else ""
-        yield "unseen labels", f"{_texts(unseen)}, counted as wrong: {', '.join(names[:_UNSEEN_SHOWN])}{more}"
+        yield (
+            "unseen labels",
+            f"{_texts(unseen)}, counted as wrong: {', '.join(names[:_UNSEEN_SHOWN])}{more}",
+        )
     if answers.unknown:
         share = percent(answers.unknown, answers.tokens)
         yield "unknown tokens", f"{answers.unknown:,} of {answers.tokens:,} ({share})"
     if answers.cut:
-        yield "cut", f"{_texts(answers.cut)} of more than {answers.model.classes.max_length:,} tokens"
+        yield (
+            "cut",
+            f"{_texts(answers.cut)} of more than {answers.model.classes.max_length:,} tokens",
+        )
 
 
 def _of_labels(answers: Answers) -> list[LabelFigures]:
     """Return the figures of each label: the model's own that are gold or were said, then those that it has not."""
-    unseen = [LabelFigures(name, count, 0, None, 0.0, 0.0) for name, count in answers.unseen.items()]
+    unseen = [
+        LabelFigures(name, count, 0, None, 0.0, 0.0) for name, count in answers.unseen.items()
+    ]
     return answers.figures.of_labels(answers.model.labels) + unseen
 
 

@@ -39,18 +39,26 @@ def score_labels(asked: Asked, models: Sequence[Any]) -> None:
 def refuse_label(asked: Asked) -> None:
     """Raise UsageError for --label, which a language model does not know."""
     if asked.label is not None:
-        raise UsageError("a language model scores texts and knows no labels: leave --label out, or give a classifier")
+        raise UsageError(
+            "a language model scores texts and knows no labels: leave --label out, or give a classifier"
+        )
 
 
 def _the_only(asked: Asked, models: Sequence[Any]) -> Classifier:
     """Return the classifier; raises UsageError where several are asked, or for what only texts have."""
     if len(models) > 1:
-        raise UsageError("several -m are compared by charlm test where they are classifiers: give one to score")
+        raise UsageError(
+            "several -m are compared by charlm test where they are classifiers: give one to score"
+        )
     for name in _OF_TEXTS:
         if name in asked.given:
-            raise UsageError(f"a classifier scores labels, not texts: leave {spelled(asked, name)} out")
+            raise UsageError(
+                f"a classifier scores labels, not texts: leave {spelled(asked, name)} out"
+            )
     if asked.format == "kenlm":
-        raise UsageError("kenlm's format has no place for labels: leave --format out, or choose another")
+        raise UsageError(
+            "kenlm's format has no place for labels: leave --format out, or choose another"
+        )
     model: Classifier = models[0]
     if "encoding" in asked.given and model.tokenizer.kind == "byte":
         raise UsageError("a model of bytes reads them as they are: leave --encoding out")
@@ -63,24 +71,32 @@ def _pairs(asked: Asked, model: Classifier) -> tuple[Pairs, Callable[[], bool]]:
         label = _known(asked.label, model.labels)
         return ((label, text) for text in asked.texts), lambda: True
     if asked.label is not None:
-        raise UsageError("lines have labels of their own: leave --label out, which is for texts of the command line")
+        raise UsageError(
+            "lines have labels of their own: leave --label out, which is for texts of the command line"
+        )
     if asked.file == STDIN:
         tell_what_is_awaited("labelled texts")
     from charlm import inputs
 
     shard = part_of_lines(asked.shard)
-    pairs, lines = inputs.labelled_text_lines(model, asked.file, asked.encoding, shard, sys.stdout.flush)
+    pairs, lines = inputs.labelled_text_lines(
+        model, asked.file, asked.encoding, shard, sys.stdout.flush
+    )
     tell_of_line_ends(asked.file, lines)
     return pairs, lines.ready
 
 
 def _known(label: str | None, labels: Sequence[str]) -> str:
     if label is None:
-        raise UsageError("a classifier scores labels: say with --label which one, or let predict find the best")
+        raise UsageError(
+            "a classifier scores labels: say with --label which one, or let predict find the best"
+        )
     if label not in labels:
         near = difflib.get_close_matches(label, labels, n=3, cutoff=0.5) or labels[:3]
         more = "" if len(near) == len(labels) else f" ({len(labels):,} in all, see charlm info)"
-        raise UsageError(f"the model has no label {label!r:.80}: --label is one such as {', '.join(near)}{more}")
+        raise UsageError(
+            f"the model has no label {label!r:.80}: --label is one such as {', '.join(near)}{more}"
+        )
     return label
 
 
@@ -113,7 +129,9 @@ def _figures(score: LabelScore) -> dict[str, Any]:
 
 def _json(score: LabelScore) -> str:
     why = {"why_no_bits_per_char": _WHY_NO_BITS}
-    return to_json({"text": score.text, "label": score.label} | _figures(score) | why | {"cut": score.cut})
+    return to_json(
+        {"text": score.text, "label": score.label} | _figures(score) | why | {"cut": score.cut}
+    )
 
 
 def _tsv(score: LabelScore) -> str:
@@ -123,4 +141,6 @@ def _tsv(score: LabelScore) -> str:
 def _row(score: LabelScore) -> str:
     found = score.logprob
     figures = ("-", "-") if found is None else (f"{found:.4f}", f"{math.exp(found):.4f}")
-    return _ROW.format(*figures, "\t".join(visible(part, keep="") for part in (score.label, score.text)))
+    return _ROW.format(
+        *figures, "\t".join(visible(part, keep="") for part in (score.label, score.text))
+    )

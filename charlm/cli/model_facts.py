@@ -73,16 +73,26 @@ def _of_classifier(model: Classifier) -> dict[str, Any]:
         "max_length": classes.max_length,
         "training_texts": sum(classes.counts),
         **_of_run(origin),
-        **{f"{part}_{name}": origin.get(f"{part}_{name}") for part in ("valid", "test") for name in _CLASS_FIGURES},
+        **{
+            f"{part}_{name}": origin.get(f"{part}_{name}")
+            for part in ("valid", "test")
+            for name in _CLASS_FIGURES
+        },
         **_of_computing(origin),
     }
 
 
 def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
     """Return the shape of a network, `output` in its place; of layers without recurrence only where there are some."""
-    head = {"head_layers": config.head_layers, "head_hidden": config.head_width} if config.head_layers else {}
+    head = (
+        {"head_layers": config.head_layers, "head_hidden": config.head_width}
+        if config.head_layers
+        else {}
+    )
     return {
-        "cell": config.cell if config.nonlinearity == "tanh" else f"{config.cell} ({config.nonlinearity})",
+        "cell": config.cell
+        if config.nonlinearity == "tanh"
+        else f"{config.cell} ({config.nonlinearity})",
         "layers": config.layers,
         "hidden": config.hidden,
         "embedding": config.embedding,
@@ -103,7 +113,12 @@ def _of_vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _of_run(origin: dict[str, Any]) -> dict[str, Any]:
-    names = {"corpus": "corpus", "training_tokens": "train_tokens", "step": "step", "epoch": "epoch"}
+    names = {
+        "corpus": "corpus",
+        "training_tokens": "train_tokens",
+        "step": "step",
+        "epoch": "epoch",
+    }
     return {name: origin.get(key) for name, key in (names | {"seconds": "seconds"}).items()}
 
 

@@ -11,7 +11,14 @@ from charlm.cli.answers import print_answers
 from charlm.cli.base import PATH, as_utf8, model_option, option
 from charlm.cli.given import Given
 from charlm.cli.streams import tell_what_is_awaited
-from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, lines_of, part_of_lines, texts_or_stdin
+from charlm.cli.texts import (
+    STDIN,
+    TextsCommand,
+    hint_at_files,
+    lines_of,
+    part_of_lines,
+    texts_or_stdin,
+)
 from charlm.errors import UsageError
 
 _model = option("Model")
@@ -28,15 +35,38 @@ Examples:
   charlm predict -- "-5 C" - "after --, whatever it begins with is a text\"""")  # fmt: skip
 @click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
 @model_option()
-@_model("--threads", type=int, metavar="N", help="Threads that compute. [default: as many as there are processors]")
+@_model(
+    "--threads",
+    type=int,
+    metavar="N",
+    help="Threads that compute. [default: as many as there are processors]",
+)
 @_input("--file", "path", type=PATH, metavar="FILE", help="Label the lines of a file.")
 @_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
-@_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the file or of stdin.")
-@_figures("--top", type=int, default=1, show_default=True, metavar="K", help="The K most probable labels of each text.")
+@_input(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    metavar="NAME",
+    help="Encoding of the file or of stdin.",
+)
+@_figures(
+    "--top",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="The K most probable labels of each text.",
+)
 @_figures("--threshold", type=float, default=0.0, show_default=True, metavar="P",
           help="Only labels of this probability or more; - (NA with --tsv, null with --json) where none.")  # fmt: skip
 @_output("--json", "as_json", is_flag=True, help="One JSON object a text.")
-@_output("--tsv", "as_tsv", is_flag=True, help="With a header line; tabs and newlines in texts as escapes.")
+@_output(
+    "--tsv",
+    "as_tsv",
+    is_flag=True,
+    help="With a header line; tabs and newlines in texts as escapes.",
+)
 def predict(**options: Any) -> None:
     """Say which label suits each text best: each argument, each line of stdin (-) or of a file.
 
@@ -49,7 +79,9 @@ def predict(**options: Any) -> None:
     hint_at_files(texts, "taken", "reads")
     from charlm.loading import load_classifier
 
-    model = load_classifier(options["model"], options["threads"], instead="charlm score and charlm sample")
+    model = load_classifier(
+        options["model"], options["threads"], instead="charlm score and charlm sample"
+    )
     if model.tokenizer.kind == "byte":
         Given(context).refuse("a model of bytes reads them as they are", "encoding")
     lines, ready = _lines(model, texts, path, options)

@@ -30,9 +30,24 @@ Examples:
 @_model("-m", "--model", "models", metavar="PATH", multiple=True, type=PATH, default=[DEFAULT_MODEL],
         show_default=True, envvar="CHARLM_MODEL", show_envvar=True,
         help="Model directory or .safetensors file; several are compared with the first.")  # fmt: skip
-@_model("--threads", type=int, metavar="N", help="Threads that compute. [default: as many as there are processors]")
-@_input("--labels", type=click.Choice(config.LABELS), help="Where labels stand. [default: as in training]")
-@_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the files or of stdin.")
+@_model(
+    "--threads",
+    type=int,
+    metavar="N",
+    help="Threads that compute. [default: as many as there are processors]",
+)
+@_input(
+    "--labels",
+    type=click.Choice(config.LABELS),
+    help="Where labels stand. [default: as in training]",
+)
+@_input(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    metavar="NAME",
+    help="Encoding of the files or of stdin.",
+)
 @option("Output")("--json", "as_json", is_flag=True, help="One JSON object.")
 def test(
     gold: tuple[str, ...], models: tuple[str, ...], threads: int | None, labels: str | None, encoding: str,
@@ -40,8 +55,8 @@ def test(
 ) -> None:  # fmt: skip
     """Say how well a classifier does on GOLD, files of texts with their labels (or -, stdin).
 
-    First what the commonest label alone would reach; then accuracy, macro F1, nats, each label's figures and the
-    commonest confusions; of several models how far they differ.
+    First what the commonest label alone would reach; then accuracy, macro F1, nats, each label's
+    figures and the commonest confusions; of several models how far they differ.
     """
     if not gold:
         raise UsageError("give gold files, lines with their labels, or - for stdin")
@@ -52,7 +67,9 @@ def test(
     opened = [load_classifier(path, threads, "charlm score --corpus") for path in models]
     form = labels or _form(opened)
     if _bytes_alone(opened):
-        Given(click.get_current_context()).refuse("a model of bytes reads them as they are", "encoding")
+        Given(click.get_current_context()).refuse(
+            "a model of bytes reads them as they are", "encoding"
+        )
     every, differences = answer_all(opened, _pairs(opened, gold, form, encoding))
     if not every[0].figures.texts:
         raise DataError(f"{', '.join(gold)}: holds no text")
@@ -65,7 +82,9 @@ def test(
 def _form(models: Sequence[Classifier]) -> str:
     forms = {model.classes.form: None for model in models}
     if len(forms) > 1:
-        raise UsageError(f"the models were trained with labels {' and '.join(forms)}: say which with --labels")
+        raise UsageError(
+            f"the models were trained with labels {' and '.join(forms)}: say which with --labels"
+        )
     return next(iter(forms))
 
 
@@ -76,14 +95,18 @@ def _pairs(models: Sequence[Classifier], gold: Sequence[str], form: str, encodin
 
     if STDIN in gold:
         if form == "file":
-            raise UsageError("labels file takes the label from a file's name, and standard input has none: name files")
+            raise UsageError(
+                "labels file takes the label from a file's name, and standard input has none: name files"
+            )
         tell_what_is_awaited("labelled texts")
     named, notes = text_files(gold)
     for note in notes:
         click.echo(f"charlm: {note}", err=True)
     files = open_all(named)[0]
     names = list(dict.fromkeys(name for model in models for name in model.labels))
-    tokenizer = min((model.tokenizer for model in models), key=lambda tokenizer: tokenizer.kind == "byte")
+    tokenizer = min(
+        (model.tokenizer for model in models), key=lambda tokenizer: tokenizer.kind == "byte"
+    )
     return gold_lines(files, tokenizer, names, form, encoding)
 
 

@@ -36,7 +36,9 @@ def texts_or_stdin(context: click.Context, texts: tuple[str, ...]) -> tuple[tupl
     before = texts[: len(texts) - context.meta[_AFTER_DASHES]]
     stdin = texts == before == (STDIN,)
     if STDIN in before and not stdin:
-        raise UsageError("- means standard input and stands alone: put -- before texts of which one is a dash")
+        raise UsageError(
+            "- means standard input and stands alone: put -- before texts of which one is a dash"
+        )
     return (() if stdin else texts), stdin
 
 
@@ -58,7 +60,8 @@ def hint_at_files(texts: Sequence[str], done: str, does: str) -> None:
         more = f" (and {len(files) - 1:,} more)" if len(files) > 1 else ""
         name = visible(files[0], keep="")
         click.echo(
-            f"charlm: {done} as a text, but a file has this name: {name}{more}; --file {does} a file", err=True
+            f"charlm: {done} as a text, but a file has this name: {name}{more}; --file {does} a file",
+            err=True,
         )
 
 

@@ -52,7 +52,9 @@ class ClassifierEngine(Learner[ClassifierNetwork, TextChunk]):
         ngrams: int = 0, token_dropout: float = 0.0,
     ) -> None:  # fmt: skip
         """Draw first weights with the training settings' seed."""
-        super().__init__(_ClassifierBlueprint(model, labels, pool, ngrams, token_dropout), threads, train)
+        super().__init__(
+            _ClassifierBlueprint(model, labels, pool, ngrams, token_dropout), threads, train
+        )
         self.config, self.labels = model, labels
 
     def log_probs(self, chunk: TextChunk) -> NDArray[np.float64]:
@@ -62,7 +64,9 @@ class ClassifierEngine(Learner[ClassifierNetwork, TextChunk]):
         if chunk.read * self.params.flat.size < WORTH_SHARING:
             return self._workers[0].do(lambda network: network.log_probs(weights, chunk))
 
-        def forward(network: ClassifierNetwork, _: int, part: slice, __: State) -> tuple[Array, Array]:
+        def forward(
+            network: ClassifierNetwork, _: int, part: slice, __: State
+        ) -> tuple[Array, Array]:
             inside = np.flatnonzero((chunk.column >= part.start) & (chunk.column < part.stop))
             return inside, network.log_probs(weights, chunk.columns(part))
 

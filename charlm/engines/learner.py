@@ -1,8 +1,8 @@
 """Trains any network on NumPy, with the columns of a chunk shared out over threads.
 
-Columns never meet except in the sum of their gradients, so each thread runs forward and backward on its part with
-buffers of its own, while BLAS keeps to one thread. The parts and the order of the sum depend on the number of threads
-alone, so a run with a fixed number repeats to the bit.
+Columns never meet except in the sum of their gradients, so each thread runs forward and backward on
+its part with buffers of its own, while BLAS keeps to one thread. The parts and the order of the sum
+depend on the number of threads alone, so a run with a fixed number repeats to the bit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Chunk(Protocol):
         """Return some of the columns."""
 
 
-WORTH_SHARING = 1 << 25  # multiplications: below, waking another thread and waiting for it costs more than it saves
+WORTH_SHARING = (
+    1 << 25
+)  # multiplications: below, waking another thread and waiting for it costs more than it saves
 
 C = TypeVar("C", bound=Chunk)
 C_in = TypeVar("C_in", bound=Chunk, contravariant=True)
@@ -88,8 +90,8 @@ class Blueprint(Protocol[N_out]):
 class _Worker(Generic[N]):
     """What one part of the columns needs of its own: buffers, a gradient, a random generator for dropout.
 
-    Each of several calls at once has buffers to itself; the gradient and the generator are those of the one call that
-    trains.
+    Each of several calls at once has buffers to itself; the gradient and the generator are those of
+    the one call that trains.
     """
 
     def __init__(self, blueprint: Blueprint[N], seed: list[int]) -> None:
@@ -121,7 +123,9 @@ class Learner(Generic[N, C]):
     Any number of threads may read with one learner at once; nothing may train or load it meanwhile.
     """
 
-    def __init__(self, blueprint: Blueprint[N], threads: int = 1, train: TrainConfig | None = None) -> None:
+    def __init__(
+        self, blueprint: Blueprint[N], threads: int = 1, train: TrainConfig | None = None
+    ) -> None:
         """Draw first weights with the training settings' seed."""
         self._blueprint, self._train = blueprint, train or TrainConfig()
         seed = self._train.seed
@@ -159,7 +163,9 @@ class Learner(Generic[N, C]):
                 gradient.flat += worker.grads.flat
             norm = clip_by_norm(gradient.flat, self._train.clip)
         if not math.isfinite(norm) or not math.isfinite(tally.nats):
-            raise divergence({name: bool(np.isfinite(value).all()) for name, value in gradient.items()})
+            raise divergence(
+                {name: bool(np.isfinite(value).all()) for name, value in gradient.items()}
+            )
         self._laid_out = None
         self._optimizer.step(self.params.flat, gradient.flat, lr)
         return tally, norm, join([after for _, after in results])
@@ -198,7 +204,9 @@ class Learner(Generic[N, C]):
 
     def snapshot(self, state: State) -> Snapshot:
         arrays = self.tensors()
-        arrays |= {f"optimizer.{name}": moment.copy() for name, moment in self._optimizer.moments.items()}
+        arrays |= {
+            f"optimizer.{name}": moment.copy() for name, moment in self._optimizer.moments.items()
+        }
         arrays |= {f"state.{i}": part.copy() for i, part in enumerate(state)}
         facts: dict[str, Any] = {
             "optimizer_steps": self._optimizer.steps,
@@ -208,7 +216,13 @@ class Learner(Generic[N, C]):
 
     def restore(self, snapshot: Snapshot) -> State:
         arrays, facts = snapshot
-        self.load({name: value for name, value in arrays.items() if not name.startswith(("optimizer.", "state."))})
+        self.load(
+            {
+                name: value
+                for name, value in arrays.items()
+                if not name.startswith(("optimizer.", "state."))
+            }
+        )
         for name, moment in self._optimizer.moments.items():
             moment[:] = fitting(arrays, f"optimizer.{name}", moment.shape)
         self._optimizer.steps = facts["optimizer_steps"]

@@ -2,8 +2,8 @@
 
     y = [h, h~]        h~: the values of a cell that was fed the sequence last step first, put back in place
 
-A sequence that is turned round within its own place begins where it began. So the resets serve both directions, the
-cells are those of a stack that reads onwards, and turning twice is doing nothing.
+A sequence that is turned round within its own place begins where it began. So the resets serve both
+directions, the cells are those of a stack that reads onwards, and turning twice is doing nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from charlm.nn.stack import make_cell, ways, zero_state
 class Bidirectional:
     """What `Stack` is to one direction: both at every layer, each reading all that the layer below says, [T, B, 2H].
 
-    Sequences are whole, so that each begins at a zero state and nothing is carried from chunk to chunk. The dropout
-    masks of the embedding and of a layer's values are those of `Stack`; both directions share the embedding's.
+    Sequences are whole, so that each begins at a zero state and nothing is carried from chunk to
+    chunk. The dropout masks of the embedding and of a layer's values are those of `Stack`; both
+    directions share the embedding's.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self.embedding = Embedding.of(config)
-        self.tokens = [TokenProduct(names.weight_ih(0, way), names.bias_ih(0, way)) for way in ways(config)]
+        self.tokens = [
+            TokenProduct(names.weight_ih(0, way), names.bias_ih(0, way)) for way in ways(config)
+        ]
         self.inputs = [
             [Linear(names.weight_ih(k, way), names.bias_ih(k, way)) for way in ways(config)]
             for k in range(1, config.layers)
         ]
-        self.cells = [[make_cell(config, k, way) for way in ways(config)] for k in range(config.layers)]
+        self.cells = [
+            [make_cell(config, k, way) for way in ways(config)] for k in range(config.layers)
+        ]
         self.dropouts = [Dropout(config.dropout) for _ in range(config.layers)]
         self._config, self._space = config, Workspace()
         self._tape: Tape[Array] = Tape()
@@ -53,12 +58,19 @@ class Bidirectional:
         turn = turned_rows(reset)
         self._tape.put(turn)
         once = self.embedding.forward(params, ids, rng)
-        z = [self.tokens[0].forward(params, once), self.tokens[1].forward(params, once.turned(turn))]
+        z = [
+            self.tokens[0].forward(params, once),
+            self.tokens[1].forward(params, once.turned(turn)),
+        ]
         y = self.dropouts[0].forward(self._both(params, 0, z, reset, turn), rng)
         for k, (onward, back) in enumerate(self.inputs, 1):
             z = [onward.forward(params, y), back.forward(params, self._taken(f"x{k}", y, turn))]
             h = self.dropouts[k].forward(self._both(params, k, z, reset, turn), rng)
-            y = np.add(y, h, out=self._space(f"y{k}", h.shape, h.dtype)) if self._config.residual else h
+            y = (
+                np.add(y, h, out=self._space(f"y{k}", h.shape, h.dtype))
+                if self._config.residual
+                else h
+            )
         return y, state
 
     def backward(self, params: Params, grads: Params, dy: Array) -> None:
@@ -76,7 +88,9 @@ class Bidirectional:
         dback = self.tokens[1].backward(params, grads, back)
         self.embedding.backward(grads, dx if dx is None or dback is None else dx + dback)
 
-    def _both(self, params: Params | Panels, k: int, z: list[Array], reset: Array, turn: Array) -> Array:
+    def _both(
+        self, params: Params | Panels, k: int, z: list[Array], reset: Array, turn: Array
+    ) -> Array:
         """Run layer k's cells over their input products, the second's turned round, to [h, h~] [T, B, 2H]."""
         begin = tuple(part[0] for part in zero_state(self._config, z[0].shape[1], z[0].dtype.type))
         (h, _), (turned, _) = (
@@ -102,7 +116,9 @@ class Bidirectional:
     def _taken(self, name: str, x: Array, turn: Array) -> Array:
         """Return x [T, B, D] turned round."""
         out = self._space(name, x.shape, x.dtype)
-        np.take(rows_of(x), turn, axis=0, out=rows_of(out), mode="clip")  # "clip" only spares NumPy a buffer
+        np.take(
+            rows_of(x), turn, axis=0, out=rows_of(out), mode="clip"
+        )  # "clip" only spares NumPy a buffer
         return out
 
 

@@ -2,9 +2,9 @@
 
     p(label | text) = softmax(W [v, g] + b)        v = dense(pool(y))
 
-y: the recurrent layers' values at all steps of the text, pool: one vector of them, dense: layers without recurrence, g:
-the mean vector of the text's n-grams, where they are asked for.
-A chunk holds whole texts, so that each begins at a zero state, and nothing is carried from chunk to chunk.
+y: the recurrent layers' values at all steps of the text, pool: one vector of them, dense: layers
+without recurrence, g: the mean vector of the text's n-grams, where they are asked for. A chunk
+holds whole texts, so that each begins at a zero state, and nothing is carried from chunk to chunk.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from charlm.nn.stack import Stack, draw, stack_shapes, zero_state
 class WholeTexts(Places, Protocol):
     """Whole texts end to end, and the label of each.
 
-    inputs [T, B]: token ids, NO_TOKEN where nothing stands. reset [T, B]: true at each text's first step, and at the
-    first unused step of a column. labels [N]: numbers, -1 where none is known. weight [N]: of each text's gradient.
+    inputs [T, B]: token ids, NO_TOKEN where nothing stands. reset [T, B]: true at each text's first
+    step, and at the first unused step of a column. labels [N]: numbers, -1 where none is known.
+    weight [N]: of each text's gradient.
     """
 
     @property
@@ -46,8 +47,8 @@ class WholeTexts(Places, Protocol):
 class ClassifierNetwork:
     """p(label | text) for the N texts of a chunk at a time. Holds buffers, but no parameters.
 
-    An instance serves one thread; parameters may be shared among several. Dropout acts between the layers, and on
-    each text's vector instead of on the last recurrent layer's values.
+    An instance serves one thread; parameters may be shared among several. Dropout acts between the
+    layers, and on each text's vector instead of on the last recurrent layer's values.
     """
 
     def __init__(
@@ -56,17 +57,21 @@ class ClassifierNetwork:
     ) -> None:  # fmt: skip
         """Take `pool` from `charlm.config.POOLINGS`; with `ngrams` those of up to so many tokens count too.
 
-        In training a token is read as the `unknown` one with the probability `token_dropout`, so that it is learnt;
-        ids below it are no tokens.
+        In training a token is read as the `unknown` one with the probability `token_dropout`, so
+        that it is learnt; ids below it are no tokens.
         """
         self.config = config
-        self._body: Bidirectional | Stack = Bidirectional(config) if config.bidirectional else Stack(config)
+        self._body: Bidirectional | Stack = (
+            Bidirectional(config) if config.bidirectional else Stack(config)
+        )
         self._body.dropouts[-1] = Dropout(0.0)
         self._pool, self._dropout = make_pooling(pool, config), Dropout(config.dropout)
         self._dense, self._head = DenseLayers(config), SoftmaxHead(labels)
         self._ngrams = NGrams(ngrams) if ngrams else None
         self._token_dropout, self._unknown = token_dropout, unknown
-        self._ngram_dropout = Dropout(config.dropout / 2)  # they are fewer, and tell less of each other
+        self._ngram_dropout = Dropout(
+            config.dropout / 2
+        )  # they are fewer, and tell less of each other
 
     def backward(
         self,
@@ -79,7 +84,8 @@ class ClassifierNetwork:
     ) -> tuple[float, State]:
         """Add the gradients of scale * sum(weight * -log p(label)); return nats = -sum(log p(label)), not weighted.
 
-        Texts whose label is not known, -1, have neither. `state` is not heeded but returned; `rng` switches dropout on.
+        Texts whose label is not known, -1, have neither. `state` is not heeded but returned; `rng`
+        switches dropout on.
         """
         known, inputs = chunk.labels >= 0, self._read(chunk.inputs, rng)
         y, _ = self._body.forward(params, inputs, self._begin(chunk, params), chunk.reset, rng)
@@ -89,10 +95,18 @@ class ClassifierNetwork:
             vectors = self._ngrams.forward(params, inputs, chunk)
             top = np.concatenate([top, self._ngram_dropout.forward(vectors, rng)], axis=1)
         nats, dtop = self._head.backward(
-            params, grads, top, np.maximum(chunk.labels, 0), chunk.weight * known, scale, known.astype(np.float32)
+            params,
+            grads,
+            top,
+            np.maximum(chunk.labels, 0),
+            chunk.weight * known,
+            scale,
+            known.astype(np.float32),
         )
         if self._ngrams:
-            dtop, dvectors = (np.ascontiguousarray(d) for d in np.split(dtop, [self.config.head_width], axis=1))
+            dtop, dvectors = (
+                np.ascontiguousarray(d) for d in np.split(dtop, [self.config.head_width], axis=1)
+            )
             self._ngrams.backward(grads, self._ngram_dropout.backward(dvectors))
         dpooled = self._dropout.backward(self._dense.backward(params, grads, dtop))
         self._body.backward(params, grads, self._pool.backward(params, grads, dpooled))
@@ -101,7 +115,8 @@ class ClassifierNetwork:
     def log_probs(self, params: Params | Panels, chunk: WholeTexts) -> Array:
         """Return log p of every label in nats, float64 [N, L].
 
-        With `Panels` a text's figures do not depend on what else is in the chunk, nor on its place there, to the bit.
+        With `Panels` a text's figures do not depend on what else is in the chunk, nor on its place
+        there, to the bit.
         """
         y, _ = self._body.forward(params, chunk.inputs, self._begin(chunk, params), chunk.reset)
         top = self._dense.forward(params, self._pool.forward(params, y, chunk))
@@ -114,7 +129,9 @@ class ClassifierNetwork:
         if rng is None or not self._token_dropout:
             return inputs
         dropped = rng.random(inputs.shape, np.float32) < self._token_dropout
-        return np.where(dropped & (inputs > self._unknown), inputs.dtype.type(self._unknown), inputs)
+        return np.where(
+            dropped & (inputs > self._unknown), inputs.dtype.type(self._unknown), inputs
+        )
 
     def _begin(self, chunk: WholeTexts, params: Params | Panels) -> State:
         """Return the state before the texts; both directions have zeros of their own."""

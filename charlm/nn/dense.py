@@ -2,8 +2,8 @@
 
     y = max(0, x W^T + b), then dropout
 
-PyTorch has no module of this kind. Under the names of these parameters stands an `nn.ModuleList` of `nn.Linear`,
-with relu and dropout after each.
+PyTorch has no module of this kind. Under the names of these parameters stands an `nn.ModuleList` of
+`nn.Linear`, with relu and dropout after each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class DenseLayers:
         self.dropouts = [Dropout(config.dropout) for _ in depth]
         self._tape: Tape[list[Array]] = Tape()
 
-    def forward(self, params: Params | Panels, x: Array, rng: np.random.Generator | None = None) -> Array:
+    def forward(
+        self, params: Params | Panels, x: Array, rng: np.random.Generator | None = None
+    ) -> Array:
         """Map x [..., W] to [..., head_hidden]; with no layers return x itself; `rng` switches dropout on."""
         active = []
         for layer, dropout in zip(self.maps, self.dropouts, strict=True):

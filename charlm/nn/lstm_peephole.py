@@ -3,8 +3,9 @@
     i = sigmoid(z_i + p_i + w_ci * c)       f = sigmoid(z_f + p_f + w_cf * c)       g = tanh(z_g + p_g)
     c' = f * c + i * g                      o = sigmoid(z_o + p_o + w_co * c')      h' = o * tanh(c')
 
-z is the input product W_ih x + b_ih, p what the state h tells (recurrence.py), the peepholes w are vectors [H].
-Backward, for dh' and dc' given, all of it as in lstm.py but for what flows through the peepholes:
+z is the input product W_ih x + b_ih, p what the state h tells (recurrence.py), the peepholes w are
+vectors [H]. Backward, for dh' and dc' given, all of it as in lstm.py but for what flows through the
+peepholes:
 
     do = dh' * tanh(c')                     dz_o = do * o (1 - o)
     dc' += dh' * o * (1 - tanh(c')^2) + dz_o * w_co
@@ -39,13 +40,27 @@ class PeepholeLSTM:
     ) -> tuple[Array, State]:
         """Run z [T, B, 4H] from state (h, c) of [B, H] to y [T, B, H]; z becomes the gates' values in place."""
         size, (length, batch, _) = z.shape[2] // 4, z.shape
-        steps, peepholes = Steps(self.recurrent, params, z, reset), self.recurrent.vectors_of(params)
+        steps, peepholes = (
+            Steps(self.recurrent, params, z, reset),
+            self.recurrent.vectors_of(params),
+        )
         h = self._space("h", (length + 1, batch, size), z.dtype)
         c = self._space("c", (length + 1, batch, size), z.dtype)
         tanh_c = self._space("tanh_c", (length, batch, size), z.dtype)
         h[0], c[0] = state
         if steps.compiled:
-            kernel.call("lstm_forward", length, batch, size, *steps.forward_arrays, *peepholes, z, h, c, tanh_c)
+            kernel.call(
+                "lstm_forward",
+                length,
+                batch,
+                size,
+                *steps.forward_arrays,
+                *peepholes,
+                z,
+                h,
+                c,
+                tanh_c,
+            )
         else:
             _run(steps, peepholes, z, h, c, tanh_c)
         self._tape.put((z, h, c, tanh_c, steps))
@@ -57,7 +72,11 @@ class PeepholeLSTM:
         """Add the recurrent gradients; return dz [T, B, 4H] and the gradients of the first state."""
         gates, h, c, tanh_c, steps = self._tape.take()
         peepholes, dz = self.recurrent.vectors_of(params), self._space("dz", gates.shape, dy.dtype)
-        dh, dc = (np.zeros_like(dy[0]), np.zeros_like(dy[0])) if dstate is None else (d.copy() for d in dstate)
+        dh, dc = (
+            (np.zeros_like(dy[0]), np.zeros_like(dy[0]))
+            if dstate is None
+            else (d.copy() for d in dstate)
+        )
         if kernel.serves(dy):
             arrays = (*steps.backward_arrays, *peepholes)
             kernel.call("lstm_backward", *dy.shape, *arrays, gates, c, tanh_c, dy, dh, dc, dz)
@@ -109,10 +128,21 @@ def _run_back(
 
 
 def _step_back(
-    peepholes: list[Array], gates: Array, c: Array, tanh_c: Array, dh: Array, dc: Array, dz: Array, scratch: Array
+    peepholes: list[Array],
+    gates: Array,
+    c: Array,
+    tanh_c: Array,
+    dh: Array,
+    dc: Array,
+    dz: Array,
+    scratch: Array,
 ) -> None:
     """Write one step's dz [B, 4H], and in place turn dc from the gradient of c' into that of c."""
-    (w_ci, w_cf, w_co), (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = peepholes, blocks(gates), blocks(dz)
+    (w_ci, w_cf, w_co), (i, f, g, o), (dz_i, dz_f, dz_g, dz_o) = (
+        peepholes,
+        blocks(gates),
+        blocks(dz),
+    )
     tanh_slope(tanh_c, out=scratch)
     scratch *= o
     scratch *= dh

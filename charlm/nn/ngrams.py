@@ -2,9 +2,10 @@
 
     v = mean over the text's n-grams g of E[hash(g)]        n = 1 .. N, a mark before the text and its EOS counted
 
-as fastText reads a text (Joulin et al. 2017); n-grams share the rows of E by a hash. It knows by heart what recurrent
-layers must learn to tell, and knows nothing of the order beyond N tokens. Backward, for dv given, a row of E gets
-dv / (number of the text's n-grams) for each n-gram that has it.
+as fastText reads a text (Joulin et al. 2017); n-grams share the rows of E by a hash. It knows by
+heart what recurrent layers must learn to tell, and knows nothing of the order beyond N tokens.
+Backward, for dv given, a row of E gets dv / (number of the text's n-grams) for each n-gram that has
+it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ WIDTH = 32  # of a vector
 BUCKETS = 1 << 15  # rows of E
 _BEGIN, _FIRST_TOKEN = 1, 2  # what the mark before a text and token 0 are in a hash
 # SplitMix64's (Steele et al. 2014)
-_MIX, _SPREADS = np.uint64(0x9E3779B97F4A7C15), (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_MIX, _SPREADS = (
+    np.uint64(0x9E3779B97F4A7C15),
+    (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)),
+)
 
 
 class NGrams:
@@ -51,7 +55,9 @@ class NGrams:
         grads[names.NGRAMS][rows] += sum_by_row(share[text], row_of.reshape(-1), len(rows))
 
 
-def buckets(inputs: Array, places: Places, longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def buckets(
+    inputs: Array, places: Places, longest: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the row of E of every n-gram [G], and the number of its text [G]: all of one token first, then of two."""
     rows = Rows(places, inputs.shape[1])
     length = rows.length + 1  # the mark before a text too
@@ -61,7 +67,9 @@ def buckets(inputs: Array, places: Places, longest: int) -> tuple[NDArray[np.int
     own = np.ones(len(text), np.bool_)
     own[starts] = False
     ids[own] = (inputs.reshape(-1)[rows.row] + _FIRST_TOKEN).astype(np.uint64)
-    left = np.repeat(starts + length, length) - np.arange(len(text))  # tokens from here to the text's end
+    left = np.repeat(starts + length, length) - np.arange(
+        len(text)
+    )  # tokens from here to the text's end
     found, texts, key = [], [], np.zeros(len(ids), np.uint64)
     for n in range(1, min(longest, len(ids)) + 1):
         key[: len(ids) - n + 1] = _mixed(key[: len(ids) - n + 1], ids[n - 1 :])

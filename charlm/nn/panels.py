@@ -1,8 +1,8 @@
 """Weights laid out for the compiled forward pass: what writing, scoring and evaluating do when they need no gradient.
 
-Laid out once, they serve until the weights change. The whole stack then goes a step at a time, so that a step's
-values stay in the cache, and each row is summed in the same order however many rows stand beside it: a text's
-figures do not depend on the batch that it is in, to the bit.
+Laid out once, they serve until the weights change. The whole stack then goes a step at a time, so
+that a step's values stay in the cache, and each row is summed in the same order however many rows
+stand beside it: a text's figures do not depend on the batch that it is in, to the bit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _TABLE_FLOATS = 1 << 21  # the input products of a whole vocabulary are kept up 
 class Panels(Mapping[str, Array]):
     """A network's parameters with its weights laid out as well, read only: threads may share them.
 
-    reads: whether the compiled loops read with the whole stack, in one direction. width: H, of what comes out on top.
+    reads: whether the compiled loops read with the whole stack, in one direction. width: H, of what
+    comes out on top.
     """
 
     def __init__(self, config: ModelConfig, params: Params) -> None:
@@ -82,10 +83,16 @@ class Panels(Mapping[str, Array]):
         biases = [name(k) for k in layers for name in (names.bias_ih, names.bias_hh)]
         self._weights = kernel.Pointers([self._panels.get(name) for name in weights])
         self._biases = kernel.Pointers([self[name] for name in biases])
-        self._gains = kernel.Pointers([self[names.gain_hh(k)] if config.layer_norm else None for k in layers])
-        self._vectors = kernel.Pointers([self[names.recurrent(part, k)] for k in layers for part in kind.vectors])
+        self._gains = kernel.Pointers(
+            [self[names.gain_hh(k)] if config.layer_norm else None for k in layers]
+        )
+        self._vectors = kernel.Pointers(
+            [self[names.recurrent(part, k)] for k in layers for part in kind.vectors]
+        )
         small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
-        self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None  # row -1: NO_TOKEN
+        self._table = (
+            self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None
+        )  # row -1: NO_TOKEN
 
     def _table_of(self, tokens: Array) -> Array:
         """Return the input products of layer 0 [R, G·H] for tokens [R]."""
@@ -93,7 +100,9 @@ class Panels(Mapping[str, Array]):
         if self._one_hot:
             return np.asarray(rows_at(self[weight].T, tokens) + bias)
         rows = rows_at(self[names.EMBED], tokens)
-        return self.affine(weight, names.bias_ih(0), rows, np.empty((len(tokens), len(bias)), rows.dtype))
+        return self.affine(
+            weight, names.bias_ih(0), rows, np.empty((len(tokens), len(bias)), rows.dtype)
+        )
 
 
 def in_panels(weight: Array) -> Array:

@@ -5,11 +5,13 @@
     max          the largest value of each unit over the steps; its gradient goes to the first step that has it
     attention    sum_t a_t y_t        a = softmax over the text's steps of y_t . w        w: `pool.weight`
 
-Backward, for the gradient d of the vector: mean dy_t = d / steps, and for attention, with s_t = y_t . d,
+Backward, for the gradient d of the vector: mean dy_t = d / steps, and for attention, with s_t = y_t
+. d,
 
     ds_t = a_t (s_t - sum_j a_j s_j)        dy_t = a_t d + ds_t w        dw = sum_t ds_t y_t
 
-The texts are read where they stand in the chunk, all at once; one text's vector does not depend on the others.
+The texts are read where they stand in the chunk, all at once; one text's vector does not depend on
+the others.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from charlm.nn.params import Array, Params, Shape, Workspace, rows_of
 class Places(Protocol):
     """Where the texts of a chunk of whole sequences [T, B] stand: text i is `length[i]` steps of column `column[i]`.
 
-    Its first step is `first[i]`. Arrays of whole numbers [N]; lengths are 1 or more, and texts do not overlap.
+    Its first step is `first[i]`. Arrays of whole numbers [N]; lengths are 1 or more, and texts do
+    not overlap.
     """
 
     @property
@@ -66,8 +69,8 @@ def pooling_shapes(kind: str, config: ModelConfig) -> dict[str, Shape]:
 class Rows:
     """Where the texts' steps stand among the rows t·B + b of a chunk [T, B].
 
-    row: the rows of all texts [R], text by text and in the order of their steps. text: the number of each row's text
-    [R]. starts: where in these each text begins [N].
+    row: the rows of all texts [R], text by text and in the order of their steps. text: the number
+    of each row's text [R]. starts: where in these each text begins [N].
     """
 
     def __init__(self, places: Places, columns: int) -> None:

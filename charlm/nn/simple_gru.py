@@ -3,8 +3,8 @@
     u = sigmoid(z_u + p_u)        n = tanh(z_n + p_n)
     h' = (1 - u) * n + u * h = n + u * (h - n)
 
-z is the input product W_ih x + b_ih, p what the state h tells (recurrence.py), their rows in the order u, n. Backward,
-for dh' given:
+z is the input product W_ih x + b_ih, p what the state h tells (recurrence.py), their rows in the
+order u, n. Backward, for dh' given:
 
     dz_u = dh' * (h - n) * u (1 - u)        dz_n = dh' * (1 - u) * (1 - n^2)
     dp = dz                                 dh = dh' * u, and what dp gives
@@ -53,7 +53,9 @@ class SimpleGRU:
         dz = self._space("dz", gates.shape, dy.dtype)
         dh = np.zeros_like(dy[0]) if dstate is None else dstate[0].copy()  # [B, H]
         if kernel.serves(dy):
-            kernel.call("simple_gru_backward", *dy.shape, *steps.backward_arrays, gates, h, dy, dh, dz)
+            kernel.call(
+                "simple_gru_backward", *dy.shape, *steps.backward_arrays, gates, h, dy, dh, dz
+            )
         else:
             _run_back(steps, gates, h, dy, dh, dz)
         steps.add_gradients(grads, dz, h[:-1])

@@ -153,7 +153,9 @@ class Task(Protocol):
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
         """Take over the weights of the model that a run starts from; yield sentences on what came over."""
 
-    def model(self, engine: Trainable[Any], settings: Settings, knowledge: Any, facts: Mapping[str, Any]) -> Trained:
+    def model(
+        self, engine: Trainable[Any], settings: Settings, knowledge: Any, facts: Mapping[str, Any]
+    ) -> Trained:
         """Return the model that is trained."""
 
     def course(self, train: TrainConfig, material: Any, model: Any) -> Course:
@@ -162,7 +164,9 @@ class Task(Protocol):
     def notes(self, material: Any, settings: Settings, base: Any) -> Iterator[str]:
         """Yield sentences on what was decided when the corpus was read."""
 
-    def opened(self, tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None) -> Trained:
+    def opened(
+        self, tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None
+    ) -> Trained:
         """Return the model that a file's tensors and metadata describe; raises DataError where they do not fit."""
 
 
@@ -178,5 +182,7 @@ def task_of_file(metadata: Mapping[str, str]) -> Task:
     """Return the task of a file by its metadata; raises DataError where this charlm does not know it."""
     name = metadata.get("charlm.task", LANGUAGE)
     if name not in TASKS:
-        raise DataError(f"its task is {name!r:.80}, which this charlm does not know: update charlm to read it")
+        raise DataError(
+            f"its task is {name!r:.80}, which this charlm does not know: update charlm to read it"
+        )
     return task_named(name)

@@ -79,7 +79,9 @@ class ClassifyLesson:
 
     def class_figures(self, part: str, tally: Tally) -> ClassFigures:
         """Return the figures of the validation or the test part."""
-        return ClassFigures(tally, self.common, len((self.test if part == "test" else self.valid).unseen_names))
+        return ClassFigures(
+            tally, self.common, len((self.test if part == "test" else self.valid).unseen_names)
+        )
 
     def figures(self, part: str, tally: Tally | None) -> dict[str, float | int | None]:
         names = ("accuracy", "macro_f1", "nats", "majority")
@@ -97,7 +99,10 @@ class _ClassifyCourse:
         batches = WholeTextBatches(corpus.train, train.batch_size, _STEPS, train.seed, weights)
         self.lesson = ClassifyLesson(batches, corpus.valid, corpus.test, model.classes.common)
         ngrams = model.classes.ngrams
-        self.shape = [f"pooling {model.classes.pool}", *([f"n-grams up to {ngrams}"] if ngrams else [])]
+        self.shape = [
+            f"pooling {model.classes.pool}",
+            *([f"n-grams up to {ngrams}"] if ngrams else []),
+        ]
         self._corpus = corpus
 
     def about(self) -> list[str]:
@@ -108,7 +113,9 @@ class _ClassifyCourse:
         times = "once" if counts[rare] == 1 else f"{counts[rare]:,} times"
         share = percent(int(counts[common]), int(counts.sum()))
         tokenizer, valid = corpus.tokenizer, corpus.valid
-        unknown = f", {percent(valid.unknown, valid.tokens)} of valid unknown" if valid.unknown else ""
+        unknown = (
+            f", {percent(valid.unknown, valid.tokens)} of valid unknown" if valid.unknown else ""
+        )
         return [
             f"texts: {sizes}; {corpus.train.tokens:,} tokens to train on, {tokenizer.size:,} different "
             f"({tokenizer.kind}{unknown})",
@@ -121,7 +128,9 @@ class _ClassifyCourse:
         if figures.accuracy is None:
             return "-"
         nats = "-" if figures.nats is None else f"{figures.nats:.4f}"
-        return f"accuracy {100 * figures.accuracy:.2f} %, macro F1 {figures.macro_f1:.3f}, {nats} nats"
+        return (
+            f"accuracy {100 * figures.accuracy:.2f} %, macro F1 {figures.macro_f1:.3f}, {nats} nats"
+        )
 
     def shown_training(self, nats: float) -> str:
         return f"{nats:.4f} nats"
@@ -141,7 +150,9 @@ class _ClassifyTask:
 
     def check(self, given: Mapping[str, Any]) -> None:
         if given.get("context") not in (None, "auto", "sequence"):
-            raise UsageError(f"context {given['context']} does not go with classes: each text begins from zero")
+            raise UsageError(
+                f"context {given['context']} does not go with classes: each text begins from zero"
+            )
         if given.get("tie"):
             raise UsageError("tie does not go with classes: the output has labels, not tokens")
 
@@ -153,7 +164,9 @@ class _ClassifyTask:
 
     def read(self, given: Mapping[str, Any], text: TextConfig, base: Any) -> LabelledCorpus:
         grow = base is not None and not given.get("keep_vocabulary")
-        own = ClassifyConfig.from_dict({name: given[name] for name in ("labels", "max_length") if name in given})
+        own = ClassifyConfig.from_dict(
+            {name: given[name] for name in ("labels", "max_length") if name in given}
+        )
         held = (_listed(given.get("valid_file")), _listed(given.get("test_file")))
         tokenizer = base.tokenizer if base else None
         return prepare_labelled(
@@ -174,14 +187,25 @@ class _ClassifyTask:
         return classifier_defaults(train.tokens, len(train), material.tokenizer.size, given, speed)
 
     def resolved(self, material: LabelledCorpus, text: TextConfig) -> dict[str, Any]:
-        return {"labels": material.labels, "sequences": "line", "context": "sequence", "hold_out": "parts"}
+        return {
+            "labels": material.labels,
+            "sequences": "line",
+            "context": "sequence",
+            "hold_out": "parts",
+        }
 
     def knowledge(self, settings: Settings, material: LabelledCorpus) -> Classes:
         own = settings.own
         assert isinstance(own, ClassifyConfig)
         counts = tuple(material.train.counts.tolist())
         return Classes(
-            material.tokenizer, material.names, counts, material.labels, own.pool, own.max_length, own.balance,
+            material.tokenizer,
+            material.names,
+            counts,
+            material.labels,
+            own.pool,
+            own.max_length,
+            own.balance,
             own.ngrams,
         )
 
@@ -194,7 +218,13 @@ class _ClassifyTask:
         own = settings.own
         assert isinstance(own, ClassifyConfig)
         return ClassifierEngine(
-            settings.model, labels, knowledge.pool, threads, train, knowledge.ngrams, own.token_dropout
+            settings.model,
+            labels,
+            knowledge.pool,
+            threads,
+            train,
+            knowledge.ngrams,
+            own.token_dropout,
         )
 
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
@@ -207,7 +237,9 @@ class _ClassifyTask:
     ) -> Classifier:
         return Classifier(engine, settings.model, knowledge, facts)
 
-    def course(self, train: TrainConfig, material: LabelledCorpus, model: Classifier) -> _ClassifyCourse:
+    def course(
+        self, train: TrainConfig, material: LabelledCorpus, model: Classifier
+    ) -> _ClassifyCourse:
         return _ClassifyCourse(train, material, model)
 
     def notes(self, material: LabelledCorpus, settings: Settings, base: Any) -> Iterator[str]:

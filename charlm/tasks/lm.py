@@ -74,7 +74,13 @@ class _LanguageCourse:
         sequences = None if language.document else corpus.train.sequences
         newline = language.tokenizer.newline
         batches = TrainingBatches(
-            corpus.train, train.batch_size, train.seq_len, train.seed, language.start, sequences, newline
+            corpus.train,
+            train.batch_size,
+            train.seq_len,
+            train.seed,
+            language.start,
+            sequences,
+            newline,
         )
         judging = not _all_unknown(corpus.valid)
         self.lesson = LanguageLesson(
@@ -85,8 +91,14 @@ class _LanguageCourse:
         self._corpus, self._model = corpus, model
 
     def about(self) -> list[str]:
-        parts = [("train", self._corpus.train), ("valid", self._corpus.valid), ("test", self._corpus.test)]
-        sizes = ", ".join(f"{len(part):,} {name}{_unknown_in(part)}" for name, part in parts if len(part))
+        parts = [
+            ("train", self._corpus.train),
+            ("valid", self._corpus.valid),
+            ("test", self._corpus.test),
+        ]
+        sizes = ", ".join(
+            f"{len(part):,} {name}{_unknown_in(part)}" for name, part in parts if len(part)
+        )
         tokenizer = self._model.tokenizer
         return [f"text: {sizes} tokens, {tokenizer.size:,} different ({tokenizer.kind})"]
 
@@ -103,12 +115,15 @@ class _LanguageCourse:
     def test(self, stop: Callable[[], bool], best: Model) -> Tally | None:
         if not len(self._corpus.test):
             return None
-        return evaluate(best.engine, self._corpus.test, best.language.start, best.language.document, stop)
+        return evaluate(
+            best.engine, self._corpus.test, best.language.start, best.language.document, stop
+        )
 
     def _figure(self, nats: float, unknown: int, tokens: int) -> str:
         """Return nats per token with what they mean, and which share of the tokens is unknown.
 
-        As in `score`, there are no bits where a token is unknown or the tokenizer drops information.
+        As in `score`, there are no bits where a token is unknown or the tokenizer drops
+        information.
         """
         tokenizer, part = self._model.tokenizer, self._corpus.train
         told = [f"{percent(unknown, tokens)} unknown"] if unknown else []
@@ -139,7 +154,9 @@ class _LanguageTask:
     def read(self, given: Mapping[str, Any], text: TextConfig, base: Model | None) -> Corpus:
         grow = base is not None and not given.get("keep_vocabulary")
         language = base.language if base else None
-        return _prepare(given["corpus"], given.get("valid_file"), given.get("test_file"), text, language, grow)
+        return _prepare(
+            given["corpus"], given.get("valid_file"), given.get("test_file"), text, language, grow
+        )
 
     def read_again(self, settings: Settings, known: Language) -> Corpus:
         files = (settings.corpus, settings.valid_file, settings.test_file)
@@ -168,7 +185,9 @@ class _LanguageTask:
         engine.load(grown(base.trained.tensors(), base.config, settings.model.vocab_size))
         return iter(())
 
-    def model(self, engine: Any, settings: Settings, knowledge: Language, facts: Mapping[str, Any]) -> Model:
+    def model(
+        self, engine: Any, settings: Settings, knowledge: Language, facts: Mapping[str, Any]
+    ) -> Model:
         return Model(engine, settings.model, knowledge, facts)
 
     def course(self, train: TrainConfig, material: Corpus, model: Model) -> _LanguageCourse:
@@ -192,13 +211,22 @@ TASK = _LanguageTask()
 
 
 def _prepare(
-    paths: Any, valid_file: Any, test_file: Any, text: TextConfig, language: Language | None, grow: bool = False
+    paths: Any,
+    valid_file: Any,
+    test_file: Any,
+    text: TextConfig,
+    language: Language | None,
+    grow: bool = False,
 ) -> Corpus:
     """Read the corpus, with the vocabulary (which may grow) and the sequences of `language` where there is one."""
     for name, files in (("valid-file", valid_file), ("test-file", test_file)):
         if isinstance(files, list | tuple) and len(files) > 1:
-            raise UsageError(f"a language model takes one {name}, not several: put the texts in one file")
-    valid, test = (files[0] if isinstance(files, list | tuple) else files for files in (valid_file, test_file))
+            raise UsageError(
+                f"a language model takes one {name}, not several: put the texts in one file"
+            )
+    valid, test = (
+        files[0] if isinstance(files, list | tuple) else files for files in (valid_file, test_file)
+    )
     tokenizer, sequences = (language.tokenizer, language.sequences) if language else (None, None)
     return prepare(paths, text, valid, test, tokenizer, sequences, grow=grow)
 

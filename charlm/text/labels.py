@@ -148,9 +148,7 @@ def _reader(
     return (_by_prefix if form == "prefix" else _by_first_word)(pattern)
 
 
-def _by_file(
-    where: str, name: str | None, as_bytes: bool, known: Collection[str] | None
-) -> Reader:
+def _by_file(where: str, name: str | None, as_bytes: bool, known: Collection[str] | None) -> Reader:
     if name is None:
         problem = f"{where} has none: name files, or say otherwise where labels stand"
         raise UsageError(f"labels file takes the label from a file's name, and {problem}")

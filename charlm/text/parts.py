@@ -19,10 +19,10 @@ _NEAR = 256  # items between two pieces that are read with them: quicker than a 
 class Part:
     """Token ids of one split, in an unlinked temporary file, read by offset.
 
-    Every sequence ends with EOS, so a position begins one if it is 0 or the id before it is EOS. `characters`
-    counts code points (bytes, for bytes) of the text as read, without the newlines that EOS stands for; `unknown`
-    counts UNK; `digest` is the SHA-256 of the ids as little-endian int32, `text_digest` that of the text, the same
-    for every tokenizer.
+    Every sequence ends with EOS, so a position begins one if it is 0 or the id before it is EOS.
+    `characters` counts code points (bytes, for bytes) of the text as read, without the newlines
+    that EOS stands for; `unknown` counts UNK; `digest` is the SHA-256 of the ids as little-endian
+    int32, `text_digest` that of the text, the same for every tokenizer.
     """
 
     sequences: int
@@ -39,7 +39,9 @@ class Part:
         """Keep ids [n]; `characters` is the number of those that are not EOS unless given."""
         array = np.ascontiguousarray(ids, np.int32)
         builder = PartBuilder(int(array.max(initial=0)) + 1)
-        builder.append(array, int(np.count_nonzero(array != EOS)) if characters is None else characters)
+        builder.append(
+            array, int(np.count_nonzero(array != EOS)) if characters is None else characters
+        )
         return builder.part()
 
     def __len__(self) -> int:
@@ -48,7 +50,9 @@ class Part:
     def read(self, start: int, count: int) -> NDArray[np.int32]:
         """Return ids [count] from `start` on (IndexError outside the part, StorageError)."""
         if not 0 <= start <= start + count <= self._length:
-            raise IndexError(f"ids {start} to {start + count} are not within a part of {self._length}")
+            raise IndexError(
+                f"ids {start} to {start + count} are not within a part of {self._length}"
+            )
         data = self._ids.read(start * self._dtype.itemsize, count * self._dtype.itemsize)
         return np.frombuffer(data, self._dtype).astype(np.int32)
 
@@ -65,14 +69,20 @@ def gather(
         return np.zeros(0, dtype)
     order = np.argsort(starts, kind="stable")
     begin, furthest = starts[order], np.maximum.accumulate((starts + counts)[order])
-    heads = np.flatnonzero(np.append(True, begin[1:] > furthest[:-1] + _NEAR))  # of what is read at once
+    heads = np.flatnonzero(
+        np.append(True, begin[1:] > furthest[:-1] + _NEAR)
+    )  # of what is read at once
     sizes = furthest[np.append(heads[1:], len(begin)) - 1] - begin[heads]
-    runs = zip((begin[heads] * dtype.itemsize).tolist(), (sizes * dtype.itemsize).tolist(), strict=True)
+    runs = zip(
+        (begin[heads] * dtype.itemsize).tolist(), (sizes * dtype.itemsize).tolist(), strict=True
+    )
     data = np.frombuffer(b"".join(file.read(*run) for run in runs), dtype)
     moved = np.cumsum(sizes) - sizes - begin[heads]  # from a place in the file to one in `data`
     place = np.empty_like(starts)
     place[order] = begin + np.repeat(moved, np.diff(heads, append=len(begin)))
-    pieces: NDArray[Any] = data[np.arange(counts.sum()) + np.repeat(place - (np.cumsum(counts) - counts), counts)]
+    pieces: NDArray[Any] = data[
+        np.arange(counts.sum()) + np.repeat(place - (np.cumsum(counts) - counts), counts)
+    ]
     return pieces
 
 
@@ -81,7 +91,9 @@ class PartBuilder:
 
     def __init__(self, vocab_size: int) -> None:
         self._ids = Scratch()
-        self._dtype: np.dtype[np.generic] = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
+        self._dtype: np.dtype[np.generic] = np.dtype(
+            np.uint16 if vocab_size <= 1 << 16 else np.int32
+        )
         self._digest, self._text_digest = hashlib.sha256(), hashlib.sha256()
         self._length = self._sequences = self._characters = self._unknown = 0
         self._ended = True  # the last id is EOS, or there is none

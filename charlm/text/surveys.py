@@ -56,9 +56,13 @@ def content_notes(files: Sequence[TextFile], surveys: Sequence[Survey], kind: st
     for file, survey in zip(files, surveys, strict=True):
         head = file.head()
         if kind == "byte" and (binary := foreign(head)):
-            found.setdefault(f"{binary[0]}, whose bytes are taken as they are", []).append(file.name)
+            found.setdefault(f"{binary[0]}, whose bytes are taken as they are", []).append(
+                file.name
+            )
         if marks := markup(head):
-            found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(file.name)
+            found.setdefault(f"looks like {marks}, whose marks are learnt as text", []).append(
+                file.name
+            )
         if survey.returns > max(1, survey.lines):
             found.setdefault(OLD_MAC, []).append(file.name)
     yield from (f"{shortened(names)}: {what}" for what, names in found.items())

@@ -26,7 +26,9 @@ def windows(
         yield window
 
 
-def _until_full(encoded: Iterator[tuple[str, Ids]], ready: Callable[[], bool]) -> Iterator[tuple[str, Ids]]:
+def _until_full(
+    encoded: Iterator[tuple[str, Ids]], ready: Callable[[], bool]
+) -> Iterator[tuple[str, Ids]]:
     tokens = 0
     for item in encoded:
         yield item

@@ -1,12 +1,13 @@
 """Texts a second of a classifier beside the same network in PyTorch on padded batches, by turns.
 
-    python tests/benchmarks/class_speed.py labelled.tsv [--words] [--hidden 128] [--threads 2] [--pairs 5]
+    python tests/benchmarks/class_speed.py labelled.tsv [--words] [--hidden 128] [--threads 2]
+    [--pairs 5]
 
-Training and predicting. PyTorch pads each batch to its longest text. It draws batches at random, and bucketed: texts
-of like length together, the batches in random order. What it is given is as fast as it can be: the padded batch as it
-is (whose backward direction begins in the padding, which is wrong, and quicker) and packed; the quickest of each is
-shown. N-grams are left out on both sides. Medians over the pairs; the processor should have nothing else to do. Needs
-torch.
+Training and predicting. PyTorch pads each batch to its longest text. It draws batches at random,
+and bucketed: texts of like length together, the batches in random order. What it is given is as
+fast as it can be: the padded batch as it is (whose backward direction begins in the padding, which
+is wrong, and quicker) and packed; the quickest of each is shown. N-grams are left out on both
+sides. Medians over the pairs; the processor should have nothing else to do. Needs torch.
 """
 
 import argparse
@@ -40,7 +41,9 @@ class Twin(nn.Module):
     def forward(self, ids, lengths, packed):
         x = self.embed(ids)  # [T, N, E]
         if packed:
-            y, _ = pad_packed_sequence(self.rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))[0])
+            y, _ = pad_packed_sequence(
+                self.rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))[0]
+            )
         else:
             y, _ = self.rnn(x)
         half = y.shape[2] // 2
@@ -85,7 +88,11 @@ def main():
     corpus = prepare_labelled([given.path], text, longest=1000)
     part, size, labels = corpus.train, corpus.tokenizer.size, len(corpus.names)
     numbers = np.arange(len(part))
-    texts, gold, lengths = part.texts(numbers), torch.from_numpy(part.labels(numbers)).long(), part.lengths(numbers) + 1
+    texts, gold, lengths = (
+        part.texts(numbers),
+        torch.from_numpy(part.labels(numbers)).long(),
+        part.lengths(numbers) + 1,
+    )
     config = ModelConfig(size, hidden=given.hidden, embedding=EMBEDDING, bidirectional=True)
     ours = ClassifierEngine(config, labels, "last", given.threads, TrainConfig(lr=1e-3))
     chunks, rng = WholeTextBatches(part, BATCH, 32, 0), np.random.default_rng(0)
@@ -138,13 +145,20 @@ def main():
     for _ in range(given.pairs):
         for name, run in runs.items():
             found[name].append(run())
-    print(f"{platform.processor() or platform.machine()}, {given.threads} threads, torch {torch.__version__}")
+    print(
+        f"{platform.processor() or platform.machine()}, {given.threads} threads, torch {torch.__version__}"
+    )
     shape = f"gru 1x{given.hidden} in both directions, batches of {BATCH}"
     print(f"{len(texts):,} texts of {lengths.mean():.1f} tokens, {shape}")
     middle = {name: statistics.median(rates) for name, rates in found.items()}
     for name, value in middle.items():
-        print(f"{name:40} {value:10,.0f} texts/s  ({min(found[name]):,.0f} to {max(found[name]):,.0f})")
-    for ours_name, theirs in (("charlm trains", "PyTorch trains"), ("charlm predicts", "PyTorch predicts")):
+        print(
+            f"{name:40} {value:10,.0f} texts/s  ({min(found[name]):,.0f} to {max(found[name]):,.0f})"
+        )
+    for ours_name, theirs in (
+        ("charlm trains", "PyTorch trains"),
+        ("charlm predicts", "PyTorch predicts"),
+    ):
         best = max(value for name, value in middle.items() if name.startswith(theirs))
         print(f"{ours_name}: {middle[ours_name] / best:.2f} of PyTorch's best")
 
