@@ -114,6 +114,21 @@ def test_a_signal_at_the_very_end_is_told_and_all_is_there(tmp_path, corpus, mon
     assert charlm("info", "-m", tmp_path / "m").exit_code == 0
 
 
+@posix
+def test_a_second_signal_after_the_run_and_before_the_end_of_the_process(tmp_path, corpus):  # noqa: F811
+    """The handlers of a process that ends are not put back: the second one would kill it, with another exit code."""
+    script = (
+        "import os, signal; from charlm.cli import main; from charlm.cli.signals import Signals; "
+        "before, after = Signals.__enter__, Signals.__exit__; "
+        "Signals.__enter__ = lambda self: (before(self), os.kill(os.getpid(), signal.SIGTERM))[0]; "
+        "Signals.__exit__ = lambda self, *e: (after(self, *e), os.kill(os.getpid(), signal.SIGTERM))[0]; "
+        "main()"
+    )
+    command = [sys.executable, "-c", script, "train", corpus, "-m", tmp_path / "m", *SMALL, "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
 def test_a_run_in_another_thread_has_no_handlers(tmp_path, corpus):  # noqa: F811
     ends, before = [], [signal.getsignal(number) for number in ENDING]
 

@@ -19,6 +19,7 @@ from charlm.errors import CharlmError, StorageError, UsageError
 __all__ = ["PATH", "CharlmGroup", "GroupedCommand", "GroupedOption", "as_utf8", "model_option", "option", "visible"]
 
 INTERRUPTED = [128 + number for number in STOPPING]
+PROCESS_ENDS = "charlm.process_ends"  # the key in a context's meta: does the process end with the command?
 DEFAULT_MODEL = "charlm-model"
 
 
@@ -32,7 +33,7 @@ class CharlmGroup(click.Group):
         click.option("--traceback", is_flag=True, help="Show where an error comes from, for developers.")(self)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
-        own = not args and not extra  # the command is all that this process does
+        self._own = own = not args and not extra  # the command is all that this process does
         with safe_streams():
             try:
                 code = self._run(*args, **extra)
@@ -76,6 +77,7 @@ class CharlmGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click would take a pipe that breaks anywhere for the reader of the product."""
         self._wants_traceback = ctx.params.pop("traceback", False)
+        ctx.meta[PROCESS_ENDS] = self._own
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:

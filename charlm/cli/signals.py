@@ -25,10 +25,14 @@ class Signals:
 
     What was ignored stays ignored, such as SIGHUP under nohup. In a thread other than the main one, which Python
     gives no handlers, signals do what they did.
+
+    `process_ends` says that the process ends with the run: if a signal came, then no further one may cut short the
+    way out, not even between the run's end and the process's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, process_ends: bool = False) -> None:
         self.number = 0
+        self._process_ends = process_ends
         self._at_once = False
         self._before: dict[int, Any] = {}
 
@@ -45,8 +49,9 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        ignored = self._process_ends and self.number != 0
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ignored else handler)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:

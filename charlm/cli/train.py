@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from charlm import config
 from charlm.cells import CELLS
-from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
+from charlm.cli.base import PATH, PROCESS_ENDS, GroupedCommand, as_utf8, model_option, option, visible
 from charlm.cli.given import Given
 from charlm.cli.signals import Signals
 from charlm.cli.streams import bar_stream, tell_what_is_awaited
@@ -199,7 +199,7 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
         parallel.follow()
     if not quiet and any(is_standard_input(path) for path in files_of(given)):
         tell_what_is_awaited("the text")
-    with Signals() as signals, Directory(model, force) as directory:
+    with Signals(context.meta[PROCESS_ENDS]) as signals, Directory(model, force) as directory:
         with signals.at_once():
             run = open_run(directory, given, resume, started)
             refuse_useless_here(asked, run)
