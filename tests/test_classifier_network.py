@@ -1,6 +1,7 @@
 """The classifier's mathematics: gradients, weights, what is counted, and that no text depends on its neighbours."""
 
 import itertools
+import platform
 from dataclasses import replace
 
 import numpy as np
@@ -233,6 +234,24 @@ def test_first_weights():
     assert np.abs(params["head.weight"]).max() == pytest.approx(60**-0.5, rel=1e-2)
     assert not params["pool.weight"].any()
     assert params["embed.weight"].std() == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="others lose no time")
+@pytest.mark.skipif(kernel.target == "numpy", reason="the compiled loops were not built here")
+def test_gradients_that_fade_away_in_a_long_text_end_in_zeros_that_cost_no_time():
+    config = ModelConfig(400, cell="rnn", hidden=5, embedding=0)  # a token's gradient is a step's
+    params = drawn_params(config, 2, "last", np.float32)
+    params["rnn.weight_hh_l0"][...] *= 0.2
+    text = np.arange(400, dtype=np.int32)
+    chunk, grads = laid_out([[0]], [text], labels=[1]), params.twin()
+    ClassifierNetwork(config, 2, "last").backward(params, grads, chunk, (), 1.0)
+    size = np.abs(grads["rnn.weight_ih_l0"]).max(axis=0)  # [400], falling towards the first token
+    smallest = np.finfo(np.float32).tiny
+    assert size[-1] > 1e-3
+    assert 0 < size[size > 0].min() < 1e10 * smallest  # it is computed all the way to what is too small
+    assert not size[0]
+    faded = np.abs(grads.flat[grads.flat != 0])
+    assert faded.min() >= smallest
 
 
 def test_token_dropout_reads_tokens_as_unknown_but_never_eos_nor_what_is_unused(monkeypatch):

@@ -1,8 +1,10 @@
 """The compiled loops against NumPy's: the same numbers to float32 rounding, for each instruction set here."""
 
 import os
+import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -197,6 +199,26 @@ def test_adam_agrees_with_numpy(target, monkeypatch):
 
     for ours, theirs in zip(steps(), in_numpy(monkeypatch, steps), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-7)
+
+
+def arising():
+    """Return a number below float32's smallest in full precision: a product of two above it, or zero."""
+    return float(np.multiply(np.float32(2e-20), np.float32(2e-20)))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="others lose no time")
+def test_numbers_that_are_too_small_are_zeros_where_asked_for_and_on_that_thread_alone():
+    with ThreadPoolExecutor(1) as other:
+        before = other.submit(arising).result()
+        assert before > 0
+        with pytest.raises(ZeroDivisionError), kernel.flushing():
+            with kernel.flushing():
+                assert arising() == 0
+            assert arising() == 0
+            assert not np.float32(1e-39) + np.float32(0)
+            assert other.submit(arising).result() == before
+            raise ZeroDivisionError
+        assert arising() == before
 
 
 def test_arrays_with_gaps_are_refused():

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from charlm.config import ModelConfig
-from charlm.nn import names
+from charlm.nn import kernel, names
 from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.head import SoftmaxHead, log_softmax
@@ -73,6 +73,7 @@ class ClassifierNetwork:
             config.dropout / 2
         )  # they are fewer, and tell less of each other
 
+    @kernel.flushing()
     def backward(
         self,
         params: Params,
