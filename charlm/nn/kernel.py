@@ -85,9 +85,9 @@ def call(name: str, *arguments: Array | Pointers | int | float | None) -> None:
 
 @contextmanager
 def flushing() -> Iterator[None]:
-    """Take float32 numbers below 1.2e-38 for zeros on this thread meanwhile, on processors that are slow with them.
+    """Take float32 numbers below 1.2e-38 for zeros on this thread meanwhile, where they cost time.
 
-    Where only a sequence's end is judged, its gradient has become so small a hundred steps before.
+    Where only a sequence's end is judged, the gradient is as small a hundred steps before it.
     """
     before = _library.flush_subnormal(1) if _library else 0
     try:
