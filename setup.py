@@ -5,11 +5,13 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCE = "charlm/nn/kernel.c"
+SOURCES = ["charlm/nn/kernel.c", "charlm/nn/counts.c"]  # the first includes the second
+CRC = zlib.crc32(b"".join(Path(source).read_bytes() for source in SOURCES))
 kernel = Extension(
     "charlm.nn._kernel",
-    sources=[SOURCE],
-    define_macros=[("SOURCE_CRC", str(zlib.crc32(Path(SOURCE).read_bytes())))],  # kernel.py takes no other's build
+    sources=SOURCES[:1],
+    depends=SOURCES[1:],
+    define_macros=[("SOURCE_CRC", str(CRC))],  # kernel.py takes no other's build
     extra_compile_args=["-O3", "-fno-math-errno", "-fno-trapping-math"],
     optional=True,
 )

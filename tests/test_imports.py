@@ -16,7 +16,7 @@ TIERS = [
     ["errors", "cells"],
     ["config", "processors", "checks", "settings_file"],
     ["text", "nn", "checkpoint", "lock", "facts"],
-    ["ownership"],
+    ["ownership", "counts"],
     ["exchange"],
     ["model_files"],
     ["engines"],

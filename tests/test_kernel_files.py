@@ -59,7 +59,7 @@ def take_a_strangers(checkout):
 
 
 FAULTS = {
-    "edited": (edit, "kernel.c changed after it was built"),
+    "edited": (edit, "kernel.c or counts.c changed after it was built"),
     "corrupt": (corrupt, "cannot be used ("),
     "another Python's": (take_anothers, "_kernel.cpython-399-x86_64-linux-gnu.so is another Python's"),
     "a stranger's": (take_a_strangers, "cannot be used ("),
@@ -108,7 +108,7 @@ def test_the_tests_say_to_install_again(checkout):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, checkout / name)
     code = "import sys, pytest; sys.exit(pytest.main(['-p', 'no:cacheprovider', 'tests/test_style.py']))"
     shown, told = imported(checkout, code)
-    said = "kernel.c changed after it was built: NumPy does the work of the compiled loops until"
+    said = "kernel.c or counts.c changed after it was built: NumPy does the work of the compiled loops until"
     said = f"{said} charlm is installed again"
     assert [line for line in [*shown, *told.splitlines()] if line] == [f"ERROR: {said}: pip install -e ."]
 

@@ -628,6 +628,8 @@ int NAME(adam)(long N, float *restrict w, const float *restrict g, float *restri
     return 0;
 }
 
+#include "counts.c"
+
 #undef COLUMNS
 #undef VECTOR
 #undef EXP

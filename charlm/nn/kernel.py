@@ -24,6 +24,7 @@ from charlm.nn.params import Array
 FEW_STEPS = 4  # up to so many, laying the weights out anew costs more than it saves
 
 
+_SOURCES = ["kernel.c", "counts.c"]  # in the order of setup.py
 _TARGETS = ["numpy", "base", "avx2", "avx512"]  # the later the faster
 
 
@@ -62,9 +63,11 @@ def _opened(path: Path) -> tuple[ctypes.CDLL | None, str | None]:
         library.best_target.restype, library.source_crc.restype = ctypes.c_char_p, ctypes.c_uint32
     except (OSError, AttributeError) as error:
         return None, f"{path} cannot be used ({error})"
-    source = path.with_name("kernel.c")
-    if source.exists() and library.source_crc() != zlib.crc32(source.read_bytes()):
-        return None, "kernel.c changed after it was built"
+    sources = [path.with_name(name) for name in _SOURCES]
+    if all(source.exists() for source in sources):
+        crc = zlib.crc32(b"".join(source.read_bytes() for source in sources))
+        if library.source_crc() != crc:
+            return None, f"{' or '.join(_SOURCES)} changed after it was built"
     return library, None
 
 
@@ -77,10 +80,13 @@ def serves(array: Array) -> bool:
 
 
 def call(name: str, *arguments: Array | Pointers | int | float | None) -> None:
-    """Call a function of kernel.c by name; arrays must be dense (ValueError). Raises MemoryError."""
+    """Call a function of kernel.c by name; arrays must be dense (ValueError).
+
+    Raises MemoryError, and IndexError where a function that checks indices found one out of range.
+    """
     function = getattr(_library, f"{name}_{target}")
-    if function(*map(_to_c, arguments)):
-        raise MemoryError
+    if status := function(*map(_to_c, arguments)):
+        raise IndexError("an index is out of range") if status == 2 else MemoryError
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""An n-gram model of a text: counting, probabilities, lookups, files."""
