@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config import NO_TOKEN
+from charlm.text import packing
 from charlm.text.packing import TextList, WholeTextBatches, chunks_of, make_chunk, pack
 from charlm.text.shuffling import Order
 from charlm.text.tokenizers import EOS
@@ -203,6 +204,29 @@ def test_an_epoch_can_be_entered_at_any_chunk():
         assert [signature(chunk) for chunk in other] != whole
 
 
+class Read(TextList):
+    """Texts in memory, and how many were asked for at a time."""
+
+    def __init__(self, ids):
+        super().__init__(ids)
+        self.asked = []
+
+    def texts(self, numbers):
+        self.asked.append(len(numbers))
+        return super().texts(numbers)
+
+
+def test_short_batches_are_read_together_and_long_ones_are_not(monkeypatch):
+    texts, expected = Read(drawn(50)), None
+    for at_once, most in ((1 << 14, 50), (200, 18), (1, 8)):
+        monkeypatch.setattr(packing, "_AT_ONCE", at_once)
+        found = [signature(chunk) for chunk in WholeTextBatches(texts, 8, 16, 3).epoch(0)]
+        assert max(texts.asked) == most
+        assert sum(texts.asked) == 50
+        expected, texts.asked = expected or found, []
+        assert found == expected
+
+
 def test_few_texts_make_one_batch_and_a_note():
     batches = WholeTextBatches(TextList(drawn(5)), 8, 16, 0)
     assert (batches.batch_size, batches.seq_len, batches.chunks(0)) == (5, 16, 1)
@@ -229,6 +253,9 @@ class Endless:
 
     def texts(self, numbers):
         return [np.array([number % 50 + 1], np.int32) for number in numbers]
+
+    def lengths(self, numbers):
+        return np.ones_like(numbers)
 
     def labels(self, numbers):
         return (numbers % 2).astype(np.int32)

@@ -25,6 +25,7 @@ from charlm.text.tokenizers import EOS
 
 _STEPS = 64  # of a chunk that is only read, unless a text is longer
 _CHUNK_STEPS = 1 << 14  # steps of all columns together in a chunk that is only read
+_AT_ONCE = 1 << 14  # tokens of the batches that are read together: many small reads cost more
 _WINDOW = 1 << 12  # texts whose order is computed together, or that are sorted by length together
 
 
@@ -232,15 +233,26 @@ class WholeTextBatches:
         at_once = self.batch_size * max(1, _WINDOW // self.batch_size)
         for begin in range(first * self.batch_size, len(order), at_once):
             numbers = order.at(begin, begin + at_once)
-            for start in range(0, len(numbers), self.batch_size):
-                yield self._chunk(numbers[start : start + self.batch_size])
+            labels, start = self._texts.labels(numbers), 0
+            for stop in self._stops(numbers):
+                texts = self._texts.texts(numbers[start:stop])
+                for at in range(0, len(texts), self.batch_size):
+                    some = slice(start + at, min(start + at + self.batch_size, stop))
+                    yield self._chunk(texts[at : at + self.batch_size], labels[some])
+                start = stop
 
-    def _chunk(self, numbers: NDArray[np.int64]) -> TextChunk:
-        labels = self._texts.labels(numbers)
+    def _stops(self, numbers: NDArray[np.int64]) -> Iterator[int]:
+        """Yield where to cut a row of texts so that the batches of each piece are read at once."""
+        lengths = self._texts.lengths(numbers) + 1
+        sizes = np.add.reduceat(lengths, np.arange(0, len(numbers), self.batch_size))
+        for stop in _cuts(sizes.tolist(), _AT_ONCE):
+            yield min(stop * self.batch_size, len(numbers))
+
+    def _chunk(self, texts: Sequence[Ids], labels: NDArray[np.int32]) -> TextChunk:
         weight = (labels >= 0).astype(np.float32)
         if self._label_weight is not None:
             weight *= self._label_weight[labels]
-        return make_chunk(self._texts.texts(numbers), labels, weight, self.seq_len)
+        return make_chunk(texts, labels, weight, self.seq_len)
 
 
 def chunks_of(
