@@ -30,7 +30,7 @@ from charlm.errors import NO_ACCESS, DataError, DivergedError, MissingInputError
 FORMAT_KEY = "charlm.format"  # of the metadata: 2 where a model has what an older charlm would not know
 FORMATS = ("1", "2")
 
-_DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
+_DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U16": "<u2", "U8": "|u1"}
 _CODES = {np.dtype(text): code for code, text in _DTYPES.items()}
 
 _MAX_HEADER = 100_000_000  # bytes, the layout's own limit
@@ -54,7 +54,7 @@ Entry = dict[str, Any]  # of a tensor in the header: dtype, shape, data_offsets
 
 
 def save(path: FilePath, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write tensors (float32, float64, int64, int32, uint8; any shape) and metadata, whole or not at all.
+    """Write tensors (float32, float64, int64, int32, uint16, uint8; any shape) and metadata, whole or not at all.
 
     The format is 1 unless the metadata says otherwise.
     Raises DivergedError, before anything is written, where a tensor holds NaN or infinity; OutputError where

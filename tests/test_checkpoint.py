@@ -21,7 +21,7 @@ from charlm import checkpoint
 from charlm.errors import DataError, MissingInputError, StorageError
 
 GOLDEN = Path(__file__).parent / "golden" / "tiny.safetensors"
-DTYPES = ["float32", "float64", "int64", "int32", "uint8"]
+DTYPES = ["float32", "float64", "int64", "int32", "uint16", "uint8"]
 DIGEST = b'"charlm.sha256":"' + b"0" * 64 + b'"'
 
 TENSORS = {
