@@ -1,4 +1,4 @@
-"""The table of an n-gram model against dictionaries, in NumPy and compiled; hostile arrays."""
+"""The table of an n-gram model against dictionaries, in NumPy and in compiled loops."""
 
 import itertools
 import threading

@@ -67,13 +67,15 @@ class Trie:
         for last in before[:-1]:
             previous = np.concatenate([last[None], node[:-1]])
             goes_on = (previous > 0) & ~alone
+            if not goes_on.any():
+                break
             node = np.zeros_like(longest)
             node[goes_on] = self.child(previous[goes_on], inputs[goes_on])
             longest = np.where(node > 0, node, longest)
         return longest
 
     def _by_order(self, state: Nodes) -> list[Nodes]:
-        """Return the suffixes of contexts [B] that are 1-grams, 2-grams, ..., 0 for shorter ones."""
+        """Return the suffixes of contexts [B] that are 1-grams, 2-grams, ..., 0 for shorter."""
         found = []
         for start in reversed(self.starts[1:-2]):
             found.append(np.where(state >= start, state, 0))

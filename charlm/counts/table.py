@@ -151,7 +151,7 @@ class Counts:
     def _check_numbers(self) -> None:
         V, N, M = self.vocab_size, self.token.size, self.children.size
         _need(
-            all(array.ndim == 1 for array in self.tensors().values()), "an array has several axes"
+            all(array.ndim == 1 for array in self.tensors().values()), "an array is not of one axis"
         )
         _need(0 < V <= N <= _MOST_NODES and M > 0, "they are too few or too many")
         _need(len(self.p) == N and len(self.backoff) == M, "their arrays are of unlike lengths")
@@ -244,7 +244,9 @@ def _smallest(most: int) -> np.dtype[Any]:
 
 def _dense(array: Array, dtype: DTypeLike) -> Array:
     """Return an array as the compiled loops take it, a copy only where it is not so."""
-    return np.require(array, dtype, ["C", "W"])
+    if array.dtype == dtype and array.flags.carray:
+        return array
+    return np.require(array, dtype, ["C", "A", "W"])
 
 
 def _within(array: Array, low: int, high: int) -> None:
