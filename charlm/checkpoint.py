@@ -69,7 +69,7 @@ def save(path: FilePath, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[
     prefix = len(unsigned).to_bytes(8, "little")
     data = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
     header = _with_digest(unsigned, _sha256(prefix, unsigned, *data))
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(prefix + header)
         file.writelines(data)
 
@@ -115,7 +115,7 @@ def write_text(path: FilePath, text: str) -> None:
 
 def write_bytes(path: FilePath, data: bytes) -> None:
     """Write a file, whole or not at all; raises OutputError and StorageError as `save` does."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(data)
 
 
@@ -223,7 +223,7 @@ def _tensors(entries: Mapping[str, Entry], data: bytearray) -> dict[str, NDArray
 
 
 @contextmanager
-def _replacing(path: FilePath) -> Iterator[BinaryIO]:
+def replacing(path: FilePath) -> Iterator[BinaryIO]:
     """Yield a new file beside `path` that takes its name once its bytes are on the disk, else is removed."""
     target = Path(path)
     beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from charlm.cli.base import CharlmGroup
+from charlm.cli.export import export
 from charlm.cli.info import info
 from charlm.cli.predict import predict
 from charlm.cli.sample import sample
@@ -12,7 +13,7 @@ from charlm.cli.train import train
 
 main = CharlmGroup(
     "charlm",
-    commands=[train, sample, score, predict, test, info],
+    commands=[train, sample, score, predict, test, info, export],
     help=(
         "Train small language models on a text of yours, write new text in its manner, score sentences;\n"
         "train classifiers on labelled lines, and label new ones.\n\n"
