@@ -130,6 +130,14 @@ def test_numbers_keep_their_bits(value, tmp_path):
     assert np.array_equal(again.backoff, counts.backoff)
 
 
+def test_a_p_that_rounding_has_put_above_1_is_written_as_1():
+    """Kenlm refuses a file in which the logarithm of one is positive."""
+    p = np.array([1e-5, 1e-5, 0.5, 0.5, 1 + 5e-5], np.float32)
+    weights = np.array([1, 1, 1, 0, 1], np.float32)
+    counts = Counts(2, 4, None, np.array([0, 1, 2, 3, 2], np.uint8), p, np.array([4, 0, 0, 1, 0], np.uint8), weights)
+    assert Plain(written(counts, CharTokenizer(["a", "b"]))).grams["a", "a"] == (0, 0)
+
+
 def test_a_table_that_goes_on_after_an_end_is_refused():
     tokenizer = CharTokenizer(["a"])
     p, weights = np.array([0.25, 0.25, 0.5, 1], np.float32), np.array([1, 0, 1, 1], np.float32)
