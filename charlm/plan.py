@@ -109,6 +109,7 @@ def classifier_defaults(
         "pool": "max" if tokens > _LONG_TEXT * texts else "last",
         "ngrams": 2 if words else 4,
         "token_dropout": 0.1 if words else 0.0,
+        "embedding_scale": 0.2 if words else 1.0,  # a word seen once would keep its first values
         "optimizer": optimizer,
         "schedule": "linear",
         "weight_decay": _CLASSIFIER_DECAY if optimizer in ("adam", "muon") else 0.0,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from charlm.config import NO_TOKEN, POOLINGS, ModelConfig
+from charlm.engines.classifier import ClassifierEngine
 from charlm.nn import kernel
 from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
 from charlm.nn.panels import Panels
@@ -252,6 +253,15 @@ def test_gradients_that_fade_away_in_a_long_text_end_in_zeros_that_cost_no_time(
     assert not size[0]
     faded = np.abs(grads.flat[grads.flat != 0])
     assert faded.min() >= smallest
+
+
+@pytest.mark.parametrize("embedding", [5, 0])
+def test_the_embedding_begins_as_large_as_is_said_and_nothing_else_does(embedding):
+    config = ModelConfig(30, hidden=4, embedding=embedding)
+    whole, half = (ClassifierEngine(config, 3, "last", embedding_scale=x).tensors() for x in (1, 0.5))
+    assert whole.keys() == half.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(half[name], value * 0.5 if name == "embed.weight" else value)
 
 
 def test_token_dropout_reads_tokens_as_unknown_but_never_eos_nor_what_is_unused(monkeypatch):

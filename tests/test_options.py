@@ -85,6 +85,7 @@ OF_CLASSES = {
     "--pool": ("mean", {}),
     "--ngrams": ("2", {}),
     "--token-dropout": ("0.4", {}),
+    "--embedding-scale": ("0.5", {}),
     "--max-length": ("9", {}),
     "--balance": (YES, {}),
     "--bidirectional": (YES, {}),

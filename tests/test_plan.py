@@ -131,6 +131,7 @@ def test_a_classifier_is_planned_by_its_texts():
     assert (many["pool"], long["pool"]) == ("last", "max")
     assert (many["ngrams"], words["ngrams"]) == (4, 2)
     assert (many["token_dropout"], words["token_dropout"]) == (0.0, 0.1)
+    assert (many["embedding_scale"], words["embedding_scale"]) == (1.0, 0.2)
     assert (many["epochs"], words["epochs"]) == (20, 10)
     assert few["bidirectional"]
     assert "20.0 times" in reason

@@ -124,6 +124,8 @@ Examples:
         help="Count n-grams of up to N tokens too, beside the network; 0: none. [default: 4, words 2]")  # fmt: skip
 @_class("--token-dropout", type=float, metavar="P",
         help="Share of the tokens read as unknown in training. [default: words 0.1, else 0]")
+@_class("--embedding-scale", type=float, metavar="X",
+        help="Standard deviation of the embedding's first values. [default: words 0.2, else 1]")  # fmt: skip
 @_class("--max-length", type=int, metavar="N", help="Read N tokens of a text at most. [default: 1000]")
 @_class("--balance/--no-balance", default=None, help="Let rare labels count for as much as common ones.")
 @_model("--cell", type=click.Choice(list(CELLS)), help="Recurrent cell. [default: by the corpus]")

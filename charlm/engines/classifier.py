@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines.learner import WORTH_SHARING, Learner
 from charlm.engines.weights import unknown_tells_nothing
-from charlm.nn import kernel
+from charlm.nn import kernel, names
 from charlm.nn.classifier import ClassifierNetwork, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
@@ -20,9 +20,11 @@ class _ClassifierBlueprint:
     """Implements `charlm.engines.learner.Blueprint`."""
 
     def __init__(
-        self, config: ModelConfig, labels: int, pool: str, ngrams: int, token_dropout: float
-    ) -> None:
+        self, config: ModelConfig, labels: int, pool: str, ngrams: int, token_dropout: float,
+        embedding_scale: float,
+    ) -> None:  # fmt: skip
         self._given, self._token_dropout = (config, labels, pool, ngrams), token_dropout
+        self._embedding_scale = np.float32(embedding_scale)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -31,7 +33,10 @@ class _ClassifierBlueprint:
     def first_weights(self, seed: int) -> Params:
         config, labels, pool, ngrams = self._given
         rng = np.random.default_rng([seed, 0])
-        return unknown_tells_nothing(initialize(config, labels, pool, rng, ngrams))
+        params = initialize(config, labels, pool, rng, ngrams)
+        if names.EMBED in params:
+            params[names.EMBED][...] *= self._embedding_scale
+        return unknown_tells_nothing(params)
 
     def zero_state(self, columns: int) -> State:
         """Return nothing: whole texts carry no state."""
@@ -49,11 +54,17 @@ class ClassifierEngine(Learner[ClassifierNetwork, TextChunk]):
 
     def __init__(
         self, model: ModelConfig, labels: int, pool: str, threads: int = 1, train: TrainConfig | None = None,
-        ngrams: int = 0, token_dropout: float = 0.0,
+        ngrams: int = 0, token_dropout: float = 0.0, embedding_scale: float = 1.0,
     ) -> None:  # fmt: skip
-        """Draw first weights with the training settings' seed."""
+        """Draw first weights with the training settings' seed, the embedding times `embedding_scale`.
+
+        Tokens that training shows once or twice keep nearly what was drawn, which another text then
+        reads as if it meant something: the smaller, the less so.
+        """
         super().__init__(
-            _ClassifierBlueprint(model, labels, pool, ngrams, token_dropout), threads, train
+            _ClassifierBlueprint(model, labels, pool, ngrams, token_dropout, embedding_scale),
+            threads,
+            train,
         )
         self.config, self.labels = model, labels
 

@@ -41,6 +41,7 @@ class ClassifyConfig(Section):
     balance: bool = False
     ngrams: int = 0
     token_dropout: float = 0.0
+    embedding_scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +51,7 @@ class ClassifyConfig(Section):
         within("max-length", self.max_length, 1, _MOST_TOKENS)
         within("ngrams", self.ngrams, 0, MOST)
         share("token-dropout", self.token_dropout)
+        within("embedding-scale", self.embedding_scale, 0, 10)
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ class _ClassifyTask:
             train,
             knowledge.ngrams,
             own.token_dropout,
+            own.embedding_scale,
         )
 
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
