@@ -126,6 +126,10 @@ CHECKS = {
     "token uint16": (become("token", lambda p: p.astype("u2")), "tokens are of another type"),
     "token float32": (become("token", lambda p: p.astype("f4")), "tokens are of another type"),
     "children uint16": (become("children", lambda p: p.astype("u2")), "children are of another"),
+    "children NaN": (
+        become("children", lambda p: np.append(p[:-1], np.float32(np.nan))),
+        "children are of another",
+    ),
     "a child more": (put("children", -1, 200), "children are more or fewer"),
     "root's children": (put("children", 0, V + 1), "the vocabulary is another"),
     "another level": (move_a_child_across_levels, "orders are more or fewer"),

@@ -158,8 +158,10 @@ class Counts:
         _need(self.p.dtype == self.backoff.dtype == np.float32, "numbers are of another type")
         _need(self.children[0] == V, "the vocabulary is another")
         _need(self.token.dtype == _smallest(V - 1), "tokens are of another type")
-        most = int(self.children.max())
-        _need(self.children.dtype == _smallest(most), "numbers of children are of another type")
+        whole = self.children.dtype.kind in "iu"
+        most = int(self.children.max()) if whole else 0
+        fits = whole and self.children.dtype == _smallest(most)
+        _need(fits, "numbers of children are of another type")
         _need(int(self.children.min()) >= 0, "numbers of children are negative")
         # NaN fails any comparison
         _need(self.p.min() > 0 and self.p.max() <= _MOST_P, "probabilities are out of range")
