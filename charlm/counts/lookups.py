@@ -44,26 +44,38 @@ class Trie:
     @cached_property
     def keys(self) -> NDArray[np.int64]:
         """Parent and last token of nodes 1 .. N in one number [N], which rises: 8 bytes a node."""
-        return keys(self.vocab_size, self.token, self.offset)
+        parent = np.repeat(np.arange(len(self.suffix)), np.diff(self.offset))
+        return np.asarray(parent * self.vocab_size + self.token)
 
     def child(self, node: Nodes, token: Array) -> Nodes:
-        """Return the children of nodes [n] by tokens [n], and 0 where there is none."""
+        """Return the children of nodes by tokens, of shapes that broadcast, 0 where none is."""
         key = node.astype(np.int64) * self.vocab_size + token
         place = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
         return np.where(self.keys[place] == key, place + 1, 0).astype(np.int32)
 
     def walk(self, inputs: Array, reset: Array | None, state: Nodes) -> Nodes:
-        """Return the contexts [T, B] after inputs [T, B], read from contexts [B] on.
-
-        Order by order: the n-gram that ends at a step is a child of the shorter one that ends at
-        the step before.
-        """
+        """Return the contexts [T, B] after inputs [T, B], read from contexts [B] on."""
         if len(self.starts) == 3:  # unigrams have no context but the root
             return np.zeros(inputs.shape, np.int32)
         begins = (inputs == NO_TOKEN) | (inputs == EOS)
         alone = begins if reset is None else begins | reset
-        node = np.where(begins, self.begin, inputs + 1).astype(np.int32)  # [T, B], of 1-grams
-        longest, before = node.copy(), self._by_order(state)
+        if len(inputs) > 1:
+            longest = self._longest(inputs, alone, state)
+        else:  # nothing waits for a step before: all orders are looked up at once
+            chain, _ = self._chain(np.where(alone[0], 0, state))
+            known = self.child(chain, inputs)  # [K, B], the highest order being no context
+            longest = np.where(known < len(self.suffix), known, 0).max(axis=0)[None]
+        return np.where(begins, np.int32(self.begin), longest)
+
+    def _longest(self, inputs: Array, alone: Array, state: Nodes) -> Nodes:
+        """Return the longest contexts [T, B]; nothing stands before inputs that are `alone`.
+
+        Order by order: the n-gram that ends at a step is a child of the shorter one that ends at
+        the step before. Longer ones have larger numbers.
+        """
+        before = self._by_order(state)
+        node = np.where(inputs > 0, inputs + 1, self.begin).astype(np.int32)  # [T, B], of 1-grams
+        longest = node.copy()
         for last in before[:-1]:
             previous = np.concatenate([last[None], node[:-1]])
             goes_on = (previous > 0) & ~alone
@@ -71,7 +83,7 @@ class Trie:
                 break
             node = np.zeros_like(longest)
             node[goes_on] = self.child(previous[goes_on], inputs[goes_on])
-            longest = np.where(node > 0, node, longest)
+            np.maximum(longest, node, out=longest)
         return longest
 
     def _by_order(self, state: Nodes) -> list[Nodes]:
@@ -84,38 +96,34 @@ class Trie:
 
     def targets(self, nodes: Nodes, targets: Array) -> NDArray[np.float64]:
         """Return p(targets [n] | contexts [n]) [n]."""
-        p, scale = np.zeros(len(nodes)), np.ones(len(nodes))
-        left, node = np.arange(len(nodes)), nodes
-        while len(left):
-            child = self.child(node, targets[left])
-            found = child > 0
-            p[left[found]] = self.p[child[found] - 1] * scale[left[found]]
-            left, node = left[~found], node[~found]
-            scale[left] *= self.backoff[node]
-            node = self.suffix[node]
-        return p
+        chain, scales = self._chain(nodes)
+        child = self.child(chain, targets)  # [K, n]
+        first, row = np.argmax(child > 0, axis=0), np.arange(len(nodes))
+        return np.asarray(self.p[child[first, row] - 1] * scales[first, row])
 
     def distribution(self, nodes: Nodes) -> NDArray[np.float64]:
         """Return p(x | contexts [n]) of every token x [n, V].
 
         What short contexts say is written first, then over it what longer ones say.
         """
-        scales, chain = [np.ones(len(nodes))], [nodes]
-        while chain[-1].any():
-            weight = np.where(chain[-1] > 0, self.backoff[chain[-1]], 1)
-            scales.append(scales[-1] * weight)
-            chain.append(self.suffix[chain[-1]])
-        p = self.p[: self.vocab_size] * scales[-1][:, None]  # [n, V]
-        for node, scale in zip(chain[-2::-1], scales[-2::-1], strict=True):
-            count = np.where(node > 0, self.offset[node + 1] - self.offset[node], 0)
-            row = np.repeat(np.arange(len(nodes)), count)
-            ends = np.cumsum(count)
-            child = np.arange(len(row)) + np.repeat(self.offset[node] - (ends - count), count)
-            p[row, self.token[child - 1]] = self.p[child - 1] * scale[row]
+        chain, scales = self._chain(nodes)
+        p: NDArray[np.float64] = self.p[: self.vocab_size] * scales[-1][:, None]  # [n, V]
+        begin = self.offset[chain]
+        count = np.where(chain > 0, self.offset[chain + 1] - begin, 0)
+        skipped = begin - (np.cumsum(count, axis=1) - count)
+        for k in reversed(range(len(chain) - 1)):
+            row = np.repeat(np.arange(len(nodes)), count[k])
+            place = np.arange(len(row)) + np.repeat(skipped[k], count[k]) - 1
+            p[row, self.token[place]] = self.p[place] * scales[k][row]
         return p
 
+    def _chain(self, nodes: Nodes) -> tuple[Nodes, NDArray[np.float64]]:
+        """Return contexts [n] and their suffixes, down to a row of roots, and what scales p there.
 
-def keys(vocab_size: int, token: Array, offset: Nodes) -> NDArray[np.int64]:
-    """Return parent and last token of nodes 1 .. N in one number [N]."""
-    parent = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
-    return np.asarray(parent * vocab_size + token)
+        Both are [K, n]; the root's back-off weight is 1.
+        """
+        chain, scales = [nodes], [np.ones(len(nodes))]
+        while chain[-1].any():
+            scales.append(scales[-1] * self.backoff[chain[-1]])
+            chain.append(self.suffix[chain[-1]])
+        return np.stack(chain), np.stack(scales)
