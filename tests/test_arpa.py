@@ -130,6 +130,17 @@ def test_numbers_keep_their_bits(value, tmp_path):
     assert np.array_equal(again.backoff, counts.backoff)
 
 
+def test_an_order_without_ngrams_is_written_and_left_out_in_reading(tmp_path):
+    tokenizer = CharTokenizer(["a", "b"])
+    p, ones = np.full(4, 0.25, np.float32), np.ones(5, np.float32)
+    counts = Counts(3, 4, None, np.arange(4, dtype=np.uint8), p, np.array([4, 0, 0, 0, 0], np.uint8), ones)
+    data = written(counts, tokenizer)
+    assert b"ngram 1=5\nngram 2=0\nngram 3=0\n" in data
+    again = read(data, tokenizer, None, tmp_path)
+    assert again.order == 1
+    assert np.array_equal(again.p, p)
+
+
 def test_a_p_that_rounding_has_put_above_1_is_written_as_1():
     """Kenlm refuses a file in which the logarithm of one is positive."""
     p = np.array([1e-5, 1e-5, 0.5, 0.5, 1 + 5e-5], np.float32)

@@ -87,10 +87,8 @@ class _Level:
 
 
 def _levels(counts: Counts) -> list[_Level]:
-    """Cut a table into its orders; those without n-grams are left out at the end, but for 2-grams."""
+    """Cut a table into its orders, 2-grams among them though there be none."""
     sizes = [1, *counts.ngrams()]
-    while len(sizes) > 1 + _LEAST_ORDERS and not sizes[-1]:
-        sizes.pop()
     sizes += [0] * (1 + _LEAST_ORDERS - len(sizes))
     ends = np.cumsum(sizes)
     beyond = max(0, int(ends[-1]) - len(counts.children))  # nodes of the highest order
