@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charlm.counts.kneser_ney import count_text
 from charlm.counts.names import arpa_names, escaped, token_bytes, unescaped
 from charlm.counts.table import Counts
 from charlm.errors import DataError
-from charlm.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
-from tests.arpa_files import KINDS, Plain, by_counts, read, table_of_kind, texts_of, written
+from charlm.text.tokenizers import EOS, ByteTokenizer, CharTokenizer, WordTokenizer
+from tests.arpa_files import KINDS, Plain, by_counts, of_kind, read, table_of_kind, texts_of, written
 
 all_kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -47,6 +48,7 @@ def test_characters_have_names_of_their_own():
         ("\\", r"\x5c"),
         ("é", "é"),
         ("\u3000", r"\xe3\x80\x80"),
+        ("\ufeff", r"\xef\xbb\xbf"),
         ("<s>", r"\x3cs>"),
         ("</S>", r"\x3c/S>"),
         ("<UNK>", r"\x3cUNK>"),
@@ -102,6 +104,34 @@ def test_another_reader_finds_the_same_probabilities(kind, order):
     for text in texts_of(tokenizer.size, seed=1):
         expected = by_counts(counts, text)
         np.testing.assert_allclose(plain.text([names[token] for token in text]), expected, atol=1e-6)
+
+
+class Stored:
+    """Ids of texts, each ended by EOS, as a corpus has them."""
+
+    def __init__(self, texts):
+        self.ids = np.array([token for text in texts for token in (*text, EOS)], np.int32)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def read(self, start, count):
+        return self.ids[start : start + count]
+
+
+@all_kinds
+@pytest.mark.parametrize("most", [100, 100_000])
+def test_counts_of_a_text_are_written_and_read_to_the_bit(kind, most, tmp_path):
+    """Smoothed as models have them, pruned and whole."""
+    tokenizer, begin = of_kind(kind)
+    counts = count_text(Stored(texts_of(tokenizer.size, count=300)), tokenizer.size, 8, begin, most)
+    data = written(counts, tokenizer)
+    plain, names = Plain(data), arpa_names(tokenizer)
+    for text in texts_of(tokenizer.size, seed=1):
+        expected = by_counts(counts, text)
+        np.testing.assert_allclose(plain.text([names[token] for token in text]), expected, atol=1e-6)
+    again = read(data, tokenizer, begin, tmp_path)
+    assert all(np.array_equal(again.tensors()[name], value) for name, value in counts.tensors().items())
 
 
 @all_kinds

@@ -38,6 +38,7 @@ def test_a_name_says_how_to_pack(name, unpack, exported, tmp_path):
     assert run("export", tmp_path / name).exit_code == 0
     packed = (tmp_path / name).read_bytes()
     assert unpack.decompress(packed) == exported
+    assert unpack is not gzip or packed[4:8] == bytes(4), "no time of the day"
     assert run("export", tmp_path / name, "--force").exit_code == 0
     assert (tmp_path / name).read_bytes() == packed
 
