@@ -1,5 +1,6 @@
 """Counted n-grams and their probabilities, against dictionaries in plain Python."""
 
+import math
 import tracemalloc
 from collections import Counter
 from random import Random
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from charlm.counts.counting import floors
-from charlm.counts.kneser_ney import LEAST_DISCOUNT, count_text
+from charlm.counts.kneser_ney import BYTES, CANDIDATES, LEAST_DISCOUNT, budget, count_text
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS, UNK
 from tests.benchmarks.ngram import KneserNey, texts_of
@@ -108,60 +109,91 @@ def test_a_large_vocabulary():
     assert check_against_oracle(ids, 100_000, 10, EOS, 60).token.dtype == np.int32
 
 
-def kept_by_force(texts, order, begin, most):
-    """Return the raw and the adjusted counts of all n-grams by length, and the least counts that are kept."""
-    oracle = KneserNey(texts, order, 1, begin)
+def raw_counts(texts, order, begin):
     raws = [Counter() for _ in range(order)]
     for sequence in texts:
         begun = (*([EOS] if begin == EOS else []), *sequence)
         for i in range(len(begun) - len(sequence), len(begun)):
             for k in range(1, min(order, i + 1) + 1):
                 raws[k - 1][begun[i - k + 1 : i + 1]] += 1
+    return raws
+
+
+def seen_often(raws, most):
+    """Return the n-grams of each length, of which those longest and seen most seldom are left out until all fit."""
+    order, turn = len(raws), 1
     least = [1] * order
 
-    def size():
-        return sum(
-            c >= floor for raw, floor in zip(raws[1:], least[1:], strict=True) for c in raw.values()
-        )
+    def kept():
+        return [
+            {gram for gram, c in raw.items() if c >= floor}
+            for raw, floor in zip(raws, least, strict=True)
+        ]
 
-    turn = 1
-    while size() > most:
+    while sum(map(len, kept()[1:])) > most:
         turn += 1
         for k in range(order, 1, -1):
-            if size() > most:
+            if sum(map(len, kept()[1:])) > most:
                 least[k - 1] = turn if k > 2 else max(1, turn - 1)
-    return (
-        raws,
-        [level[0] for level in oracle._levels],
-        [level[2] for level in oracle._levels],
-        least,
-    )
+    return kept()
 
 
 def pruned_by_force(texts, vocab_size, order, begin, most):
     """Return p and back-off weights as `tables` does, by the rules of charlm.counts in plain Python."""
-    raws, adjusted, discounts, least = kept_by_force(texts, order, begin, most)
-    raws[0].update({(x,): 0 for x in range(vocab_size)})
-    kept = [
-        {gram for gram, c in raw.items() if c >= floor}
-        for raw, floor in zip(raws, least, strict=True)
-    ]
-    kept[0] = {(x,) for x in range(vocab_size)}
-    p, backoff = {}, {}
-    for k in range(1, order + 1):
-        for context in kept[k - 2] if k > 1 else [()]:
+    oracle = KneserNey(texts, order, 1, begin)
+    adjusted, discounts = ([level[part] for level in oracle._levels] for part in (0, 2))
+    raws = raw_counts(texts, order, begin)
+    candidates, safe = seen_often(raws, int(CANDIDATES * most)), seen_often(raws, most)
+    candidates[0] = {(x,) for x in range(vocab_size)}
+    totals = {}
+    for k in range(order):
+        for context in candidates[k - 1] if k else [()]:
             mine = [
-                gram for gram in ((*context, x) for x in range(vocab_size)) if gram in kept[k - 1]
+                gram for gram in ((*context, x) for x in range(vocab_size)) if gram in candidates[k]
             ]
-            seen = raws[k - 2][context] if k > 1 else sum(raws[0].values())
-            missing = max(0, seen - sum(raws[k - 1][gram] for gram in mine))
-            total = sum(adjusted[k - 1][gram] for gram in mine) + missing
-            held = {gram: discounts[k - 1][min(3, adjusted[k - 1][gram])] for gram in mine}
-            backoff[context] = (sum(held.values()) + missing) / total if total else 1.0
-            for gram in mine:
-                shorter = p[gram[1:]] if k > 1 else 1 / vocab_size
-                p[gram] = (adjusted[k - 1][gram] - held[gram]) / total + backoff[context] * shorter
-    return p, backoff
+            seen = raws[k - 1][context] if k else sum(raws[0].values())
+            missing = seen - sum(raws[k][gram] for gram in mine)
+            totals[context] = sum(adjusted[k][gram] for gram in mine) + missing
+
+    def smoothed(kept):
+        p, backoff = {}, {}
+        for k in range(order):
+            held = {gram: discounts[k][min(3, adjusted[k][gram])] for gram in kept[k]}
+            for context in kept[k - 1] if k else [()]:
+                mine = [
+                    gram for gram in ((*context, x) for x in range(vocab_size)) if gram in kept[k]
+                ]
+                own = sum(adjusted[k][gram] - held[gram] for gram in mine)
+                backoff[context] = 1 - own / totals[context] if totals[context] else 1.0
+                for gram in mine:
+                    shorter = backoff[context] * (p[gram[1:]] if k else 1 / vocab_size)
+                    p[gram] = (adjusted[k][gram] - held[gram]) / totals[context] + shorter
+        return p, backoff
+
+    p, backoff = smoothed(candidates)
+    gains = {
+        gram: math.inf
+        if gram in safe[k]
+        else raws[k][gram] * math.log(p[gram] / backoff[gram[:-1]] / p[gram[1:]])
+        for k in range(1, order)
+        for gram in candidates[k]
+    }
+    kept = candidates
+    for least in [0, *sorted(gains.values()), math.inf]:
+        found = {gram for gram, gain in gains.items() if gain >= least - 1e-9}
+        found |= {
+            gram[i:j]
+            for gram in found
+            for i in range(len(gram))
+            for j in range(i + 2, len(gram) + 1)
+        }
+        if len(found) <= most:
+            kept = [
+                candidates[0],
+                *({gram for gram in found if len(gram) == k} for k in range(2, order + 1)),
+            ]
+            break
+    return smoothed(kept)
 
 
 @pytest.mark.parametrize("begin", [EOS, NEWLINE])
@@ -247,6 +279,15 @@ def test_degenerate_texts(ids, begin):
     counts = count_text(Part.from_ids(np.array(ids, np.int32)), 9, 5, begin)
     assert (counts.p > 0).all()
     assert (counts.backoff > 0).all()
+
+
+@pytest.mark.parametrize("vocab_size", [200, 256, 258, 5000, 70_000])
+def test_the_budget_is_one_of_bytes(vocab_size):
+    """At worst all but a few n-grams have a back-off weight and a number of children."""
+    rng = np.random.default_rng(0)
+    counts = count_text(Part.from_ids(text(rng, 200, 9, 90)), vocab_size, 3, EOS)
+    size = counts.token.itemsize + 4 + 4 + counts.children.itemsize
+    assert BYTES - size < budget(vocab_size) * size <= BYTES
 
 
 def test_only_the_first_tokens_are_counted():

@@ -38,12 +38,13 @@ class Counted:
     """The n-grams that are kept, of length 1 first, and how many n-grams of each length have adjusted counts 0 to 5.
 
     `seen` is [order, 6], over all n-grams; its last column stands for 5 and more. `floors` are the least raw counts
-    that are kept.
+    of what is here, `safe` those with which no more would be than were asked for.
     """
 
     grams: list[Grams]
     seen: NDArray[np.int64]
     floors: list[int]
+    safe: list[int]
 
 
 @dataclass
@@ -55,12 +56,15 @@ class _Length:
     number: int = -1
 
 
-def count_ngrams(records: Records, most: int) -> Counted:
-    """Count the n-grams up to the records' order; keep all tokens, and at most `most` n-grams of two and more."""
-    counter = _Counter(records, most)
+def count_ngrams(records: Records, most: int, candidates: int) -> Counted:
+    """Count the n-grams up to the records' order.
+
+    All tokens are kept, and at most `candidates` n-grams of two and more, from which `most` are chosen.
+    """
+    counter = _Counter(records, candidates)
     for rows in records.blocks():
         counter.add(rows)
-    return counter.counted()
+    return counter.counted(most)
 
 
 class _Counter:
@@ -90,7 +94,7 @@ class _Counter:
             self._lengths[k - 1].number += int(longer[-1])
         self._before = rows[-1:]
 
-    def counted(self) -> Counted:
+    def counted(self, most: int) -> Counted:
         """Return what was counted."""
         for k, length in enumerate(self._lengths, start=1):
             self._close(k, length.open)
@@ -100,7 +104,7 @@ class _Counter:
             grams.append(np.concatenate([np.zeros(0, self._dtype), *length.kept]))
             length.kept.clear()
             grams[-1]["first"] = self._records.tokens[grams[-1]["first"] - 1]
-        return Counted(grams, self._seen, self._floors)
+        return Counted(grams, self._seen, self._floors, floors(self._raws, most))
 
     def _begun(self, rows: Rows, k: int) -> Ints:
         """Return how many k-grams began in a block before each of its records and after the last, [n + 1]."""
