@@ -65,10 +65,10 @@ def test_models_and_directories_are_never_replaced(exported, tmp_path):
 def test_a_pipe_is_written_into_and_stays(exported, tmp_path):
     pipe, found = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
     reader.start()
     assert run("export", pipe).exit_code == 0
-    reader.join()
+    reader.join(timeout=20)
     assert found == [exported]
     assert pipe.is_fifo()
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from charlm.counts.table import Counts
 from charlm.errors import DataError
 
-MOST = 5_000_000  # n-grams, each some 100 bytes while they are read
+MOST = 5_000_000  # n-grams, each some 200 bytes while they are read
 _LEAST_P = float(np.finfo(np.float32).tiny)
 
 
