@@ -49,7 +49,7 @@ def count_text(
     Every id is a target, EOS too, after what precedes it in its sequence. `begin` is the token whose
     1-gram is the context at a sequence's beginning (None: none is); only EOS is counted there.
     `tokens`: read no more than that. At most `most` n-grams of two tokens and more are kept (None: what
-    `budget` says), and the order is that of the longest of them. Memory stays below 100 MiB whatever
+    `budget` says), and the order is that of the longest of them. Memory stays below 150 MiB whatever
     the text, by default, and grows with the vocabulary; `chunk`, how many targets are sorted at a time,
     changes nothing else. Raises StorageError where temporary files cannot be written.
     """

@@ -36,7 +36,9 @@ _LEAST_DISCOUNT = 0.1  # so that what never followed a context still may
 class KneserNey:
     """Counts and discounts of all orders up to `order`, over `vocabulary` different ids."""
 
-    def __init__(self, texts: Iterable[Sequence[int]], order: int, vocabulary: int, begin: int | None = EOS) -> None:
+    def __init__(
+        self, texts: Iterable[Sequence[int]], order: int, vocabulary: int, begin: int | None = EOS
+    ) -> None:
         """Count texts with their EOS; each begins after `begin`, which is counted if it is EOS."""
         self.order, self.vocabulary = order, vocabulary
         self._begin = () if begin is None else (begin,)
@@ -80,7 +82,8 @@ class KneserNey:
         for n in range(self.order - 1, 0, -1):
             for gram in levels[n]:
                 levels[n - 1][gram[1:]] += 1
-        return [Counter({gram: c for gram, c in level.items() if gram[0] != _NOTHING}) for level in levels]
+        begun = (_NOTHING,)
+        return [Counter({gram: level[gram] for gram in level if gram[:1] != begun}) for level in levels]
 
     def _level(self, counts: Counter[Ids]) -> _Level:
         """Return the counts of one length, with what the formula needs of them."""
