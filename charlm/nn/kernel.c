@@ -303,38 +303,62 @@ INLINE void NAME(simple_gru_cell)(long H, const float *bias, float *z, const flo
 }
 
 /* z [4H] becomes the gates' values; cp is the cell's state before, or not to be looked at where a sequence begins. The
-   peepholes wi, wf and wo [H] are null in an LSTM without: this is inlined, so that nothing is asked in the loop. */
-INLINE void NAME(lstm_cell)(long H, int begins, const float *bias, const float *wi, const float *wf, const float *wo, float *z,
-                            const float *cp, float *c, float *tanh_c, float *h) {
+   LSTM with peepholes wi, wf and wo [H] has functions of its own: a common one would be rounded in another way. */
+INLINE void NAME(lstm_cell)(long H, int begins, const float *bias, float *z, const float *cp, float *c, float *tanh_c, float *h) {
     float *i = z, *f = i + H, *g = f + H, *o = g + H;
     INDEPENDENT
     for (long j = 0; j < H; j++) {
-        float ai = i[j] + bias[j], af = f[j] + bias[H + j], ao = o[j] + bias[3 * H + j], before = begins ? 0 : cp[j];
-        if (wi) ai += wi[j] * before, af += wf[j] * before;
-        float ij = SIGMOID(ai), fj = SIGMOID(af), gj = TANH(g[j] + bias[2 * H + j]);
-        float cj = fj * before + ij * gj, tj = TANH(cj);
-        if (wo) ao += wo[j] * cj;
-        float oj = SIGMOID(ao);
+        float ij = SIGMOID(i[j] + bias[j]), fj = SIGMOID(f[j] + bias[H + j]);
+        float gj = TANH(g[j] + bias[2 * H + j]), oj = SIGMOID(o[j] + bias[3 * H + j]);
+        float cj = fj * (begins ? 0 : cp[j]) + ij * gj, tj = TANH(cj);
+        i[j] = ij, f[j] = fj, g[j] = gj, o[j] = oj;
+        c[j] = cj, tanh_c[j] = tj, h[j] = oj * tj;
+    }
+}
+
+INLINE void NAME(lstm_peephole_cell)(long H, int begins, const float *bias, const float *wi, const float *wf, const float *wo,
+                                     float *z, const float *cp, float *c, float *tanh_c, float *h) {
+    float *i = z, *f = i + H, *g = f + H, *o = g + H;
+    INDEPENDENT
+    for (long j = 0; j < H; j++) {
+        float before = begins ? 0 : cp[j];
+        float ij = SIGMOID(i[j] + bias[j] + wi[j] * before), fj = SIGMOID(f[j] + bias[H + j] + wf[j] * before);
+        float gj = TANH(g[j] + bias[2 * H + j]), cj = fj * before + ij * gj, tj = TANH(cj);
+        float oj = SIGMOID(o[j] + bias[3 * H + j] + wo[j] * cj);
         i[j] = ij, f[j] = fj, g[j] = gj, o[j] = oj;
         c[j] = cj, tanh_c[j] = tj, h[j] = oj * tj;
     }
 }
 
 /* The way back: dh and dy [H] are the gradients of h', dc [H] turns from the gradient of c' into that of c. */
-INLINE void NAME(lstm_cell_back)(long H, int begins, const float *wi, const float *wf, const float *wo, const float *gates,
-                                 const float *cp, const float *tanh_c, const float *dy, const float *dh, float *dc, float *dz) {
+INLINE void NAME(lstm_cell_back)(long H, int begins, const float *gates, const float *cp, const float *tc, const float *dyb,
+                                 const float *dhb, float *dcb, float *dz) {
     const float *i = gates, *f = i + H, *g = f + H, *o = g + H;
     float *di = dz, *df = di + H, *dg = df + H, *dO = dg + H, kept = begins ? 0 : 1;
     INDEPENDENT
     for (long j = 0; j < H; j++) {
-        float d = dh[j] + dy[j], dcj = dc[j] + d * o[j] * (1 - tanh_c[j] * tanh_c[j]);
-        float dOj = d * tanh_c[j] * o[j] * (1 - o[j]);
-        if (wo) dcj += dOj * wo[j];
-        float dij = dcj * g[j] * i[j] * (1 - i[j]), dfj = dcj * (kept != 0 ? cp[j] : 0) * f[j] * (1 - f[j]), left = dcj * f[j];
-        if (wi) left += dij * wi[j] + dfj * wf[j];
+        float d = dhb[j] + dyb[j], dcj = dcb[j] + d * o[j] * (1 - tc[j] * tc[j]);
+        di[j] = dcj * g[j] * i[j] * (1 - i[j]);
+        df[j] = dcj * (kept != 0 ? cp[j] : 0) * f[j] * (1 - f[j]);
+        dg[j] = dcj * i[j] * (1 - g[j] * g[j]);
+        dO[j] = d * tc[j] * o[j] * (1 - o[j]);
+        dcb[j] = kept != 0 ? dcj * f[j] : 0;
+    }
+}
+
+INLINE void NAME(lstm_peephole_cell_back)(long H, int begins, const float *wi, const float *wf, const float *wo,
+                                          const float *gates, const float *cp, const float *tc, const float *dyb,
+                                          const float *dhb, float *dcb, float *dz) {
+    const float *i = gates, *f = i + H, *g = f + H, *o = g + H;
+    float *di = dz, *df = di + H, *dg = df + H, *dO = dg + H, kept = begins ? 0 : 1;
+    INDEPENDENT
+    for (long j = 0; j < H; j++) {
+        float d = dhb[j] + dyb[j], dOj = d * tc[j] * o[j] * (1 - o[j]);
+        float dcj = dcb[j] + d * o[j] * (1 - tc[j] * tc[j]) + dOj * wo[j];
+        float dij = dcj * g[j] * i[j] * (1 - i[j]), dfj = dcj * (kept != 0 ? cp[j] : 0) * f[j] * (1 - f[j]);
         di[j] = dij, df[j] = dfj, dO[j] = dOj;
         dg[j] = dcj * i[j] * (1 - g[j] * g[j]);
-        dc[j] = kept != 0 ? left : 0;
+        dcb[j] = kept != 0 ? dcj * f[j] + dij * wi[j] + dfj * wf[j] : 0;
     }
 }
 
@@ -472,9 +496,9 @@ int NAME(lstm_forward)(long T, long B, long H, const uint8_t *reset, const float
             long row = t * B + b;
             float *zb = z + row * 4 * H, *after = c + (row + B) * H, *hb = h + (row + B) * H, *tc = tanh_c + row * H;
             if (wi)
-                NAME(lstm_cell)(H, new && new[b], bias, wi, wf, wo, zb, c + row * H, after, tc, hb);
+                NAME(lstm_peephole_cell)(H, new && new[b], bias, wi, wf, wo, zb, c + row * H, after, tc, hb);
             else
-                NAME(lstm_cell)(H, new && new[b], bias, NULL, NULL, NULL, zb, c + row * H, after, tc, hb);
+                NAME(lstm_cell)(H, new && new[b], bias, zb, c + row * H, after, tc, hb);
         }
     }
     free(panels), free(space);
@@ -493,9 +517,9 @@ int NAME(lstm_backward)(long T, long B, long H, const uint8_t *reset, const floa
             const float *zb = gates + row * 4 * H, *cp = c + row * H, *tc = tanh_c + row * H, *dyb = dy + row * H;
             float *dzb = dz + row * 4 * H, *dhb = dh + b * H, *dcb = dc + b * H;
             if (wi)
-                NAME(lstm_cell_back)(H, new && new[b], wi, wf, wo, zb, cp, tc, dyb, dhb, dcb, dzb);
+                NAME(lstm_peephole_cell_back)(H, new && new[b], wi, wf, wo, zb, cp, tc, dyb, dhb, dcb, dzb);
             else
-                NAME(lstm_cell_back)(H, new && new[b], NULL, NULL, NULL, zb, cp, tc, dyb, dhb, dcb, dzb);
+                NAME(lstm_cell_back)(H, new && new[b], zb, cp, tc, dyb, dhb, dcb, dzb);
         }
         NAME(recur_back)(B, H, 4 * H, dz + t * B * 4 * H, panels, gain, AT(normed, t * B * 4 * H), AT(inverse, t * B), dgain, dh, 0);
         NAME(clear)(B, H, new, dh);
@@ -546,9 +570,9 @@ int NAME(read)(int cell, int residual, long T, long B, long H, long layers, cons
                 const float *const *w = vectors + 3 * k;
                 int begins = reset && reset[t * B + b];
                 if (cell == 3)
-                    NAME(lstm_cell)(H, begins, bias, NULL, NULL, NULL, zb, ck + b * H, ck + b * H, extra, hb);
+                    NAME(lstm_cell)(H, begins, bias, zb, ck + b * H, ck + b * H, extra, hb);
                 else if (cell == 5)
-                    NAME(lstm_cell)(H, begins, bias, w[0], w[1], w[2], zb, ck + b * H, ck + b * H, extra, hb);
+                    NAME(lstm_peephole_cell)(H, begins, bias, w[0], w[1], w[2], zb, ck + b * H, ck + b * H, extra, hb);
                 else if (cell == 4)
                     NAME(simple_gru_cell)(H, bias, zb, hb, hb);
                 else if (cell == 2)
