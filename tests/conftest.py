@@ -20,8 +20,11 @@ from charlm.text.batches import Batch
 settings.register_profile("charlm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("charlm")
 
-# A shell starts background jobs with SIGINT ignored, and processes inherit that: the tests send it, so they need it.
+# A shell starts background jobs with SIGINT ignored, nohup does that of SIGHUP, and processes inherit it:
+# the tests send them, so they need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure():
