@@ -245,6 +245,8 @@ def rebuilt(
     except UsageError as error:  # in a file it is no setting of the user's
         raise DataError(str(error)) from None
     check_facts(facts)
+    if not config.layers:
+        raise DataError("a classifier needs layers")
     if classes.tokenizer.size != config.vocab_size:
         raise DataError(
             f"the vocabulary has {classes.tokenizer.size} tokens, the model {config.vocab_size}"

@@ -41,6 +41,8 @@ _INT64 = 1 << 63  # TOML and NumPy have no larger whole numbers
 _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list of texts",
              dict: "a table"}  # fmt: skip
 
+MOST_COUNTED = 10  # tokens of an n-gram
+
 NO_TOKEN = -1  # the input id that stands for the zero vector: batches hold it, the token input reads it
 
 
@@ -226,7 +228,7 @@ class ModelConfig(Section):
         within("vocab-size", self.vocab_size, 2)
         one_of("cell", self.cell, tuple(CELLS))
         one_of("nonlinearity", self.nonlinearity, NONLINEARITIES)
-        within("layers", self.layers, 1, _MOST_LAYERS)
+        within("layers", self.layers, 0, _MOST_LAYERS)
         within("hidden", self.hidden, 1, _WIDEST)
         within("embedding", self.embedding, 0, _WIDEST)
         share("dropout", self.dropout)
@@ -256,6 +258,32 @@ class ModelConfig(Section):
         values = super().to_dict()
         silent = [name for name in LATER if values[name] == self.__dataclass_fields__[name].default]
         return {name: value for name, value in values.items() if name not in silent}
+
+
+@dataclass(frozen=True)
+class LanguageConfig(Section):
+    """What only a language model has: counts of n-grams beside the network.
+
+    counts: the order of the n-grams of its text, 0 for none. counts_from: an ARPA file that has them instead.
+    """
+
+    counts: int = 0
+    counts_from: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("counts", self.counts, 0, MOST_COUNTED)
+        if self.counts and self.counts_from is not None:
+            raise UsageError("give counts or counts-from, not both: the file says how long its n-grams are")
+
+    @property
+    def counted(self) -> bool:
+        """Whether there are counts."""
+        return bool(self.counts) or self.counts_from is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, none where nothing is counted: so that such a run is the one that it was before."""
+        return super().to_dict() if self.counted else {}
 
 
 LATER = ("bidirectional", "head_layers", "head_hidden")  # so that a model without them keeps its file's bytes

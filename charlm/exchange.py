@@ -8,13 +8,14 @@ or finishes (`.charlm-ready`), and who can only read takes the files of `.charlm
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 
 from charlm import checkpoint
 from charlm.errors import CharlmError, MissingInputError
 from charlm.lock import Lock
-from charlm.ownership import FILES, NEW, READY, free_name, is_charlms, refuse_foreign
+from charlm.ownership import FILES, MODEL_FILE, NEW, READY, RESUME_FILE, free_name, is_charlms, refuse_foreign
 
 
 def begin(directory: Path) -> Path:
@@ -82,9 +83,21 @@ def _move_out(directory: Path) -> None:
     place = directory / READY
     for name in sorted(os.listdir(place), key=_position):
         target = directory / name
+        if name == MODEL_FILE and _run_of(place / name) != _run_of(directory / RESUME_FILE):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(directory / RESUME_FILE)  # of an older run: a model without a network has no state
         os.replace(place / name, target if name in FILES else free_name(target))
     checkpoint.sync_directory(directory)
     os.rmdir(place)
+
+
+def _run_of(path: Path) -> str | None:
+    """Return the id of the run that a model or a state is of, None where it does not say."""
+    try:
+        run = json.loads(checkpoint.metadata(path)["charlm.training"]).get("run")
+    except (OSError, CharlmError, LookupError, ValueError, AttributeError):
+        return None
+    return run if isinstance(run, str) else None
 
 
 def _position(name: str) -> int:

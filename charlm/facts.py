@@ -24,6 +24,12 @@ FACTS: dict[str, Any] = {
     "epoch": float,
     "tokens": int,
     "seconds": float,
+    "counted_tokens": int,
+    "counts_file": str,
+    "counts_digest": str,
+    "valid_nats_network": float | None,
+    "valid_nats_counts": float | None,
+    "counts_weight": float | None,
     **{f"{part}_{name}": hint for part in ("valid", "test") for name, hint in _OF_A_PART.items()},
 }
 

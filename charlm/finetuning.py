@@ -12,7 +12,8 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.engines import Array
 from charlm.errors import MissingInputError, UsageError
-from charlm.model import Language, Model, load_language_model
+from charlm.language import Language
+from charlm.model import Model, load_language_model
 from charlm.model_files import model_file
 from charlm.nn import names
 from charlm.ownership import MODEL_FILE
@@ -49,7 +50,10 @@ def _base(given: Mapping[str, Any]) -> Model | None:
         if given.get("keep_vocabulary"):
             raise UsageError("keep-vocabulary needs --init-from: without it there is no vocabulary to keep")
         return None
-    return load_language_model(path)
+    model = load_language_model(path)
+    if not model.config.layers:
+        raise UsageError(f"{path} is a model of counts alone, without a network to start from: give another")
+    return model
 
 
 def base_file(path: str) -> Path:

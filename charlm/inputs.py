@@ -13,14 +13,16 @@ import numpy as np
 
 from charlm import exchange
 from charlm.classifier import Classifier
-from charlm.config import TextConfig
+from charlm.config import LanguageConfig, TextConfig
 from charlm.engines import Evaluator, Tally
 from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model
-from charlm.ownership import RESUME_FILE
+from charlm.ownership import CONFIG_FILE, RESUME_FILE
 from charlm.run_files import streams_of
+from charlm.run_settings import Settings
 from charlm.runs import stored_settings
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
+from charlm.settings_file import read_toml
 from charlm.tasks import Trained
 from charlm.text.corpus import Corpus, prepare
 from charlm.text.labels import labels_of
@@ -208,10 +210,7 @@ def _held_out(where: Path, name: str, model: Model) -> Part:
 
 def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
     """Read the corpus again that the run in directory `where` was given; `instead` is what to use where it is gone."""
-    state = where / RESUME_FILE
-    if not exchange.current(state).exists():
-        raise MissingInputError(f"{where} has no {RESUME_FILE} that names the corpus: give {instead} instead")
-    settings = stored_settings(state, model.config.vocab_size)
+    settings = _settings_of_run(where, model, instead)
     if streams_of(settings.flat()):
         raise MissingInputError(
             f"the run in {where} read standard input or a pipe, whose text is gone: give {instead} instead"
@@ -221,6 +220,21 @@ def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
     if corpus.digests != model.facts.get("digests"):
         raise DataError(f"the corpus of {where} has changed since: give {instead} instead")
     return corpus
+
+
+def _settings_of_run(where: Path, model: Model, instead: str) -> Settings:
+    """Return the settings of a run from its state, or from its config.toml where counts alone have left no state."""
+    state, config = (exchange.current(where / name) for name in (RESUME_FILE, CONFIG_FILE))
+    if state.exists() or model.config.layers:
+        if not state.exists():
+            raise MissingInputError(f"{where} has no {RESUME_FILE} that names the corpus: give {instead} instead")
+        return stored_settings(where / RESUME_FILE, model.config.vocab_size)
+    if not config.exists():
+        raise MissingInputError(f"{where} has no {CONFIG_FILE} that names the corpus: give {instead} instead")
+    try:
+        return Settings.of(read_toml(str(config)), model.config.vocab_size, LanguageConfig)
+    except (UsageError, LookupError) as error:
+        raise DataError(f"{config} is not as charlm wrote it ({error}): give {instead} instead") from None
 
 
 def _total(model: Model, name: str, part: Part, loss: Tally | None, eos: bool) -> Score:

@@ -14,55 +14,29 @@ from numpy.typing import NDArray
 
 from charlm import checks
 from charlm.checkpoint import FORMAT_KEY
-from charlm.config import CONTEXTS, ModelConfig, TrainConfig, check_language
-from charlm.engines import Engine
+from charlm.config import ModelConfig, TrainConfig, check_language
+from charlm.counts.table import Counts
+from charlm.engines import Engine, Evaluator, Predictor
+from charlm.engines.blend import USUAL_WEIGHT, BlendEngine, BlendScorer
 from charlm.engines.cache import CacheEngine
 from charlm.engines.choice import make_engine
+from charlm.engines.counts import CountsEngine, NoNetwork
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
+from charlm.language import Language
 from charlm.model_files import Tensors, check_size, dump, opened, parse, save
 from charlm.nn.model import shapes
-from charlm.sampling import SamplingConfig, log_softmax
+from charlm.sampling import SamplingConfig, next_log_probs
 from charlm.scoring import Score, TokenScore, score_texts
-from charlm.text.batches import Context, Ids
-from charlm.text.tokenizers import EOS, UNK, Tokenizer, tokenizer_from_dict
+from charlm.text.batches import Ids
+from charlm.text.tokenizers import EOS, UNK, Tokenizer
 from charlm.text.windows import always
 from charlm.writing import Sample, Writer
 
-
-@dataclass(frozen=True)
-class Language:
-    """What a model knows of its text: the tokenizer, lines or documents, and what is fed at a start."""
-
-    tokenizer: Tokenizer
-    sequences: str
-    context: str
-
-    @property
-    def document(self) -> bool:
-        return self.sequences == "document"
-
-    @property
-    def start(self) -> Context:
-        return Context.of(self.context, self.tokenizer.newline)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer.to_dict(), "sequences": self.sequences, "context": self.context}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Language:
-        """Rebuild; raises DataError where anything is missing or wrong."""
-        if set(values) != {"tokenizer", "sequences", "context"}:
-            raise DataError("the vocabulary needs exactly tokenizer, sequences and context")
-        if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS[1:]:
-            raise DataError("the vocabulary names unknown sequences or an unknown context")
-        language = cls(tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"])
-        if language.context == "newline" and (language.tokenizer.newline is None or not language.document):
-            raise DataError("the context is newline, but the model is of lines or has no token for it")
-        return language
+_COUNTS = "counts."  # what the names of their tensors begin with
 
 
 @dataclass(frozen=True)
@@ -74,23 +48,45 @@ class TextState:
 
 
 class Model:
-    """A language model with its vocabulary. `facts` tells where it comes from (`charlm.training` in the file)."""
+    """A language model with its vocabulary. `facts` tells where it comes from (`charlm.training` in the file).
+
+    `counts` are the n-grams of the training text, whose probabilities are blended with the network's; a model of
+    `config.layers` 0 is counts alone.
+    """
 
     def __init__(
-        self, engine: Engine | MixtureEngine, config: ModelConfig, language: Language, facts: Mapping[str, Any]
-    ) -> None:
-        self.engine, self.config, self.language, self.facts = engine, config, language, dict(facts)
+        self, engine: Engine | MixtureEngine | NoNetwork, config: ModelConfig, language: Language,
+        facts: Mapping[str, Any], counts: Counts | None = None, weight: float | None = None,
+    ) -> None:  # fmt: skip
+        """Put together; `weight` is that of the counts, unless given a usual one of the tokenizer's kind."""
+        self.config, self.language, self.facts, self.counts = config, language, dict(facts), counts
+        self._network = engine
+        usual = USUAL_WEIGHT[language.tokenizer.kind]
+        self.engine = _predictor(engine, counts, usual if weight is None else weight)
 
     @property
     def tokenizer(self) -> Tokenizer:
         return self.language.tokenizer
 
     @property
-    def trained(self) -> Engine:
-        """The engine, where it has weights of its own; raises UsageError for a mixture."""
-        if isinstance(self.engine, MixtureEngine):
+    def trained(self) -> Engine | NoNetwork:
+        """The network's engine, which has the weights; raises UsageError for a mixture."""
+        if isinstance(self._network, MixtureEngine):
             raise UsageError("a mixture has no weights of its own to train or to save: take one of its models")
-        return self.engine
+        return self._network
+
+    @property
+    def counts_weight(self) -> float:
+        """How much the counts have to say: 0 where there are none, 1 where there is nothing else."""
+        if self.counts is None:
+            return 0.0
+        return self.engine.weight if isinstance(self.engine, BlendEngine) else 1.0
+
+    def without_counts(self) -> Model:
+        """Return the model that its network alone is (UsageError where there is no network); this one stays."""
+        if isinstance(self._network, NoNetwork):
+            raise UsageError("this model is counts alone, and nothing would be left of it: leave --no-counts out")
+        return Model(self._network, self.config, self.language, self.facts)
 
     def writer(self, prompt: str = "") -> Writer:
         """Return what writes after a prompt."""
@@ -193,35 +189,44 @@ class Model:
         p = np.exp(self.begin_state(prompt).logp)
         return {self.tokenizer.token(k): float(p[k]) for k in np.argsort(-p, kind="stable").tolist()}
 
-    def dynamic(self, lr: float) -> DynamicEngine:
+    def dynamic(self, lr: float) -> Evaluator:
         """Return an engine that goes on learning, at rate `lr`, from what it scores; this model stays as it is.
 
-        Raises UsageError unless 0 < lr <= 1, and for a mixture.
+        The network learns; counts are blended with it as ever. Raises UsageError unless 0 < lr <= 1, and for a
+        mixture and a model without a network.
         """
+        return self._with_counts(self._dynamic(lr))
+
+    def cached(self, window: int, lr: float | None = None) -> Evaluator:
+        """Return an engine that looks up its last `window` tokens; with `lr` it goes on learning too, as `dynamic`.
+
+        Raises UsageError unless 1 <= window <= 100,000, and as `dynamic`.
+        """
+        window = checks.whole("window", window)
+        return self._with_counts(CacheEngine(self._engine_apart() if lr is None else self._dynamic(lr), window))
+
+    def _dynamic(self, lr: float) -> DynamicEngine:
         lr = checks.real("lr", lr)
         if not 0 < lr <= 1:
             raise UsageError(f"lr, the rate of dynamic evaluation, must be above 0 and at most 1, not {lr:g}")
         return DynamicEngine(self._engine_apart(), lr)
 
-    def cached(self, window: int, lr: float | None = None) -> CacheEngine:
-        """Return an engine that looks up its last `window` tokens; with `lr` it goes on learning too, as `dynamic`.
-
-        Raises UsageError unless 1 <= window <= 100,000, for a mixture, and as `dynamic`.
-        """
-        window = checks.whole("window", window)
-        return CacheEngine(self._engine_apart() if lr is None else self.dynamic(lr), window)
+    def _with_counts(self, engine: CacheEngine | DynamicEngine) -> Evaluator:
+        return BlendScorer(engine, self.counts, self.counts_weight) if self.counts else engine
 
     def _engine_apart(self) -> NumpyEngine:
         """Return an engine with a copy of the weights, which may change."""
-        if isinstance(self.engine, MixtureEngine):
+        if isinstance(self._network, MixtureEngine):
             raise UsageError("a mixture does not adapt: dynamic evaluation and the cache take one model")
+        if isinstance(self._network, NoNetwork):
+            raise UsageError("a model of counts alone has no network that could adapt: leave --dynamic and --cache out")
         engine = NumpyEngine(replace(self.config, dropout=0.0), 1, TrainConfig(optimizer="rmsprop"))
-        engine.load(self.engine.tensors())
+        engine.load(self._network.tensors())
         return engine
 
     def _state_after(self, ids: Ids, hidden: Any) -> TextState:
-        logits, after = self.engine.logits(ids[:, None], hidden)
-        return TextState(after, log_softmax(logits[0]))
+        logp, after = next_log_probs(self.engine, ids[:, None], hidden)
+        return TextState(after, logp[0])
 
     def unknown_in(self, text: str) -> list[str]:
         """Return the different characters or words of a text that the model reads as <unk>."""
@@ -237,19 +242,38 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file that sampling and scoring need, atomically (errors as `charlm.model_files.save`)."""
-        save(path, self.trained.tensors(), self.metadata())
+        save(path, self.tensors(), self.metadata())
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of its file: copies of the network's weights, and the counts."""
+        counts = self.counts.tensors() if self.counts else {}
+        return {**self.trained.tensors(), **{f"{_COUNTS}{name}": value for name, value in counts.items()}}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what a file holds, arrays and JSON: Dask, Ray and Spark rebuild it there.
 
         The copy computes on one thread, since such workers share out the processors themselves.
         """
-        return rebuilt, (self.trained.tensors(), self.metadata())
+        return rebuilt, (self.tensors(), self.metadata())
 
     def metadata(self) -> dict[str, str]:
         """Return what the file says beside the tensors: configuration, vocabulary, origin."""
         parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
-        return {f"charlm.{key}": dump(part) for key, part in parts.items()} | {FORMAT_KEY: str(self.config.format)}
+        if self.counts:
+            parts["counts"] = self.counts.facts() | {"weight": self.counts_weight}
+        form = 2 if self.counts else self.config.format
+        return {f"charlm.{key}": dump(part) for key, part in parts.items()} | {FORMAT_KEY: str(form)}
+
+
+def _predictor(
+    engine: Engine | MixtureEngine | NoNetwork, counts: Counts | None, weight: float
+) -> Predictor:
+    """Return what predicts: the network, the counts, or both as one."""
+    if isinstance(engine, NoNetwork):
+        if counts is None:
+            raise UsageError("a model needs layers or counts")
+        return CountsEngine(counts)
+    return engine if counts is None else BlendEngine(engine, counts, weight)
 
 
 def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
@@ -269,6 +293,13 @@ def mix(models: Sequence[Model], weights: Sequence[float]) -> Model:
         raise UsageError("models can be mixed only where tokenizer, vocabulary, sequences and context are the same")
     engine = MixtureEngine([model.engine for model in models], weights)
     return Model(engine, first.config, first.language, {})
+
+
+def without_counts(models: Sequence[Any]) -> list[Any]:
+    """Return models without their counts, those that have none as they are (UsageError where none has any)."""
+    if all(getattr(model, "counts", None) is None for model in models):
+        raise UsageError("there are no counts to leave out: leave --no-counts out")
+    return [model.without_counts() if getattr(model, "counts", None) else model for model in models]
 
 
 def load_language_model(
@@ -301,10 +332,33 @@ def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: Trai
     check_facts(facts)
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
-    check_size(tensors, shapes(config))
-    engine = make_engine(config, train or TrainConfig())
-    engine.load(tensors)
-    return Model(engine, config, language, facts)
+    counts, weight = _counts(tensors, metadata, config.vocab_size)
+    weights = {name: value for name, value in tensors.items() if not name.startswith(_COUNTS)}
+    check_size(weights, shapes(config))
+    if not config.layers and counts is None:
+        raise DataError("it has neither layers nor counts")
+    train = train or TrainConfig()
+    if not config.layers and train.engine != "numpy":
+        raise UsageError(f"engine {train.engine} has nothing to compute in a model of counts alone: leave --engine out")
+    engine = make_engine(config, train) if config.layers else NoNetwork()
+    engine.load(weights)
+    return Model(engine, config, language, facts, counts, weight)
+
+
+def _counts(
+    tensors: Tensors, metadata: Mapping[str, str], vocabulary: int
+) -> tuple[Counts | None, float | None]:
+    """Return the counts of a file and their weight, None where it has none (DataError where they are damaged)."""
+    arrays = {name.removeprefix(_COUNTS): value for name, value in tensors.items() if name.startswith(_COUNTS)}
+    if "charlm.counts" not in metadata:
+        if arrays:
+            raise DataError("it has counts, but does not say what they are")
+        return None, None
+    facts = parse(metadata, "charlm.counts")
+    weight = facts.pop("weight", None)
+    if not isinstance(weight, float | int) or isinstance(weight, bool) or not 0 <= weight <= 1:
+        raise DataError("the weight of its counts must be a number from 0 to 1")
+    return Counts.from_tensors(arrays, facts, vocabulary), float(weight)
 
 
 def _drawing(config: SamplingConfig | None) -> SamplingConfig:

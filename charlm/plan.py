@@ -25,6 +25,7 @@ _LARGE_CORPUS = 100_000  # tokens from which larger batches pay, and layer norma
 _MULTIPLE, _WIDEST = 32, 1024  # widths that matrix multiplication likes
 _EPOCHS = 80  # a small text read more often than this is learnt by heart
 _LEAST_STEPS = 300
+_COUNTS, _COUNTS_LARGE_VOCABULARY, _WORD_COUNTS = 8, 4, 5  # the order of the n-grams
 _PATIENCE = 8  # evaluations, of some 25, where the time asked for would go beyond that
 _WEIGHT_DECAY = 0.1
 _MANY_TEXTS, _LONG_TEXT = 5000, 40  # texts that ask for a wider classifier; tokens of one that has no one end
@@ -44,6 +45,9 @@ def defaults(
     machine: some 15 seconds for a list of a thousand names, some four minutes from a megabyte on, on two cores.
     """
     words, minutes = given.get("tokenizer") == "word", given.get("minutes")
+    order = 0 if given.get("counts_from") else _counts(words, vocabulary)
+    if given.get("layers") == 0:
+        return {"counts": order, "hidden": 1, "embedding": 0}, "plan: counts, and no network"
     optimizer = given.get("optimizer", "muon")
     usual = min(max(_SECONDS * math.sqrt(tokens / _TOKENS), _LEAST_SECONDS), _MOST_SECONDS)
     flops = speed() if minutes else _FLOPS
@@ -55,6 +59,7 @@ def defaults(
     batch_size, seq_len = (32, 35) if words else (64, 64) if tokens > _LARGE_CORPUS else (32, 32)
     rows = given.get("batch_size", batch_size) * given.get("seq_len", seq_len)
     settings = {
+        "counts": order,
         "cell": shape["cell"],
         "layers": shape["layers"],
         "hidden": hidden,
@@ -151,6 +156,13 @@ def _shape(
     readings = operations / flops_per_token(exact, vocabulary) / tokens  # not rounded, so that it grows with the time
     deep = readings >= _READINGS_FOR_TWO and tokens > _LARGE_CORPUS and vocabulary <= _LARGE_VOCABULARY
     return of(2 if deep and not words else 1)
+
+
+def _counts(words: bool, vocabulary: int) -> int:
+    """Return the order of the n-grams that served best; thousands of characters are Chinese or the like."""
+    if words:
+        return _WORD_COUNTS
+    return _COUNTS if vocabulary <= _LARGE_VOCABULARY else _COUNTS_LARGE_VOCABULARY
 
 
 def _rounded(width: float) -> int:

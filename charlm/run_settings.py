@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.config import LATER, LIMITS, ModelConfig, Section, TextConfig, TrainConfig, refuse_cell
+from charlm.config import LATER, LIMITS, LanguageConfig, ModelConfig, Section, TextConfig, TrainConfig, refuse_cell
 from charlm.errors import UsageError
 from charlm.run_files import FILES, absolute, check_files
 
 LANGUAGE = "lm"  # the task, unless another is named
+_PATHS = ("init_from", "counts_from")  # of files that are read again
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 
 
@@ -56,7 +57,7 @@ class Settings:
         model = self.model.to_dict() if usual else dataclasses.asdict(self.model)
         del model["vocab_size"]
         task = {} if usual else {"task": self.task}
-        own = self.own.to_dict() if self.own else {}
+        own = dataclasses.asdict(self.own) if self.own else {}
         return task | files | start | model | self.train.to_dict() | self.text.to_dict() | own
 
     @classmethod
@@ -79,8 +80,13 @@ class Settings:
             absolute(flat.get("init_from")),
             flat.get("keep_vocabulary"),
             flat.get("task", LANGUAGE),
-            section.from_dict(only(flat, _names(section))) if section else None,
+            section.from_dict(_with_absolute(only(flat, _names(section)))) if section else None,
         )
+
+
+def _with_absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose files can be found from any directory."""
+    return {name: absolute(value) if name in _PATHS else value for name, value in settings.items()}
 
 
 def _absolute(paths: Any) -> Any:
@@ -122,9 +128,8 @@ def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     resolved = [name for name in ("context", "hold_out") if given.get(name) == "auto"]
     given = {name: value for name, value in given.items() if name not in resolved}
     stored = {"hold_out": TextConfig.hold_out} | dict(stored)  # which older runs do not name
-    if given.get("init_from") is not None:
-        given = {**given, "init_from": absolute(given["init_from"])}
-    usual = {"task": LANGUAGE} | {name: getattr(ModelConfig, name) for name in LATER}
+    given = _with_absolute(given)
+    usual = {"task": LANGUAGE, "counts": LanguageConfig.counts} | {name: getattr(ModelConfig, name) for name in LATER}
     changes = {
         name: value for name, value in given.items() if value != stored.get(name, usual.get(name))
     }

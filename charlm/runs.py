@@ -65,7 +65,7 @@ class Run:
         self._hidden, self._started = hidden, started
         self.course = task.course(settings.train, material, model)
         self.lesson = self.course.lesson
-        if self.lesson.train.note:
+        if self.lesson.train.note and settings.model.layers:
             notes.append(self.lesson.train.note)
 
     def events(self, stop: Callable[[], bool] = never) -> Iterator[Progress]:
@@ -73,9 +73,12 @@ class Run:
         if self.standing.step:
             self.directory.go_on(self.standing.step)
         train = self.settings.train
-        yield from fit(
-            self.model.trained, self.lesson, train, self, self.standing, self._hidden, self._started, stop
-        )
+        if self.settings.model.layers:
+            yield from fit(
+                self.model.trained, self.lesson, train, self, self.standing, self._hidden, self._started, stop
+            )
+        else:
+            self._keep_counts(stop)
         if self.lesson.test_tokens and not stop():
             self._score_test(stop)
 
@@ -90,9 +93,19 @@ class Run:
         }
         self.model.save(self.directory.place() / MODEL_FILE)
 
+    def _keep_counts(self, stop: Callable[[], bool]) -> None:
+        """Save a model that has no network: it was whole when it was made, and there is nothing to go on with."""
+        valid = self.lesson.evaluate(self.model.trained, stop)
+        if valid is None:
+            return
+        self.model.facts |= {"step": 0, "epoch": 1.0, "tokens": self.corpus.train_tokens}
+        self.model.facts |= self._facts_of("valid", valid)
+        self.model.save(self.directory.place() / MODEL_FILE)
+        self.directory.saved()
+
     def save_resume(self, standing: Standing, hidden: Any) -> None:
         arrays, facts = self.model.trained.snapshot(hidden)
-        resume = {"settings": self.settings.flat(), "state": dataclasses.asdict(standing), "engine": facts}
+        resume = {"settings": self.settings.flat(), "state": standing.to_dict(), "engine": facts}
         metadata = self.model.metadata() | {"charlm.resume": dump(resume)}
         checkpoint.save(self.directory.place() / RESUME_FILE, arrays, metadata)
         self.directory.saved()
@@ -136,6 +149,11 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
 def _refuse_resume(directory: Directory, given: Mapping[str, Any]) -> None:
     """Raise OutputError or UsageError where there is no state to go on from, and nothing to begin with either."""
     if (directory.path / MODEL_FILE).exists():
+        if not load(directory.path, threads=1).config.layers:
+            raise OutputError(
+                f"{directory.path} has a model of counts alone, which has no training to go on with: "
+                "begin anew with --force, or choose another -m"
+            )
         raise OutputError(
             f"{directory.path} has no {RESUME_FILE}, so that run cannot go on: start a new one from its model with "
             f"--init-from {directory.path} and another -m"
@@ -162,7 +180,7 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     taken_over = list(task.start(engine, base, settings)) if base else []
     facts = {"charlm": charlm.__version__, "settings": settings.train.to_dict()} | _corpus_facts(material)
     facts["run"] = _run_id(settings, knowledge, facts["digests"], base)
-    model = task.model(engine, settings, knowledge, facts)
+    model = task.model(engine, settings, knowledge, facts, material)
     decided = [*task.notes(material, settings, base), *taken_over, *replacement_notes(given, directory.path)]
     notes = [*notes, *decided, *([] if _chosen(given) else [reason])]
     return Run(directory, settings, task, material, model, Standing(), None, notes, started)
@@ -190,7 +208,7 @@ def _run_id(settings: Settings, knowledge: Any, digests: Mapping[str, str], base
     if settings.train.minutes is not None:
         return uuid.uuid4().hex
     sections = [settings.text, settings.model, settings.train, *([settings.own] if settings.own else []), knowledge]
-    parts = [*(section.to_dict() for section in sections), digests]
+    parts = [*filter(None, (section.to_dict() for section in sections)), digests]
     origin = {name: base.facts.get(name) for name in ("run", "step", "digests")} if base else None
     return hashlib.sha256(dump([charlm.__version__, *parts, origin]).encode()).hexdigest()[:32]
 
@@ -227,7 +245,7 @@ def _take_up(directory: Directory, given: Mapping[str, Any], started: float) -> 
             f"warning: {ranks} -> {rank_count()} ranks: the same columns, shared out anew; sums are rounded, and "
             "dropout is drawn, in another way"
         )
-    model = task.model(engine, settings, knowledge, facts)
+    model = task.model(engine, settings, knowledge, facts, material)
     run = Run(directory, settings, task, material, model, standing, hidden, notes, started)
     columns = arrays["state.0"].shape[1] if "state.0" in arrays else run.lesson.train.batch_size
     if run.lesson.train.batch_size != columns:

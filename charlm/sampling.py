@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import checks
-from charlm.engines import Array, Predictor
+from charlm.engines import Array, Predictor, State
 from charlm.errors import UsageError
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK
@@ -98,8 +98,7 @@ def generate(
     inputs, state = np.repeat(read[:, None], len(texts), axis=1), engine.zero_state(len(texts))
     seen = _Seen(prompt, len(texts)) if config.repetition_penalty != 1 else None
     for t in itertools.count() if config.length == 0 else range(config.length):
-        logits, state = engine.logits(inputs, state)
-        logp = log_softmax(logits)  # [n, V]
+        logp, state = next_log_probs(engine, inputs, state)  # [n, V]
         allowed = first if t == 0 else None
         drawn = draw(probabilities(logp, config, seen.among(going, logp.shape[1]) if seen else None, allowed),
                      chance(t, going))  # fmt: skip
@@ -162,6 +161,14 @@ def draw(p: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int
     return tokens
 
 
+def next_log_probs(
+    engine: Predictor, inputs: Ids, state: State
+) -> tuple[NDArray[np.float64], State]:
+    """Return log p [B, V] of the next token after inputs [T, B], and the state after."""
+    logits, state = engine.logits(inputs, state)
+    return (logits if engine.normalized else log_softmax(logits)), state
+
+
 def log_softmax(logits: Array) -> NDArray[np.float64]:
     """Return log p [..., V] of logits [..., V], in float64."""
     shifted: NDArray[np.float64] = logits.astype(np.float64)
@@ -215,11 +222,10 @@ def beam_search(
     if config.length == 0:
         raise UsageError("a beam needs an end: give a length of 1 or more")
     read = np.concatenate([[context.first_input], prompt]).astype(np.int32)
-    logits, state = engine.logits(read[:, None], engine.zero_state(1))
+    logp, state = next_log_probs(engine, read[:, None], engine.zero_state(1))
     going: list[tuple[list[int], float]] = [([], 0.0)]
     ended: list[tuple[list[int], float]] = []
     for t in range(config.length):
-        logp = log_softmax(logits)
         if t == 0 and first is not None:
             logp[:, ~first] = -math.inf
         if config.unk == "reject":
@@ -237,7 +243,7 @@ def beam_search(
         if not going:
             break
         state = engine.select(state, [row for _, _, row in left])
-        logits, state = engine.logits(np.array([[ids[-1] for ids, _ in going]], np.int32), state)
+        logp, state = next_log_probs(engine, np.array([[ids[-1] for ids, _ in going]], np.int32), state)
     return sorted(ended + going, key=lambda way: -way[1])[:width]
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from charlm.errors import NO_ACCESS, DataError, MissingInputError, StorageError, UsageError
 
-_PATHS = ("corpus", "valid_file", "test_file", "init_from")
+_PATHS = ("corpus", "valid_file", "test_file", "init_from", "counts_from")
 _URI = "file://"
 _NO_UTF8 = re.compile("[\ud800-\udfff]")
 

@@ -7,6 +7,7 @@ makes one model better than another, is a `Lesson`'s matter.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import typing
@@ -44,10 +45,12 @@ class Standing:
     best_right: int = 0  # their ratio, as `Merit` has it
     best_of: int = 1
     best_step: int = 0
-    stale: int = 0  # evaluations since the best
+    stale: int = 0  # evaluations since the best, or the best network
     plateaus: int = 0
     pending_nats: float = 0.0  # loss since the last report,
     pending_count: int = 0  # over so many targets
+    best_network: float | None = None  # nats of their network alone, where merits have that apart,
+    network_best: float | None = None  # and of the best network ever
     skipped: int = 0  # steps left out, their gradients not being finite
     skipped_in_a_row: int = 0
 
@@ -59,22 +62,33 @@ class Standing:
         check_facts(known, typing.get_type_hints(cls))
         return cls(**known)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entries of a state file."""
+        late = ("best_network", "network_best")  # so that a state without them keeps its bytes
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in late or value is not None}
+
 
 @dataclass(frozen=True)
 class Merit:
     """How good weights are: a ratio, the larger the better; where it is the same, nats, the fewer the better.
 
-    The ratio is right / of, in whole numbers, so that equal ratios are equal.
+    The ratio is right / of, in whole numbers, so that equal ratios are equal. `network` has the nats of the network
+    alone where something else predicts beside it: its learning rate goes by these, and of weights that are as good
+    beside it, those whose network is better are.
     """
 
     nats: float
     right: int = 0
     of: int = 1
+    network: float | None = None
 
     def beats(self, other: Merit) -> bool:
         """Return whether this is better; never where the nats are not finite."""
         mine, others = self.right * other.of, other.right * self.of
-        return math.isfinite(self.nats) and (mine > others or (mine == others and self.nats < other.nats))
+        return math.isfinite(self.nats) and (mine, -self.nats, -(self.network or 0.0)) > (
+            others, -other.nats, -(other.network or 0.0)
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -304,14 +318,23 @@ class _Run:
         if merit is None:
             return False
         best = standing.best
-        before = None if best is None else Merit(best, standing.best_right, standing.best_of)
-        if math.isfinite(merit.nats) if before is None else merit.beats(before):
+        before = None if best is None else Merit(best, standing.best_right, standing.best_of, standing.best_network)
+        better = math.isfinite(merit.nats) if before is None else merit.beats(before)
+        learning = better if merit.network is None else self._network_is_better(merit.network)
+        standing.plateaus += not learning
+        standing.stale = 0 if better or learning else standing.stale + 1
+        if better:
             standing.best, standing.best_right, standing.best_of = merit.nats, merit.right, merit.of
-            standing.best_step, standing.stale = standing.step, 0
-            return True
-        standing.stale += 1
-        standing.plateaus += 1
-        return False
+            standing.best_network, standing.best_step = merit.network, standing.step
+        return better
+
+    def _network_is_better(self, nats: float) -> bool:
+        """Return whether the network alone is better than ever, and note it."""
+        best = self.standing.network_best
+        better = math.isfinite(nats) and (best is None or nats < best)
+        if better:
+            self.standing.network_best = nats
+        return better
 
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.standing.stale >= self.config.patience

@@ -11,6 +11,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,9 +157,12 @@ def peak_of_training(tmp_path, megabytes, task):
     with path.open("w") as file:
         for _ in range(megabytes):
             file.write(lines * (10**6 // len(lines)))
+    return peak_of("train", path, "-m", tmp_path / str(megabytes), *options, "--valid-fraction", "0")
+
+
+def peak_of(*arguments):
     script = "from charlm.cli import main\ntry: main()\nfinally: print(open('/proc/self/status').read())"
-    command = [sys.executable, "-c", script, "train", str(path), "-m", str(tmp_path / str(megabytes)), "-q"]
-    command += ["--threads", "1", *options, "--valid-fraction", "0"]
+    command = [sys.executable, "-c", script, *map(str, arguments), "-q", "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     return int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) / 1024
 
@@ -168,3 +172,15 @@ def peak_of_training(tmp_path, megabytes, task):
 @pytest.mark.parametrize("task", TASKS)
 def test_memory_does_not_grow_with_the_corpus(tmp_path, megabytes, task):
     assert peak_of_training(tmp_path, megabytes, task) - peak_of_training(tmp_path, 1, task) < 10
+
+
+@pytest.mark.parametrize("megabytes", [8, pytest.param(100, marks=pytest.mark.full)])
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the peak memory so")
+def test_counting_takes_bounded_memory_of_a_text_whose_n_grams_are_all_new(tmp_path, megabytes):
+    rng = np.random.default_rng(0)
+    with (tmp_path / "new.txt").open("wb") as file:
+        for _ in range(megabytes):
+            file.write(rng.integers(ord("0"), ord("0") + 60, (10**4, 100), np.uint8).tobytes())
+    given = ["train", tmp_path / "new.txt", *SMALL, "--sequences", "document"]
+    peaks = [peak_of(*given, "-m", tmp_path / f"m{order}", "--counts", order) for order in (0, 8)]
+    assert peaks[1] - peaks[0] < 150

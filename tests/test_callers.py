@@ -10,7 +10,8 @@ import charlm
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
-from charlm.model import Language, Model, mix
+from charlm.language import Language
+from charlm.model import Model, mix
 from charlm.sampling import SamplingConfig
 from charlm.text.tokenizers import ByteTokenizer
 from tests.tiny import tiny_model

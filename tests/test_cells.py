@@ -118,7 +118,7 @@ def test_a_further_cell_is_trained_resumed_scored_and_written_with(tmp_path, min
     assert (model / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "model.safetensors"
     ).read_bytes()
-    assert charlm("info", "-m", model).stdout.startswith("cell              minimal\n")
+    assert charlm("info", "-m", model).stdout.split()[:2] == ["cell", "minimal"]
     assert charlm("score", "-m", model, "aebi").exit_code == 0
     assert len(charlm("sample", "-m", model, "-n", 3).stdout.splitlines()) == 3
     for way in (["--dynamic"], ["--cache", 9]):

@@ -9,7 +9,8 @@ import pytest
 import charlm
 from charlm.comparison import FEWEST_TEXTS, Pair, compare
 from charlm.engines.numpy import NumpyEngine
-from charlm.model import Language, Model
+from charlm.language import Language
+from charlm.model import Model
 from charlm.scoring import Score
 from charlm.text.corpus import prepare
 from charlm.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer

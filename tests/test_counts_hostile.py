@@ -146,6 +146,7 @@ CHECKS = {
     "backoff NaN": (put("backoff", 3, np.nan), "back-off weights are out of range"),
     "backoff infinite": (put("backoff", 3, np.inf), "back-off weights are out of range"),
     "backoff negative": (put("backoff", 3, -1e-9), "back-off weights are out of range"),
+    "backoff zero": (put("backoff", 3, 0), "back-off weights are out of range"),
     "backoff large": (put("backoff", 3, 2e6), "back-off weights are out of range"),
     "the root's backoff": (put("backoff", 0, 0.5), "back-off weights are out of range"),
     "p of a 1-gram": (put("p", 2, 0.9), "sum to 1"),

@@ -64,8 +64,7 @@ def test_probabilities_are_those_of_dictionaries(V, order, begin):
     targets = rng.integers(0, V, (40, 7), dtype=np.int32)
     chosen = counts.targets(nodes, targets)
     for b in range(7):
-        start = () if begin is None or order == 1 else (begin,)
-        contexts = read_plainly(inputs[:, b], reset[:, b], begin, order, start)
+        contexts = read_plainly(inputs[:, b], reset[:, b], begin, order, ())
         for t, context in enumerate(contexts):
             x = int(targets[t, b])
             assert chosen[t, b] == pytest.approx(probability(p, backoff, context, x), rel=1e-12)
@@ -119,7 +118,7 @@ def test_a_context_is_as_long_as_the_table_knows_it():
         )
         return nodes[:, 0].tolist()
 
-    assert counts.zero_state(2).tolist() == [two, two]
+    assert counts.zero_state(2).tolist() == [root, root]
     assert after(1, 2, 1, 2) == [two_one, one_two, two_one, one_two]
     assert after(1, 1, 2, 2) == [two_one, one, one_two, two]
     assert after(1, EOS, 1) == [two_one, two, two_one], (

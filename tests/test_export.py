@@ -8,7 +8,9 @@ import threading
 
 import pytest
 
+import charlm
 from charlm import loading
+from charlm.counts.names import arpa_names
 from tests.arpa_files import Plain, table_of_kind, written
 from tests.test_commands import assert_refused
 from tests.test_commands import charlm as run
@@ -83,3 +85,17 @@ def test_a_model_without_counts_says_so(tmp_path):
 def test_no_model_and_no_file_are_told(tmp_path):
     assert_refused(run("export", "-m", tmp_path / "none", tmp_path / "counts.arpa"), 66, "no model at")
     assert run("export").exit_code == 2
+
+
+@pytest.mark.parametrize("sequences", ["line", "document"])
+def test_kenlm_scores_as_the_trained_counts_do(sequences, tmp_path):
+    kenlm = pytest.importorskip("kenlm")
+    (tmp_path / "corpus.txt").write_text("Whose are these?\nTo be, or not\nto be\n" * 40)
+    more = ["--layers", "0", "--counts", "5", "--sequences", sequences]
+    assert run("train", tmp_path / "corpus.txt", "-m", tmp_path / "m", *more).exit_code == 0
+    assert run("export", "-m", tmp_path / "m", tmp_path / "counts.arpa").exit_code == 0
+    ours, theirs = charlm.load(tmp_path / "m"), kenlm.Model(str(tmp_path / "counts.arpa"))
+    names = arpa_names(ours.tokenizer)
+    for text in ("To be", "", "q?! é", "these are not", "be\nto be" if sequences == "document" else "be to"):
+        spelled = " ".join(names[token] for token in ours.tokenizer.encode(text))
+        assert theirs.score(spelled, eos=sequences == "line") == pytest.approx(ours.score(text).log10, abs=1e-4)

@@ -19,6 +19,7 @@ import charlm
 from charlm.classifier import Classifier
 from charlm.cli.model_facts import facts_of, shown_facts
 from charlm.errors import DataError
+from tests.test_counts_model import alone, with_counts
 from tests.tiny import tiny_classifier, tiny_model
 
 ZEROS = b"0" * 64
@@ -27,6 +28,8 @@ SECONDS, MEMORY = 0.5, 64 * 2**20  # what one answer may take, the memory beside
 
 MODELS = {
     "language model": lambda: tiny_model(["a", "bb", "c"], words=True, cell="lstm", hidden=3, embedding=2),
+    "with counts": lambda: with_counts(tiny_model(hidden=2, embedding=2), 3),
+    "counts alone": lambda: alone(with_counts(tiny_model("ab\n", "document", "newline"), 3)),
     "classifier": lambda: tiny_classifier(
         hidden=2, embedding=2, bidirectional=True, pool="attention", head_layers=1, head_hidden=2
     ),

@@ -15,14 +15,19 @@ from click.testing import CliRunner
 
 from charlm import checkpoint
 from charlm.cli import main
+from charlm.counts.arpa import write_arpa
+from charlm.counts.names import arpa_names
 from charlm.text.tokenizers import EOS, UNK
+from tests.test_counts_model import with_counts
 from tests.test_training import train as train_until
 from tests.tiny import tiny_classifier, tiny_model
 
 FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
 TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
 HELD_OUT = "abba, caf\u00e9!\nHe gab <a>.\n" * 4
-BASE = {"corpus": "corpus.txt", "--model": "m", "--hidden": "8", "--embedding": "4", "--steps": "4", "--threads": "1"}
+NETWORK = {"corpus": "corpus.txt", "--model": "m", "--hidden": "8", "--embedding": "4", "--steps": "4",
+           "--threads": "1"}  # fmt: skip
+BASE = NETWORK | {"--counts": "0"}
 YES = ""  # the value of a flag
 
 # Each option of train with a value that is not its default, and beside it what it needs to act; None leaves out.
@@ -48,6 +53,8 @@ TRAIN = {
     "--split-seed": ("3", {}),
     "--hold-out": ("files", {"corpus": "texts", "--sequences": "document"}),
     "--encoding": ("cp1252", {}),
+    "--counts": ("3", {}),
+    "--counts-from": ("c.arpa", {"--counts": None}),
     "--cell": ("lstm", {}),
     "--nonlinearity": ("relu", {"--cell": "rnn"}),
     "--layers": ("2", {}),
@@ -92,7 +99,7 @@ OF_CLASSES = {
 }
 
 # The same for texts with labels: what is not here acts as in a language model's run, or is refused by name.
-CLASSIFY_BASE = BASE | {"corpus": "labelled.tsv", "--task": "classify", "--ngrams": "0"}  # a large table otherwise
+CLASSIFY_BASE = NETWORK | {"corpus": "labelled.tsv", "--task": "classify", "--ngrams": "0"}  # a large table otherwise
 CLASSIFY = TRAIN | OF_CLASSES | {
     "--resume": (YES, {"there": "half-classes"}),
     "--valid-fraction": ("0.4", {}),
@@ -140,6 +147,7 @@ CALLED = {"--config": ("clip", "weight-decay"), "--no-punctuation": ("punctuatio
 
 SAMPLE_BASE = {"models": "document", "--seed": "1", "--length": "80"}
 SAMPLE = {
+    "--no-counts": (YES, {}),
     "--length": ("9", {}),
     "--prompt": ("ab", {}),
     "--count": ("3", {}),
@@ -171,6 +179,7 @@ LISTS = {"texts": None, "--file": "lists.txt"}
 SCORE = {
     "models": ("line other", {}),
     "--mix": ("0.3,0.7", {"models": "line twin"}),
+    "--no-counts": (YES, {}),
     "--device": ("cpu", {}),
     "--file": ("lists.txt", {"texts": None}),
     "--lines": (YES, FILE | {"models": "document"}),
@@ -228,9 +237,13 @@ def room(tmp_path_factory):
     (path / "labelled.tsv").write_text("".join(map(labelled, TEXT.splitlines(keepends=True))), encoding="utf-8")
     (path / "rare.tsv").write_text(f"c\t{TEXT[:TEXT.index(chr(10))]}\nc\t>\n" * 3, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
-    shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1}
+    shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1, "counts": 0}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
     train_until(path / "half", {"corpus": (str(path / "corpus.txt"),), **shape}, stop_at=2)
+    with open(path / "c.arpa", "wb") as file:
+        counted = train_until(path / "counted", {"corpus": (str(path / "corpus.txt"),), **shape, "counts": 2}).model
+        write_arpa(file, counted.counts, arpa_names(counted.tokenizer))
+    del shape["counts"]
     classes = {"corpus": (str(path / "labelled.tsv"),), "task": "classify", "ngrams": 0, **shape}
     train_until(path / "half-classes", classes, stop_at=2)
     document = tiny_model("abcd\n", sequences="document", spread=0.5)
@@ -238,6 +251,7 @@ def room(tmp_path_factory):
     document.engine.params["head.bias"][[UNK, document.tokenizer.newline]] = 1
     models = {"document": document, "line": tiny_model("abc\u00e4"), "twin": tiny_model("abc\u00e4", seed=1),
               "other": tiny_model("abc", seed=2)}  # fmt: skip
+    models |= {name: with_counts(models[name], 3) for name in ("document", "line", "twin")}
     models["classes"], models["others"] = (tiny_classifier("abc\u00e4", seed=k, spread=1) for k in range(2))
     for name, model in models.items():
         model.save(path / name)

@@ -150,3 +150,11 @@ def test_the_time_that_a_classifier_has_is_the_users():
     assert "5 minutes" in reason
     short, _ = classifier_defaults(40_000_000, 500_000, 100, given, lambda: 50e9)
     assert short["patience"] is None
+
+
+@pytest.mark.parametrize(("vocabulary", "chosen", "order"), [
+    (60, {}, 8), (1000, {}, 8), (5000, {}, 4), (60, {"tokenizer": "word"}, 5), (20_000, {"tokenizer": "word"}, 5),
+    (60, {"counts_from": "c.arpa"}, 0), (60, {"layers": 0}, 8),
+])  # fmt: skip
+def test_n_grams_are_as_long_as_served_best(vocabulary, chosen, order):
+    assert settings_for(10**5, vocabulary, chosen)["counts"] == order

@@ -9,8 +9,9 @@ import pytest
 
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
+from charlm.language import Language
 from charlm.loading import load
-from charlm.model import Language, Model
+from charlm.model import Model
 from charlm.sampling import SamplingConfig
 from charlm.text.tokenizers import EOS, ByteTokenizer
 from tests.test_commands import assert_refused, started

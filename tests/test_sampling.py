@@ -10,7 +10,8 @@ from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, UsageError
-from charlm.model import Language, Model, rebuilt
+from charlm.language import Language
+from charlm.model import Model, rebuilt
 from charlm.sampling import SamplingConfig, draw, generate, log_softmax, probabilities
 from charlm.text.batches import Context
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, CharTokenizer
@@ -23,6 +24,8 @@ NO_PROMPT = np.zeros(0, np.int32)
 
 class FixedEngine:
     """Gives the same logits whatever was read."""
+
+    normalized = False
 
     def zero_state(self, batch):
         return batch

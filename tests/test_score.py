@@ -19,7 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import charlm
-from charlm.model import Language, Model
+from charlm.language import Language
+from charlm.model import Model
 from charlm.text.stream import Lines, open_lines
 from charlm.text.tokenizers import ByteTokenizer
 from tests.test_commands import ROOT, assert_refused

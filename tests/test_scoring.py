@@ -11,7 +11,8 @@ from charlm.comparison import compare
 from charlm.config import ModelConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
-from charlm.model import Language, Model, mix
+from charlm.language import Language
+from charlm.model import Model, mix
 from charlm.sampling import SamplingConfig
 from charlm.scoring import Score, evaluate
 from charlm.text import windows as text_windows

@@ -346,7 +346,10 @@ def test_the_commands_give_the_same_figures(tmp_path):
         for more in ([], ["--engine", "torch"], ["--engine", "torch", "--device", "cpu"])
     ]
     assert scores[1:] == pytest.approx([scores[0]] * 2, rel=1e-4)
-    assert "PyTorch" in model.load_language_model(tmp_path / "model", engine="torch").engine.description
+    assert "PyTorch" in model.load_language_model(tmp_path / "model", engine="torch").trained.description
+    assert json.loads(run(*scored, "--no-counts", "the cat").stdout)["logprob"] != pytest.approx(scores[0], rel=1e-3)
+    assert_refused(charlm(*scored, "--engine", "torch", "--per-token", "a"), 2, "--no-counts")
+    run(*scored, "--engine", "torch", "--per-token", "--no-counts", "a")
     valid = [*scored, "--corpus", "valid", "--engine"]
     ours, theirs = (json.loads(run(*valid, name).stdout) for name in ("numpy", "torch"))
     assert theirs["logprob"] == pytest.approx(ours["logprob"], rel=1e-5)

@@ -7,7 +7,8 @@ import charlm
 from charlm import checkpoint
 from charlm.config import NO_TOKEN, ModelConfig, TrainConfig
 from charlm.engines.numpy import NumpyEngine
-from charlm.model import Language, Model
+from charlm.language import Language
+from charlm.model import Model
 from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.optim import move_blocks
 from charlm.nn.params import Params

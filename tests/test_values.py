@@ -106,7 +106,7 @@ RANGED = {  # what a flag says that no run can have
     "--valid-fraction": ["nan", "inf", "1", "-0.1", "1e400"],
     "--test-fraction": ["nan", "inf", "1", "-0.1"],
     "--threads": ["0", "1025", str(2**60), str(2**70)],
-    "--layers": ["0", "101", str(2**70)],
+    "--layers": ["-1", "101", str(2**70)],
     "--hidden": ["0", "65537", str(2**70)],
     "--embedding": ["-1", "65537"],
     "--batch-size": ["0", str(2**63), "1.5", ""],

@@ -7,7 +7,8 @@ from charlm.classifier import Classes, Classifier
 from charlm.config import ModelConfig
 from charlm.engines.classifier import ClassifierEngine
 from charlm.engines.numpy import NumpyEngine
-from charlm.model import Language, Model
+from charlm.language import Language
+from charlm.model import Model
 from charlm.nn import kernel
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
 

@@ -39,6 +39,7 @@ class Asked:
     label: str | None
     weight: float
     known: bool
+    no_counts: bool
     eos: bool | None
     per_token: bool
     form: str | None

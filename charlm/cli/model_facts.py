@@ -43,18 +43,40 @@ def _of_language(model: Model) -> dict[str, Any]:
     language, origin = model.language, model.facts
     nats, known = origin.get("valid_nats"), origin.get("valid_nats_known")
     return {
-        **_of_shape(model.config, {"tied": model.config.tie}),
+        **(_of_shape(model.config, {"tied": model.config.tie}) if model.config.layers else {"layers": 0}),
         "parameters": _parameters(model),
+        **_of_counts(model),
         **_of_vocabulary(model.tokenizer),
         "sequences": language.sequences,
         "context": language.context,
         **_of_run(origin),
         "valid_nats": nats,
         "valid_nats_known": known,
+        **(_of_each(origin) if model.counts else {}),
         "valid_perplexity": None if nats is None else _perplexity(nats),
         "test_nats": origin.get("test_nats"),
         **_of_computing(origin),
     }
+
+
+def _of_counts(model: Model) -> dict[str, Any]:
+    """Return what is to be said of counts, nothing where there are none."""
+    counts = model.counts
+    if counts is None:
+        return {}
+    return {
+        "counts_order": counts.order,
+        "counts_file": model.facts.get("counts_file"),
+        "counted_ngrams": sum(counts.ngrams()),
+        "counted_bytes": counts.nbytes,
+        "counts_weight": model.counts_weight,
+        "counted_tokens": model.facts.get("counted_tokens"),
+    }
+
+
+def _of_each(origin: dict[str, Any]) -> dict[str, Any]:
+    """Return what the network alone and the counts alone reach in validation."""
+    return {f"valid_nats_{part}": origin.get(f"valid_nats_{part}") for part in ("network", "counts")}
 
 
 def _of_classifier(model: Classifier) -> dict[str, Any]:

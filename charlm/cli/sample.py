@@ -37,6 +37,7 @@ Examples:
   charlm sample --prompt "To be" --temperature 0.7 --seed 1
   charlm sample --length 0 | head -n 100""")  # fmt: skip
 @model_option()
+@option("Model")("--no-counts", is_flag=True, help="Let the network predict alone, without the counts of its text.")
 @_text("--length", type=int, default=200, show_default=True, metavar="N",
        help="Most tokens of a text; 0: no end, after EOS the next text follows.")  # fmt: skip
 @_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
@@ -71,17 +72,19 @@ Examples:
 @_output("--raw", is_flag=True, help="Send control characters to a terminal as they are.")
 @click.pass_context
 def sample(
-    ctx: click.Context, /, model: str, prompt: str, count: int, beam: int | None, seed: int | None,
+    ctx: click.Context, /, model: str, no_counts: bool, prompt: str, count: int, beam: int | None, seed: int | None,
     contains: str | None, pattern: str | None, tries: int, as_json: bool, echo: bool, number: bool,
     separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
 ) -> None:  # fmt: skip
     """Write text with a model, on stdout, until its end (EOS) or --length tokens."""
-    from charlm.model import load_language_model
+    from charlm.model import load_language_model, without_counts
     from charlm.sampling import SamplingConfig
 
     config, given, regex = SamplingConfig(**drawing), Given(ctx), _compiled(pattern)
     _refuse_useless(given)
     loaded = load_language_model(model, threads=None if count > 1 or beam else 1)
+    if no_counts:
+        (loaded,) = without_counts([loaded])
     _refuse_for_this_model(given, loaded)
     prompt = _prompt(prompt, loaded)
     printer = _Printer(prompt, echo, number, as_json, _separator(separator, loaded, as_json))

@@ -48,6 +48,7 @@ Examples:
 @_model("--engine", type=click.Choice(config.ENGINES), default="numpy", show_default=True,
         help="What computes; torch: on a GPU.")  # fmt: skip
 @_model("--device", metavar="NAME", default="auto", help="Of engine torch: cpu, cuda, cuda:1, mps.")
+@_model("--no-counts", is_flag=True, help="Let the networks predict alone, without the counts of their texts.")
 @_input("--file", "path", type=PATH, metavar="FILE",
         help="Score a file: its lines, or the whole for a model of documents.")  # fmt: skip
 @_input("--lines/--whole", "lines", default=None, help="Take --file or - by lines, or as one text.")
@@ -83,8 +84,11 @@ def score(**options: Any) -> None:
     hint_at_files(asked.texts, "scored", "scores")
     from charlm.classifier import Classifier
     from charlm.loading import load
+    from charlm.model import without_counts
 
     models = [load(path, engine=asked.engine, device=asked.device) for path in asked.models]
+    if asked.no_counts:
+        models = without_counts(models)
     if any(isinstance(model, Classifier) for model in models):
         score_labels(asked, models)
     else:

@@ -128,9 +128,12 @@ Examples:
         help="Standard deviation of the embedding's first values. [default: words 0.2, else 1]")  # fmt: skip
 @_class("--max-length", type=int, metavar="N", help="Read N tokens of a text at most. [default: 1000]")
 @_class("--balance/--no-balance", default=None, help="Let rare labels count for as much as common ones.")
+@_model("--counts", type=int, metavar="N",
+        help="Blend the network with counts of n-grams of up to N tokens; 0: none. [default: 8, words 5]")  # fmt: skip
+@_model("--counts-from", type=PATH, metavar="FILE.arpa", help="Take the counts of an ARPA file instead.")
 @_model("--cell", type=click.Choice(list(CELLS)), help="Recurrent cell. [default: by the corpus]")
 @_model("--nonlinearity", type=click.Choice(config.NONLINEARITIES), help="Of a plain rnn. [default: tanh]")
-@_model("--layers", type=int, metavar="N", help="Recurrent layers. [default: by the corpus]")
+@_model("--layers", type=int, metavar="N", help="Recurrent layers; 0: counts alone. [default: by the corpus]")
 @_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")
 @_model("--bidirectional/--no-bidirectional", default=None,
         help="Classes: read texts from both ends. [default: yes]")  # fmt: skip
@@ -213,10 +216,13 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
 
 
 def _outdone(ctx: click.Context, given: dict[str, Any]) -> list[str]:
-    """Return the limits of a TOML file where a flag or the environment sets another: a run has one."""
-    limits = [name for name in given if name in config.LIMITS]
-    from_file = [name for name in limits if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
-    return from_file if len(from_file) < len(limits) else []
+    """Return the settings of a TOML file where a flag or the environment sets another of which a run has one."""
+    outdone = []
+    for one_of in (config.LIMITS, ("counts", "counts_from")):
+        named = [name for name in given if name in one_of]
+        from_file = [name for name in named if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
+        outdone += from_file if len(from_file) < len(named) else []
+    return outdone
 
 
 class _Display:
@@ -275,6 +281,9 @@ class _Display:
         if standing.skipped:
             why = "their gradients not being finite: lower --lr"
             click.echo(f"{standing.skipped:,} steps were skipped, {why}", err=True)
+        if signal_number and not self._run.settings.model.layers:
+            click.echo("interrupted before all was counted and validated: nothing was saved", err=True)
+            return
         if signal_number:
             click.echo(f"interrupted at step {standing.step:,}; go on with: charlm train -m {path} --resume", err=True)
         elif self._best:
@@ -293,6 +302,8 @@ class _Display:
 
 def _facts(run: Run) -> list[str]:
     model, train, batches = run.settings.model, run.settings.train, run.lesson.train
+    if not model.layers:
+        return run.course.about()
     weights = sum(value.size for value in run.model.trained.tensors().values())
     extra = [name.replace("_", " ") for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
     top = [f"{model.head_layers} on top of {model.head_width}"] if model.head_layers else []

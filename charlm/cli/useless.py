@@ -10,11 +10,19 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.given import Given
+from charlm.config import LIMITS
 from charlm.run_settings import LANGUAGE
 from charlm.tasks import task_named
 
 if TYPE_CHECKING:
     from charlm.runs import Run
+
+_OF_NETWORKS = (
+    "init_from", "keep_vocabulary", "context", "engine", "device", "precision", "batch_size", "seq_len", "seed",
+    "cell", "nonlinearity", "hidden", "head_layers", "head_hidden", "embedding", "dropout", "tie", "layer_norm",
+    "residual", "optimizer", "lr", "schedule", "warmup", "lr_decay", "lr_decay_after", "clip", "weight_decay",
+    "momentum", "skip_nan", "threads", *LIMITS, "patience", "eval_every", "save_every", "log_every",
+)  # fmt: skip
 
 Reason = tuple[bool, str, tuple[str, ...]]  # whether the options after it are of no use, and why
 
@@ -37,10 +45,14 @@ def _refuse(asked: Given, reasons: Iterator[Reason]) -> None:
 
 
 def _before_reading(settings: Mapping[str, Any]) -> Iterator[Reason]:
+    if settings.get("layers") == 0:
+        yield True, "--layers 0 counts, and trains no network", _OF_NETWORKS
     optimizer, schedule = settings.get("optimizer", "muon"), settings.get("schedule", "linear")
     yield optimizer != "sgd", "only --optimizer sgd has a momentum to set", ("momentum",)
     yield schedule not in ("step", "plateau"), "only the schedules step and plateau decay by a factor", ("lr_decay",)
     yield schedule != "step", "only --schedule step waits for epochs", ("lr_decay_after",)
+    scaled = settings.get("init_from") is not None
+    yield scaled, "the embedding comes from the model of --init-from", ("embedding_scale",)
     for part in ("valid", "test"):
         why = f"--{part}-file takes the place of a share of the corpus"
         yield settings.get(f"{part}_file") is not None, why, (f"{part}_fraction",)

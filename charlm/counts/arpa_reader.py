@@ -3,7 +3,7 @@ r"""N-grams from an ARPA file, charlm's own or another program's, over the vocab
 What a file may lack, and what is made of it:
 
 - the prefix or the suffix of an n-gram: it is put in, which changes no probability (assembly.py);
-- a back-off weight: it is 1; log10 p of -inf or -99 is the smallest p that there is;
+- a back-off weight: it is 1; -inf or -99 in the place of a log10 is the smallest number that there is;
 - <unk> or </s>: their p is the smallest that there is;
 - values of bytes: to the file they are unknown, so they and <unk> share its p equally. Any other
   vocabulary must be that of the tokenizer, in both directions;

@@ -35,7 +35,7 @@ class Level:
 def assemble(levels: list[Level], vocab_size: int, begin: int | None) -> Counts:
     """Return the table of n-grams of orders 1, 2, ...; all tokens must be 1-grams, once and in order.
 
-    Probabilities below what float32 has become its smallest. Raises DataError for an n-gram that
+    Probabilities and back-off weights below what float32 has become its smallest. Raises DataError for an n-gram that
     stands there twice, and where `Counts` does.
     """
     while len(levels) > 1 and not len(levels[-1].p):
@@ -54,7 +54,7 @@ def assemble(levels: list[Level], vocab_size: int, begin: int | None) -> Counts:
         np.concatenate([level.ids[:, -1] for level in levels]).astype(_smallest(vocab_size - 1)),
         np.clip(p, _LEAST_P, 1).astype(np.float32),
         children.astype(_smallest(int(children.max()))),
-        np.concatenate(table.backoff)[:below_highest].astype(np.float32),
+        np.maximum(np.concatenate(table.backoff)[:below_highest], _LEAST_P).astype(np.float32),
     )
 
 

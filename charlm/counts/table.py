@@ -105,8 +105,8 @@ class Counts:
         return sum(array.nbytes for array in self.tensors().values())
 
     def zero_state(self, columns: int) -> Nodes:
-        """Return the context at a text's beginning for each column, as a node [B]."""
-        return np.full(columns, self._trie.begin, np.int32)
+        """Return the context of each column before anything is read, not even a beginning: the root [B]."""
+        return np.zeros(columns, np.int32)
 
     def walk(self, inputs: Array, reset: Array | None, state: Nodes) -> Nodes:
         """Return the context after each of inputs [T, B], read from `state` [B] on: nodes [T, B].
@@ -165,7 +165,7 @@ class Counts:
         _need(int(self.children.min()) >= 0, "numbers of children are negative")
         # NaN fails any comparison
         _need(self.p.min() > 0 and self.p.max() <= _MOST_P, "probabilities are out of range")
-        bounded = self.backoff.min() >= 0 and self.backoff.max() <= _MOST_BACKOFF
+        bounded = self.backoff.min() > 0 and self.backoff.max() <= _MOST_BACKOFF
         _need(bool(bounded) and self.backoff[0] == 1, "back-off weights are out of range")
 
     def _levels(self) -> tuple[Nodes, list[int]]:

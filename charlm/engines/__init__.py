@@ -118,6 +118,10 @@ class Predictor(Evaluator, Protocol):
         Tokens are at most all of the vocabulary.
         """
 
+    @property
+    def normalized(self) -> bool:
+        """Whether its logits are log p already, so that their softmax need not be taken."""
+
     def logits(self, inputs: Ids, state: State) -> tuple[Array, State]:
         """Return the next token's logits [B, V] after inputs [T, B], and the state after."""
 

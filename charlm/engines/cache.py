@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Array, Reader, State, Tally, tally_of
+from charlm.engines import Array, LogProbs, Reader, State, Tally, tally_of
 from charlm.errors import UsageError
 from charlm.text.batches import Batch, Ids
 
@@ -41,7 +41,12 @@ class CacheEngine:
         return self._reader.zero_state(batch), (), ()
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
-        """Return the loss of one batch, and the state after: the reader's own, and the cached h and tokens."""
+        """Return the loss of one batch, and the state after."""
+        found, after = self.log_probs(batch, state)
+        return tally_of(found.target, batch), after
+
+    def log_probs(self, batch: Batch, state: State) -> tuple[LogProbs, State]:
+        """Return log p of the targets, and the state after: the reader's own, and the cached h and tokens."""
         inner, cached_h, cached_ids = state
         logp, h, inner = self._reader.read(batch, inner)
         h /= np.maximum(np.linalg.norm(h, axis=2, keepdims=True), np.finfo(h.dtype).tiny)
@@ -50,7 +55,7 @@ class CacheEngine:
         with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is right for what the cache has not got
             for k in range(batch.targets.shape[1]):
                 logp[:, k] = self._mixed(logp[:, k], every_h[:, k], every_id[:, k])
-        return tally_of(logp, batch), (inner, (every_h[-self._window :],), (every_id[-self._window :],))
+        return LogProbs(logp), (inner, (every_h[-self._window :],), (every_id[-self._window :],))
 
     def _mixed(self, logp: NDArray[np.float64], h: Array, ids: Ids) -> NDArray[np.float64]:
         """Return log p [T] of one column's last T tokens, of h [N + T, H] and ids [N + T], given the model's [T]."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines import Array, State, Tally, tally_of
+from charlm.engines import Array, LogProbs, State, Tally, tally_of
 from charlm.engines.numpy import NumpyEngine
 from charlm.text.batches import Batch
 
@@ -35,8 +35,13 @@ class DynamicEngine:
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         """Return the loss of one batch before learning from it, and the state after."""
+        found, after = self.log_probs(batch, state)
+        return tally_of(found.target, batch), after
+
+    def log_probs(self, batch: Batch, state: State) -> tuple[LogProbs, State]:
+        """Return log p of the targets before learning from them, and the state after."""
         logp, _, after = self.read(batch, state)
-        return tally_of(logp, batch), after
+        return LogProbs(logp), after
 
     def read(self, batch: Batch, state: State) -> tuple[NDArray[np.float64], Array, State]:
         """Return what the engine says of one batch before learning from it: log p, hidden values, state after."""

@@ -20,6 +20,8 @@ from charlm.text.batches import Batch, Ids
 class MixtureEngine:
     """Implements `charlm.engines.Predictor`; the state is one for each model."""
 
+    normalized = False
+
     def __init__(self, engines: Sequence[Predictor], weights: Sequence[float]) -> None:
         """Mix; `weights` are positive and add up to 1 (UsageError)."""
         if len(weights) != len(engines) or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:

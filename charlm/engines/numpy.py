@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +49,7 @@ class NumpyEngine(Learner[LanguageModel, Batch]):
     """Implements `charlm.engines.Engine` on NumPy arrays; the state is a tuple of [layers, B, H]."""
 
     columns = 64
+    normalized = False
 
     def __init__(self, model: ModelConfig, threads: int = 1, train: TrainConfig | None = None) -> None:
         """Draw first weights with the training settings' seed."""
@@ -60,14 +64,32 @@ class NumpyEngine(Learner[LanguageModel, Batch]):
         return tally_of(logp.target, batch), state
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
+        if top:
+            return self.ranked(batch, state, top)
+
+        def forward(
+            network: LanguageModel, weights: _Weights, part: Batch, before: State
+        ) -> tuple[Array, State]:
+            return network.log_probs(weights, part.inputs, part.targets, part.reset, before)
+
+        results, after = self.each(forward, batch, state)
+        return LogProbs(np.concatenate(results, axis=1)), after
+
+    def ranked(
+        self, batch: Batch, state: State, top: int, adjust: Callable[[Batch, slice, Array], Array] | None = None
+    ) -> tuple[LogProbs, State]:
+        """Return log p of the targets with ranks and the `top` most probable tokens, and the state after.
+
+        `adjust` may change log p [n, V] of every token, given the columns of the batch that a thread has, and which
+        of their targets, step by step, the rows stand for.
+        """
+        most = min(top, self.config.vocab_size)
+
         def forward(
             network: LanguageModel, weights: _Weights, part: Batch, before: State
         ) -> tuple[tuple[Array, ...], State]:
-            given = (weights, part.inputs, part.targets, part.reset, before)
-            if top:
-                return network.ranked_log_probs(*given, min(top, self.config.vocab_size))
-            logp, after = network.log_probs(*given)
-            return (logp,), after
+            given = (weights, part.inputs, part.targets, part.reset, before, most)
+            return network.ranked_log_probs(*given, adjust and partial(adjust, part))
 
         results, after = self.each(forward, batch, state)
         figures = (np.concatenate(parts, axis=1) for parts in zip(*results, strict=True))

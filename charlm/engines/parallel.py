@@ -118,6 +118,8 @@ class ParallelEngine:
     The state of a training run is a `_Share` after a step, and rank 0's own with all columns before.
     """
 
+    normalized = False
+
     def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
         """Lead the ranks; raises UsageError where the columns cannot be shared out evenly."""
         from charlm.engines.torch import TorchEngine

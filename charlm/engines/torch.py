@@ -162,6 +162,8 @@ def _run(rnn: Any, x: torch.Tensor, state: State, rows: _Rows) -> tuple[torch.Te
 class TorchEngine:
     """Implements `charlm.engines.Engine` with PyTorch; the state is a tuple of tensors [layers, B, H]."""
 
+    normalized = False
+
     def __init__(self, model: ModelConfig, train: TrainConfig | None = None, ranks: Ranks | None = None) -> None:
         """Draw first weights with the training settings' seed; with `ranks` the steps are taken together.
 

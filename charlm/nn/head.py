@@ -7,7 +7,7 @@ Working in chunks keeps a word model's T·B·V logits from ever existing at once
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from charlm.nn.params import Array, Params, Workspace
 _CACHED = 2**18  # logits that a second-level cache holds: small vocabularies gain by staying within
 _ROWS = 1024  # large ones gain by fewer chunks, since each adds up V x H gradients anew: so many rows,
 _HELD = 2**23  # or as many logits as may take memory
+
+Adjust = Callable[[slice, Array], Array]  # from rows and their log p [n, V] to what takes its place
 
 
 class SoftmaxHead:
@@ -35,26 +37,20 @@ class SoftmaxHead:
     def log_probs(self, params: Params | Panels, y: Array, targets: Array) -> Array:
         """Return the natural logarithm of p(target) for y [N, H], targets [N]: float64 [N]."""
         result = np.empty(len(y))
-        for rows in self._chunks(len(y)):
+        for rows in row_chunks(len(y), self.vocabulary):
             logits = self.logits(params, y[rows])
             result[rows] = _softmax(logits, targets[rows])
         return result
 
     def ranked_log_probs(
-        self, params: Params | Panels, y: Array, targets: Array, top: int
-    ) -> tuple[Array, Array, Array, Array]:
-        """Return log p(target) [N], its rank from 1 [N], and ids and log p of the `top` most probable [N, top]."""
-        logp, best = np.empty(len(y)), np.empty((len(y), top))
-        rank, ids = np.empty(len(y), np.int64), np.empty((len(y), top), np.int64)
-        for rows in self._chunks(len(y)):
-            every = log_softmax(self.logits(params, y[rows]))
-            logp[rows] = every[np.arange(len(every)), targets[rows]]
-            rank[rows] = 1 + (every > logp[rows, None]).sum(axis=1)
-            some = np.argpartition(-every, top - 1, axis=1)[:, :top]
-            order = np.argsort(-np.take_along_axis(every, some, axis=1), axis=1, kind="stable")
-            ids[rows] = np.take_along_axis(some, order, axis=1)
-            best[rows] = np.take_along_axis(every, ids[rows], axis=1)
-        return logp, rank, ids, best
+        self, params: Params | Panels, y: Array, targets: Array, top: int, adjust: Adjust | None = None
+    ) -> tuple[Array, ...]:
+        """Return what `ranked` does of the rows y [N, H]; `adjust` may change their log p, given a slice of rows."""
+        parts = []
+        for rows in row_chunks(len(y), self.vocabulary):
+            logp = log_softmax(self.logits(params, y[rows]))
+            parts.append(ranked(logp if adjust is None else adjust(rows, logp), targets[rows], top))
+        return tuple(np.concatenate(figures) for figures in zip(*parts, strict=True))
 
     def backward(
         self,
@@ -74,7 +70,7 @@ class SoftmaxHead:
         nats = 0.0
         dy = self._space("dy", y.shape, y.dtype)
         dweight = self._space("dweight", grads[self.weight].shape, y.dtype)
-        for rows in self._chunks(len(y)):
+        for rows in row_chunks(len(y), self.vocabulary):
             logits = self.logits(params, y[rows])
             logp = _softmax(logits, targets[rows], (weight[rows] * scale).astype(y.dtype))
             nats -= float(logp @ counted[rows])
@@ -83,10 +79,21 @@ class SoftmaxHead:
             np.matmul(logits, params[self.weight], out=dy[rows])
         return nats, dy
 
-    def _chunks(self, rows: int) -> Iterator[slice]:
-        """Cut the rows into nearly equal chunks."""
-        chunks = -(-rows // max(_CACHED // self.vocabulary, min(_ROWS, _HELD // self.vocabulary), 128))
-        return (slice(rows * i // chunks, rows * (i + 1) // chunks) for i in range(chunks))
+
+def row_chunks(rows: int, vocabulary: int) -> Iterator[slice]:
+    """Cut rows of so many logits into nearly equal chunks."""
+    chunks = -(-rows // max(_CACHED // vocabulary, min(_ROWS, _HELD // vocabulary), 128))
+    return (slice(rows * i // chunks, rows * (i + 1) // chunks) for i in range(chunks))
+
+
+def ranked(logp: Array, targets: Array, top: int) -> tuple[Array, Array, Array, Array]:
+    """Return log p(target) [N], its rank from 1 [N], and ids and log p of the `top` most probable [N, top]."""
+    target = logp[np.arange(len(logp)), targets]
+    rank = 1 + (logp > target[:, None]).sum(axis=1)
+    some = np.argpartition(-logp, top - 1, axis=1)[:, :top]
+    order = np.argsort(-np.take_along_axis(logp, some, axis=1), axis=1, kind="stable")
+    ids = np.take_along_axis(some, order, axis=1)
+    return target, rank, ids, np.take_along_axis(logp, ids, axis=1)
 
 
 def log_softmax(logits: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from charlm.config import ModelConfig
 from charlm.nn import names
 from charlm.nn.dense import DenseLayers, dense_shapes
-from charlm.nn.head import SoftmaxHead
+from charlm.nn.head import Adjust, SoftmaxHead
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.stack import Stack, draw, stack_shapes
@@ -76,11 +76,17 @@ class LanguageModel:
         return logp.reshape(targets.shape), y, state
 
     def ranked_log_probs(
-        self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State, top: int
-    ) -> tuple[tuple[Array, ...], State]:
-        """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after."""
+        self, params: Params | Panels, inputs: Array, targets: Array, reset: Array | None, state: State, top: int,
+        adjust: Adjust | None = None,
+    ) -> tuple[tuple[Array, ...], State]:  # fmt: skip
+        """Return log p(target), its rank [T, B], ids and log p of the `top` best [T, B, top]; and the state after.
+
+        `adjust` may change log p of every token, of rows in the order of the targets' steps.
+        """
         y, state = self._hidden(params, inputs, state, reset)
-        figures = self._head.ranked_log_probs(params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top)
+        figures = self._head.ranked_log_probs(
+            params, y.reshape(-1, y.shape[2]), targets.reshape(-1), top, adjust
+        )
         return tuple(figure.reshape(*targets.shape, *figure.shape[1:]) for figure in figures), state
 
     def logits(self, params: Params | Panels, inputs: Array, state: State) -> tuple[Array, State]:
@@ -97,7 +103,12 @@ class LanguageModel:
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Return the names and shapes of all parameters, as in PyTorch's `state_dict`; tied weights stand once."""
+    """Return the names and shapes of all parameters, as in PyTorch's `state_dict`; tied weights stand once.
+
+    A model without layers has no network, and no parameters.
+    """
+    if not config.layers:
+        return {}
     result = stack_shapes(config) | dense_shapes(config)
     if not config.tie:
         result[names.HEAD_WEIGHT] = (config.vocab_size, config.head_width)

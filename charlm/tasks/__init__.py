@@ -154,9 +154,9 @@ class Task(Protocol):
         """Take over the weights of the model that a run starts from; yield sentences on what came over."""
 
     def model(
-        self, engine: Trainable[Any], settings: Settings, knowledge: Any, facts: Mapping[str, Any]
+        self, engine: Trainable[Any], settings: Settings, knowledge: Any, facts: dict[str, Any], material: Any
     ) -> Trained:
-        """Return the model that is trained."""
+        """Return the model that is trained; what it takes from the corpus is told in `facts`."""
 
     def course(self, train: TrainConfig, material: Any, model: Any) -> Course:
         """Return what is learnt and told."""

@@ -155,6 +155,8 @@ class _ClassifyTask:
             raise UsageError(
                 f"context {given['context']} does not go with classes: each text begins from zero"
             )
+        if given.get("layers") == 0:
+            raise UsageError("layers 0 does not go with classes: without a network nothing would tell them apart")
         if given.get("tie"):
             raise UsageError("tie does not go with classes: the output has labels, not tokens")
 
@@ -236,7 +238,7 @@ class _ClassifyTask:
         yield note
 
     def model(
-        self, engine: Any, settings: Settings, knowledge: Classes, facts: Mapping[str, Any]
+        self, engine: Any, settings: Settings, knowledge: Classes, facts: dict[str, Any], material: LabelledCorpus
     ) -> Classifier:
         return Classifier(engine, settings.model, knowledge, facts)
 

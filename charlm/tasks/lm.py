@@ -9,9 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from charlm import plan
-from charlm.config import ModelConfig, TextConfig, TrainConfig, check_language
+from charlm.config import LanguageConfig, ModelConfig, TextConfig, TrainConfig, check_language
+from charlm.counted import counted, counts_of_file
+from charlm.counts.table import Counts
 from charlm.engines import Tally, Trainable
+from charlm.engines.blend import BlendEngine, GridScorer, fitted
 from charlm.engines.choice import training_engine
+from charlm.engines.counts import CountsEngine, NoNetwork
 from charlm.errors import UsageError
 from charlm.facts import finite
 from charlm.finetuning import (
@@ -21,13 +25,15 @@ from charlm.finetuning import (
     model_settings,
     text_settings,
 )
-from charlm.model import Language, Model, rebuilt
+from charlm.language import Language
+from charlm.model import Model, rebuilt
 from charlm.model_files import parse
-from charlm.run_settings import Settings
+from charlm.run_settings import Settings, only
 from charlm.scoring import evaluate, percent
 from charlm.text.batches import Context, StoredIds, TrainingBatches, context_for
 from charlm.text.corpus import Corpus, prepare
 from charlm.text.parts import Part
+from charlm.text.reading import check_file, is_stream
 from charlm.training import Merit
 
 _EXAMPLE_LENGTH = 120
@@ -35,7 +41,11 @@ _EXAMPLE_LENGTH = 120
 
 @dataclass(frozen=True)
 class LanguageLesson:
-    """Implements `charlm.training.Lesson`: the parts of a corpus, and how their sequences meet."""
+    """Implements `charlm.training.Lesson`: the parts of a corpus, and how their sequences meet.
+
+    With counts, `predictor` is what is evaluated: the network's blend with them, whose weight each evaluation fits
+    anew, or the counts alone.
+    """
 
     train: TrainingBatches
     valid: StoredIds
@@ -43,24 +53,54 @@ class LanguageLesson:
     document: bool
     test_tokens: int = 0
     judging: bool = True  # whether validation tells which weights are the best
+    predictor: BlendEngine | CountsEngine | None = None
 
     @property
     def valid_tokens(self) -> int:
         return len(self.valid)
 
     def evaluate(self, engine: Any, stop: Callable[[], bool]) -> Tally | None:
-        return evaluate(engine, self.valid, self.context, self.document, stop)
+        blend = self.predictor
+        if not isinstance(blend, BlendEngine) or not self.judging or not len(self.valid):
+            return evaluate(blend or engine, self.valid, self.context, self.document, stop)
+        grid = GridScorer(engine, blend.counts, blend.weight)
+        tally = evaluate(grid, self.valid, self.context, self.document, stop)
+        if tally is None:
+            return None
+        tally = fitted(tally)
+        blend.weight = tally.sums["weight"]
+        return tally
 
     def merit(self, valid: Tally) -> Merit | None:
         """Return nats per known token: unknown ones have no say. None where none is known."""
         nats = valid.mean_known
-        return None if nats is None or not self.judging else Merit(nats)
+        if nats is None or not self.judging:
+            return None
+        if "weight" not in valid.sums:
+            return Merit(nats)
+        known = valid.count - valid.unknown
+        network = valid.sums["network_nats"] - valid.sums["network_unknown_nats"]
+        return Merit(nats, network=network / known)
 
     def figures(self, part: str, tally: Tally | None) -> dict[str, float | int | None]:
         return {
             f"{part}_nats": finite(tally.mean) if tally else None,
             f"{part}_nats_known": finite(tally.mean_known) if tally else None,
             f"{part}_unknown": tally.unknown if tally else None,
+            **(self._shares(tally) if part == "valid" and self.predictor else {}),
+        }
+
+    def _shares(self, valid: Tally | None) -> dict[str, float | None]:
+        """Return what each of both alone reaches on the validation part, and the counts' weight."""
+        if isinstance(self.predictor, CountsEngine):
+            return {"valid_nats_counts": finite(valid.mean) if valid else None, "counts_weight": 1.0}
+        if valid is None or "weight" not in valid.sums:
+            return dict.fromkeys(("valid_nats_network", "valid_nats_counts", "counts_weight"))
+        sums, count = valid.sums, max(1, valid.count)
+        return {
+            "valid_nats_network": finite(sums["network_nats"] / count),
+            "valid_nats_counts": finite(sums["counts_nats"] / count),
+            "counts_weight": sums["weight"],
         }
 
 
@@ -83,8 +123,9 @@ class _LanguageCourse:
             newline,
         )
         judging = not _all_unknown(corpus.valid)
+        predictor = model.engine if isinstance(model.engine, BlendEngine | CountsEngine) else None
         self.lesson = LanguageLesson(
-            batches, corpus.valid, language.start, language.document, len(corpus.test), judging
+            batches, corpus.valid, language.start, language.document, len(corpus.test), judging, predictor
         )
         self.drawn = not language.document or corpus.hold_out == "files"
         self.shape: list[str] = []
@@ -100,10 +141,30 @@ class _LanguageCourse:
             f"{len(part):,} {name}{_unknown_in(part)}" for name, part in parts if len(part)
         )
         tokenizer = self._model.tokenizer
-        return [f"text: {sizes} tokens, {tokenizer.size:,} different ({tokenizer.kind})"]
+        text = f"text: {sizes} tokens, {tokenizer.size:,} different ({tokenizer.kind})"
+        return [text, *([self._about_counts(counts)] if (counts := self._model.counts) else [])]
+
+    def _about_counts(self, counts: Counts) -> str:
+        """Say what the counts alone reach, so that it is seen what a network adds."""
+        longest = f"up to {counts.order} tokens" if counts.order > 1 else "one token"
+        size = f"{sum(counts.ngrams()):,} n-grams of {longest}, {counts.nbytes / 1e6:.1f} MB"
+        language, valid = self._model.language, self._corpus.valid
+        tally = evaluate(CountsEngine(counts), valid, language.start, language.document)
+        if not tally or tally.mean is None:
+            return f"counts: {size}"
+        facts = self._model.facts
+        of, file = facts.get("counted_tokens"), facts.get("counts_file")
+        whole = of is None or of == self._corpus.train_tokens
+        text = file or ("this text" if whole else f"the first {of:,} tokens of this text")
+        return f"counts: alone, those of {text} reach {self.shown('valid', tally)}; {size}"
 
     def shown(self, part: str, tally: Tally) -> str:
-        return "-" if tally.mean is None else self._figure(tally.mean, tally.unknown, tally.count)
+        if tally.mean is None:
+            return "-"
+        figure = self._figure(tally.mean, tally.unknown, tally.count)
+        if "weight" not in tally.sums:
+            return figure
+        return f"{figure}, network alone {tally.sums['network_nats'] / tally.count:.4f}"
 
     def shown_training(self, nats: float) -> str:
         part = self._corpus.train
@@ -139,11 +200,18 @@ class _LanguageCourse:
 class _LanguageTask:
     """Implements `charlm.tasks.Task`."""
 
-    name, section, engines = "lm", None, ("numpy", "torch")
+    name, section, engines = "lm", LanguageConfig, ("numpy", "torch")
     useless: Mapping[str, str] = MappingProxyType({})
 
     def check(self, given: Mapping[str, Any]) -> None:
         check_language(ModelConfig(2, bidirectional=bool(given.get("bidirectional"))))
+        LanguageConfig.from_dict(only(given, ("counts", "counts_from")))
+        if given.get("counts_from") is not None:
+            if is_stream(given["counts_from"]):
+                raise UsageError("counts-from takes a file, since a run that is taken up again reads it again")
+            check_file(given["counts_from"])
+        elif given.get("layers") == 0 and given.get("counts") == 0:
+            raise UsageError("layers 0 and counts 0 leave no model: give one of them")
 
     def base(self, given: Mapping[str, Any]) -> Model | None:
         return load_base(given)
@@ -179,16 +247,27 @@ class _LanguageTask:
         return Language.from_dict(parse(metadata, "charlm.vocabulary"))
 
     def engine(self, settings: Settings, knowledge: Language) -> Trainable[Any]:
+        if not settings.model.layers:
+            none: Any = NoNetwork()  # which nobody will ask to learn
+            return none  # type: ignore[no-any-return]
         return training_engine(settings.model, settings.train)
 
     def start(self, engine: Trainable[Any], base: Model, settings: Settings) -> Iterator[str]:
         engine.load(grown(base.trained.tensors(), base.config, settings.model.vocab_size))
-        return iter(())
+        if isinstance(settings.own, LanguageConfig) and settings.own.counts:
+            left = "; those of the model to start from are left behind" if base.counts else ""
+            yield f"counts: of the new text alone, over the vocabulary that it has now{left}"
 
     def model(
-        self, engine: Any, settings: Settings, knowledge: Language, facts: Mapping[str, Any]
+        self, engine: Any, settings: Settings, knowledge: Language, facts: dict[str, Any], material: Corpus
     ) -> Model:
-        return Model(engine, settings.model, knowledge, facts)
+        own, counts = settings.own, None
+        if isinstance(own, LanguageConfig) and own.counts_from is not None:
+            counts = counts_of_file(own.counts_from, knowledge, facts)
+        elif isinstance(own, LanguageConfig) and own.counts:
+            minutes = settings.train.minutes if settings.model.layers else None
+            counts = counted(material.train, own.counts, knowledge, minutes, facts)
+        return Model(engine, settings.model, knowledge, facts, counts)
 
     def course(self, train: TrainConfig, material: Corpus, model: Model) -> _LanguageCourse:
         return _LanguageCourse(train, material, model)
@@ -199,7 +278,8 @@ class _LanguageTask:
         else:
             yield material.reason
         yield from material.notes
-        yield from _empty_parts(material, settings.text)
+        if settings.model.layers:
+            yield from _empty_parts(material, settings.text)
 
     def opened(
         self, tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None

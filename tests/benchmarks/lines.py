@@ -29,7 +29,8 @@ def make(room: Path, lines: int) -> None:
     """Write the lines and a model."""
     from charlm.config import ModelConfig
     from charlm.engines.numpy import NumpyEngine
-    from charlm.model import Language, Model
+    from charlm.language import Language
+    from charlm.model import Model
     from charlm.text.tokenizers import CharTokenizer
 
     rng = np.random.default_rng(0)

@@ -1,0 +1,68 @@
+"""The counts of a run's training text: as many of its tokens as the time allows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import Any
+
+from charlm.counts.arpa_reader import read_arpa
+from charlm.counts.kneser_ney import count_text
+from charlm.counts.table import Counts
+from charlm.errors import UsageError
+from charlm.language import Language
+from charlm.text.parts import Part
+from charlm.text.reading import open_file
+from charlm.text.tokenizers import EOS
+
+_SHARE = 0.04  # of the minutes allowed may go to counting
+_PILOT = 100_000  # tokens that are counted to see how long a token takes
+
+
+def counted(
+    part: Part, order: int, language: Language, minutes: float | None, facts: dict[str, Any]
+) -> Counts:
+    """Return the n-grams of a training part, of up to `order` tokens.
+
+    Where the run has minutes and they are too few for all of a large text, so much of its beginning is counted as they
+    allow. `facts` then tell how much it was, and a run that is taken up again counts just that.
+    """
+    if "counted_tokens" not in facts:
+        most = len(part) if minutes is None else _affordable(part, order, language, 60 * minutes * _SHARE)
+        facts["counted_tokens"] = min(most, len(part))
+    return _count(part, order, language, facts["counted_tokens"])
+
+
+def _affordable(part: Part, order: int, language: Language, seconds: float) -> int:
+    """Return how many tokens can be counted in a time, as a piece of the text tells."""
+    pilot = min(_PILOT, len(part))
+    begun = time.perf_counter()
+    _count(part, order, language, pilot)
+    took = time.perf_counter() - begun
+    return max(pilot, int(pilot * (seconds - took) / took))
+
+
+def counts_of_file(path: str, language: Language, facts: dict[str, Any]) -> Counts:
+    """Return the n-grams of an ARPA file; a run that is taken up again must find the same (UsageError)."""
+    counts = read_arpa(open_file(path), language.tokenizer, _beginning(language))
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in counts.tensors().values())).hexdigest()
+    if facts.setdefault("counts_digest", digest) != digest:
+        raise UsageError(f"{path} is not what this run began with: give that file, or begin anew with --force")
+    facts["counts_file"] = os.path.basename(path)
+    return counts
+
+
+def _beginning(language: Language) -> int | None:
+    """Return the token whose 1-gram is the context at a text's beginning, None for none.
+
+    In lines the beginning is a context itself. In documents it is what follows a newline, if they have it; a word that
+    follows a newline is as good as any.
+    """
+    newline = None if language.tokenizer.kind == "word" else language.tokenizer.newline
+    return newline if language.document else EOS
+
+
+def _count(part: Part, order: int, language: Language, tokens: int) -> Counts:
+    size, begin = language.tokenizer.size, _beginning(language)
+    return count_text(part, size, order, begin, tokens=tokens)
