@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, megabytes, task):
     assert peak_of_training(tmp_path, megabytes, task) - peak_of_training(tmp_path, 1, task) < 10
 
 
-@pytest.mark.parametrize("megabytes", [8, pytest.param(100, marks=pytest.mark.full)])
+@pytest.mark.parametrize("megabytes", [5, pytest.param(100, marks=pytest.mark.full)])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the peak memory so")
 def test_counting_takes_bounded_memory_of_a_text_whose_n_grams_are_all_new(tmp_path, megabytes):
     rng = np.random.default_rng(0)

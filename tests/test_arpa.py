@@ -16,6 +16,8 @@ from tests.arpa_files import KINDS, Plain, by_counts, of_kind, read, table_of_ki
 
 all_kinds = pytest.mark.parametrize("kind", KINDS)
 
+LEAST = np.finfo(np.float32).tiny  # of back-off weights
+
 
 # Names
 
@@ -147,10 +149,10 @@ def test_what_was_written_is_read_to_the_bit(kind, order, tmp_path):
 
 @pytest.mark.parametrize("value", [1.0, np.nextafter(np.float32(1), np.float32(0)), 1e-30, 1.2e-38, 0.1, 1 / 3])
 def test_numbers_keep_their_bits(value, tmp_path):
-    """A p of any size, which leaves the rest of the probability to others; and a back-off weight of 0."""
+    """A p of any size, which leaves the rest of the probability to others; and the least back-off weight."""
     tokenizer = CharTokenizer(["a", "b"])
     p = np.array([1e-6, 1e-6, 0.5, 0.5, value], np.float32)
-    left = (1 - np.float64(p[4])) / (1 - np.float64(p[2]))
+    left = max((1 - np.float64(p[4])) / (1 - np.float64(p[2])), LEAST)
     counts = Counts(
         2, 4, None, np.array([0, 1, 2, 3, 2], np.uint8), p, np.array([4, 0, 0, 1, 0], np.uint8),
         np.array([1, 1, 1, left, 1], np.float32),
@@ -174,14 +176,14 @@ def test_an_order_without_ngrams_is_written_and_left_out_in_reading(tmp_path):
 def test_a_p_that_rounding_has_put_above_1_is_written_as_1():
     """Kenlm refuses a file in which the logarithm of one is positive."""
     p = np.array([1e-5, 1e-5, 0.5, 0.5, 1 + 5e-5], np.float32)
-    weights = np.array([1, 1, 1, 0, 1], np.float32)
+    weights = np.array([1, 1, 1, LEAST, 1], np.float32)
     counts = Counts(2, 4, None, np.array([0, 1, 2, 3, 2], np.uint8), p, np.array([4, 0, 0, 1, 0], np.uint8), weights)
     assert Plain(written(counts, CharTokenizer(["a", "b"]))).grams["a", "a"] == (0, 0)
 
 
 def test_a_table_that_goes_on_after_an_end_is_refused():
     tokenizer = CharTokenizer(["a"])
-    p, weights = np.array([0.25, 0.25, 0.5, 1], np.float32), np.array([1, 0, 1, 1], np.float32)
+    p, weights = np.array([0.25, 0.25, 0.5, 1], np.float32), np.array([1, LEAST, 1, 1], np.float32)
     counts = Counts(2, 3, None, np.array([0, 1, 2, 2], np.uint8), p, np.array([3, 1, 0, 0], np.uint8), weights)
     with pytest.raises(DataError, match="go on after a text's end"):
         written(counts, tokenizer)

@@ -165,7 +165,7 @@ def nothing_of_others_to_collect():
 @pytest.mark.usefixtures("nothing_of_others_to_collect")
 @pytest.mark.parametrize(
     ("count", "seed"),
-    [(5_000, 0), pytest.param(50_000, 1, marks=pytest.mark.full)],
+    [(2_500, 0), pytest.param(50_000, 1, marks=pytest.mark.full)],
 )
 def test_hostile_files_with_a_good_digest_are_answered_fast_and_in_little_memory(
     tmp_path, good, count, seed
