@@ -11,12 +11,11 @@ and its own back-off weight is 1, as of a context that the file does not know.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.counts.table import Counts
+from charlm.counts.table import Counts, narrowest
 from charlm.errors import DataError
 
 MOST = 5_000_000  # n-grams, each some 200 bytes while they are read
@@ -51,9 +50,9 @@ def assemble(levels: list[Level], vocab_size: int, begin: int | None) -> Counts:
         len(levels),
         vocab_size,
         begin,
-        np.concatenate([level.ids[:, -1] for level in levels]).astype(_smallest(vocab_size - 1)),
+        np.concatenate([level.ids[:, -1] for level in levels]).astype(narrowest(vocab_size - 1)),
         np.clip(p, _LEAST_P, 1).astype(np.float32),
-        children.astype(_smallest(int(children.max()))),
+        children.astype(narrowest(int(children.max()))),
         np.maximum(np.concatenate(table.backoff)[:below_highest], _LEAST_P).astype(np.float32),
     )
 
@@ -131,8 +130,3 @@ class _Nodes:
             key = node * self.vocab_size + ids[:, k]
             node = self._starts[k + 1] + np.searchsorted(self._keys[k], key)
         return node
-
-
-def _smallest(most: int) -> np.dtype[Any]:
-    """Return the type of whole numbers up to `most`."""
-    return np.dtype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.int32)

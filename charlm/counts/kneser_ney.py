@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from charlm.counts.counting import count_ngrams
 from charlm.counts.levels import Level, chosen, levels_of, restricted
 from charlm.counts.records import CHUNK, Records
-from charlm.counts.table import Counts
+from charlm.counts.table import Counts, narrowest
 from charlm.text.batches import StoredIds
 from charlm.text.tokenizers import EOS
 
@@ -72,8 +72,8 @@ def count_text(
 
 def budget(vocab_size: int) -> int:
     """Return how many n-grams of two tokens and more a table keeps unless told otherwise."""
-    children = _narrow(vocab_size)  # the empty context has V
-    return BYTES // (2 * _FLOAT + children.itemsize + _narrow(vocab_size - 1).itemsize)
+    children = narrowest(vocab_size)  # the empty context has V
+    return BYTES // (2 * _FLOAT + children.itemsize + narrowest(vocab_size - 1).itemsize)
 
 
 def _gains(levels: list[Level], smoothed: list[_Smoothed], safe: list[int]) -> list[Floats]:
@@ -139,13 +139,8 @@ def _table(levels: list[Level], smoothed: list[_Smoothed], begin: int | None) ->
         len(levels) - 1,
         vocab_size,
         begin,
-        np.concatenate(token).astype(_narrow(vocab_size - 1)),
+        np.concatenate(token).astype(narrowest(vocab_size - 1)),
         np.concatenate(p),
-        counts.astype(_narrow(int(counts.max()))),
+        counts.astype(narrowest(int(counts.max()))),
         np.concatenate(backoff),
     )
-
-
-def _narrow(largest: int) -> np.dtype[np.generic]:
-    """Return the type of the file for numbers up to `largest`."""
-    return np.dtype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.int32)

@@ -157,10 +157,10 @@ class Counts:
         _need(len(self.p) == N and len(self.backoff) == M, "their arrays are of unlike lengths")
         _need(self.p.dtype == self.backoff.dtype == np.float32, "numbers are of another type")
         _need(self.children[0] == V, "the vocabulary is another")
-        _need(self.token.dtype == _smallest(V - 1), "tokens are of another type")
+        _need(self.token.dtype == narrowest(V - 1), "tokens are of another type")
         whole = self.children.dtype.kind in "iu"
         most = int(self.children.max()) if whole else 0
-        fits = whole and self.children.dtype == _smallest(most)
+        fits = whole and self.children.dtype == narrowest(most)
         _need(fits, "numbers of children are of another type")
         _need(int(self.children.min()) >= 0, "numbers of children are negative")
         # NaN fails any comparison
@@ -239,7 +239,7 @@ def _need(holds: bool | np.bool_, fault: str) -> None:
         raise DataError(f"its counts cannot be used, {fault}: give a file as charlm wrote it")
 
 
-def _smallest(most: int) -> np.dtype[Any]:
+def narrowest(most: int) -> np.dtype[Any]:
     """Return the type of whole numbers up to `most`."""
     return np.dtype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.int32)
 
