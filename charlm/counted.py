@@ -25,11 +25,16 @@ def counted(
 ) -> Counts:
     """Return the n-grams of a training part, of up to `order` tokens.
 
-    Where the run has minutes and they are too few for all of a large text, so much of its beginning is counted as they
-    allow. `facts` then tell how much it was, and a run that is taken up again counts just that.
+    Where the run has minutes and they are too few for all of a large text, so much of its beginning
+    is counted as they allow. `facts` then tell how much it was, and a run that is taken up again
+    counts just that.
     """
     if "counted_tokens" not in facts:
-        most = len(part) if minutes is None else _affordable(part, order, language, 60 * minutes * _SHARE)
+        most = (
+            len(part)
+            if minutes is None
+            else _affordable(part, order, language, 60 * minutes * _SHARE)
+        )
         facts["counted_tokens"] = min(most, len(part))
     return _count(part, order, language, facts["counted_tokens"])
 
@@ -48,9 +53,13 @@ def _affordable(part: Part, order: int, language: Language, seconds: float) -> i
 def counts_of_file(path: str, language: Language, facts: dict[str, Any]) -> Counts:
     """Return the n-grams of an ARPA file; a run that is taken up again must find the same (UsageError)."""
     counts = read_arpa(open_file(path), language.tokenizer, _beginning(language))
-    digest = hashlib.sha256(b"".join(array.tobytes() for array in counts.tensors().values())).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(array.tobytes() for array in counts.tensors().values())
+    ).hexdigest()
     if facts.setdefault("counts_digest", digest) != digest:
-        raise UsageError(f"{path} is not what this run began with: give that file, or begin anew with --force")
+        raise UsageError(
+            f"{path} is not what this run began with: give that file, or begin anew with --force"
+        )
     facts["counts_file"] = os.path.basename(path)
     return counts
 
@@ -58,8 +67,8 @@ def counts_of_file(path: str, language: Language, facts: dict[str, Any]) -> Coun
 def _beginning(language: Language) -> int | None:
     """Return the token whose 1-gram is the context at a text's beginning, None for none.
 
-    In lines the beginning is a context itself. In documents it is what follows a newline, if they have it; a word that
-    follows a newline is as good as any.
+    In lines the beginning is a context itself. In documents it is what follows a newline, if they
+    have it; a word that follows a newline is as good as any.
     """
     newline = None if language.tokenizer.kind == "word" else language.tokenizer.newline
     return newline if language.document else EOS

@@ -29,7 +29,11 @@ class Language:
         return Context.of(self.context, self.tokenizer.newline)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer.to_dict(), "sequences": self.sequences, "context": self.context}
+        return {
+            "tokenizer": self.tokenizer.to_dict(),
+            "sequences": self.sequences,
+            "context": self.context,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Language:
@@ -38,7 +42,13 @@ class Language:
             raise DataError("the vocabulary needs exactly tokenizer, sequences and context")
         if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS[1:]:
             raise DataError("the vocabulary names unknown sequences or an unknown context")
-        language = cls(tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"])
-        if language.context == "newline" and (language.tokenizer.newline is None or not language.document):
-            raise DataError("the context is newline, but the model is of lines or has no token for it")
+        language = cls(
+            tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"]
+        )
+        if language.context == "newline" and (
+            language.tokenizer.newline is None or not language.document
+        ):
+            raise DataError(
+                "the context is newline, but the model is of lines or has no token for it"
+            )
         return language

@@ -16,7 +16,23 @@ from charlm.text.reading import open_file
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, CharTokenizer, WordTokenizer
 
 D = 0.5  # what the tests' own estimate takes from each count
-ODD = ["\t", "\n", "\r", "\v", "\f", "\0", "\x1c", "\x7f", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff", "\ud800", "\\"]
+ODD = [
+    "\t",
+    "\n",
+    "\r",
+    "\v",
+    "\f",
+    "\0",
+    "\x1c",
+    "\x7f",
+    "\x85",
+    "\xa0",
+    "\u2028",
+    "\u3000",
+    "\ufeff",
+    "\ud800",
+    "\\",
+]
 ODD_WORDS = ["the", "a b", "<s>", "</s>", "<UNK>", "\\x41", "é", "\ufeffx", "-1", "\\end\\"]
 KINDS = {  # the tokenizer, and the token whose 1-gram is the context at a text's beginning
     "char lines": (CharTokenizer([*"abé 中", *ODD[:1], *ODD[2:]]), EOS),
@@ -40,7 +56,10 @@ def texts_of(size, seed=0, count=60):
     rng = random.Random(seed)
     used = [UNK, *range(2, size)]
     rng.shuffle(used)
-    return [[used[int(len(used) * rng.random() ** 3)] for _ in range(rng.randrange(14))] for _ in range(count)]
+    return [
+        [used[int(len(used) * rng.random() ** 3)] for _ in range(rng.randrange(14))]
+        for _ in range(count)
+    ]
 
 
 @functools.cache
@@ -68,11 +87,17 @@ def table_of(texts, order, size, begin):
     def p(context, token):
         own = below.get(context, {})
         shorter = p(context[1:], token) if context else 1 / size
-        return held(context) * shorter + (max(0, own.get(token, 0) - D) / sum(own.values()) if own else 0)
+        return held(context) * shorter + (
+            max(0, own.get(token, 0) - D) / sum(own.values()) if own else 0
+        )
 
     levels = []
     for k in range(1, order + 1):
-        grams = sorted(gram for gram in counts if len(gram) == k) if k > 1 else [(token,) for token in range(size)]
+        grams = (
+            sorted(gram for gram in counts if len(gram) == k)
+            if k > 1
+            else [(token,) for token in range(size)]
+        )
         levels.append(grams)
     grams = list(itertools.chain(*levels))
     contexts = [(), *(gram for gram in grams if len(gram) < order)]

@@ -12,7 +12,16 @@ from charlm.counts.names import arpa_names, escaped, token_bytes, unescaped
 from charlm.counts.table import Counts
 from charlm.errors import DataError
 from charlm.text.tokenizers import EOS, ByteTokenizer, CharTokenizer, WordTokenizer
-from tests.arpa_files import KINDS, Plain, by_counts, of_kind, read, table_of_kind, texts_of, written
+from tests.arpa_files import (
+    KINDS,
+    Plain,
+    by_counts,
+    of_kind,
+    read,
+    table_of_kind,
+    texts_of,
+    written,
+)
 
 all_kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -65,7 +74,13 @@ def test_names_are_as_documented(token, name):
 def test_names_of_bytes_are_hex_where_they_are_no_ascii():
     names = arpa_names(ByteTokenizer())
     assert names[:3] == ["</s>", "<unk>", r"\x00"]
-    assert [names[2 + value] for value in (0x20, 0x41, 0x5C, 0x7F, 0xE9)] == [r"\x20", "A", r"\x5c", r"\x7f", r"\xe9"]
+    assert [names[2 + value] for value in (0x20, 0x41, 0x5C, 0x7F, 0xE9)] == [
+        r"\x20",
+        "A",
+        r"\x5c",
+        r"\x7f",
+        r"\xe9",
+    ]
     assert len(set(names)) == 258
 
 
@@ -95,7 +110,9 @@ def test_kenlm_finds_the_same_probabilities(kind, order, kenlm, tmp_path):
     assert all(name in model for name in names if name != "<unk>")
     for text in texts_of(tokenizer.size, seed=1):
         scores = model.full_scores(" ".join(names[token] for token in text), bos=True, eos=True)
-        np.testing.assert_allclose([score for score, *_ in scores], by_counts(counts, text), atol=1e-5)
+        np.testing.assert_allclose(
+            [score for score, *_ in scores], by_counts(counts, text), atol=1e-5
+        )
 
 
 @all_kinds
@@ -105,7 +122,9 @@ def test_another_reader_finds_the_same_probabilities(kind, order):
     plain, names = Plain(written(counts, tokenizer)), arpa_names(tokenizer)
     for text in texts_of(tokenizer.size, seed=1):
         expected = by_counts(counts, text)
-        np.testing.assert_allclose(plain.text([names[token] for token in text]), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            plain.text([names[token] for token in text]), expected, atol=1e-6
+        )
 
 
 class Stored:
@@ -131,9 +150,13 @@ def test_counts_of_a_text_are_written_and_read_to_the_bit(kind, most, tmp_path):
     plain, names = Plain(data), arpa_names(tokenizer)
     for text in texts_of(tokenizer.size, seed=1):
         expected = by_counts(counts, text)
-        np.testing.assert_allclose(plain.text([names[token] for token in text]), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            plain.text([names[token] for token in text]), expected, atol=1e-6
+        )
     again = read(data, tokenizer, begin, tmp_path)
-    assert all(np.array_equal(again.tensors()[name], value) for name, value in counts.tensors().items())
+    assert all(
+        np.array_equal(again.tensors()[name], value) for name, value in counts.tensors().items()
+    )
 
 
 @all_kinds
@@ -147,7 +170,9 @@ def test_what_was_written_is_read_to_the_bit(kind, order, tmp_path):
         assert np.array_equal(again.tensors()[name], array)
 
 
-@pytest.mark.parametrize("value", [1.0, np.nextafter(np.float32(1), np.float32(0)), 1e-30, 1.2e-38, 0.1, 1 / 3])
+@pytest.mark.parametrize(
+    "value", [1.0, np.nextafter(np.float32(1), np.float32(0)), 1e-30, 1.2e-38, 0.1, 1 / 3]
+)
 def test_numbers_keep_their_bits(value, tmp_path):
     """A p of any size, which leaves the rest of the probability to others; and the least back-off weight."""
     tokenizer = CharTokenizer(["a", "b"])
@@ -165,7 +190,9 @@ def test_numbers_keep_their_bits(value, tmp_path):
 def test_an_order_without_ngrams_is_written_and_left_out_in_reading(tmp_path):
     tokenizer = CharTokenizer(["a", "b"])
     p, ones = np.full(4, 0.25, np.float32), np.ones(5, np.float32)
-    counts = Counts(3, 4, None, np.arange(4, dtype=np.uint8), p, np.array([4, 0, 0, 0, 0], np.uint8), ones)
+    counts = Counts(
+        3, 4, None, np.arange(4, dtype=np.uint8), p, np.array([4, 0, 0, 0, 0], np.uint8), ones
+    )
     data = written(counts, tokenizer)
     assert b"ngram 1=5\nngram 2=0\nngram 3=0\n" in data
     again = read(data, tokenizer, None, tmp_path)
@@ -177,13 +204,23 @@ def test_a_p_that_rounding_has_put_above_1_is_written_as_1():
     """Kenlm refuses a file in which the logarithm of one is positive."""
     p = np.array([1e-5, 1e-5, 0.5, 0.5, 1 + 5e-5], np.float32)
     weights = np.array([1, 1, 1, LEAST, 1], np.float32)
-    counts = Counts(2, 4, None, np.array([0, 1, 2, 3, 2], np.uint8), p, np.array([4, 0, 0, 1, 0], np.uint8), weights)
+    counts = Counts(
+        2,
+        4,
+        None,
+        np.array([0, 1, 2, 3, 2], np.uint8),
+        p,
+        np.array([4, 0, 0, 1, 0], np.uint8),
+        weights,
+    )
     assert Plain(written(counts, CharTokenizer(["a", "b"]))).grams["a", "a"] == (0, 0)
 
 
 def test_a_table_that_goes_on_after_an_end_is_refused():
     tokenizer = CharTokenizer(["a"])
     p, weights = np.array([0.25, 0.25, 0.5, 1], np.float32), np.array([1, LEAST, 1, 1], np.float32)
-    counts = Counts(2, 3, None, np.array([0, 1, 2, 2], np.uint8), p, np.array([3, 1, 0, 0], np.uint8), weights)
+    counts = Counts(
+        2, 3, None, np.array([0, 1, 2, 2], np.uint8), p, np.array([3, 1, 0, 0], np.uint8), weights
+    )
     with pytest.raises(DataError, match="go on after a text's end"):
         written(counts, tokenizer)

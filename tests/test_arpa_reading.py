@@ -44,7 +44,9 @@ ngram 3=1
 
 \end\
 """
-LMPLZ = LMPLZ.replace("-0.243038", f"{math.log10(0.2 / 0.5):.7g}")  # what is left of 1 after a, over what a shares
+LMPLZ = LMPLZ.replace(
+    "-0.243038", f"{math.log10(0.2 / 0.5):.7g}"
+)  # what is left of 1 after a, over what a shares
 
 
 def names_of(tokenizer, text):
@@ -103,7 +105,15 @@ def test_tokens_may_be_named_plainly(tmp_path):
     """As somebody would write them who knows nothing of escapes; where a name is both, the escape holds."""
     words = WordTokenizer(["\\", "C:\\n", "\\x41", "A"])
     last = f"{math.log10(1 - 10**-0.5 - 0.4):.9g}"
-    escaped = ["-0.5 <unk>", "-99 <s>", "-1 </s>", r"-1 \x5c", r"-1 C:\x5cn", r"-1 \x5cx41", f"{last} A"]
+    escaped = [
+        "-0.5 <unk>",
+        "-99 <s>",
+        "-1 </s>",
+        r"-1 \x5c",
+        r"-1 C:\x5cn",
+        r"-1 \x5cx41",
+        f"{last} A",
+    ]
     text = "\\data\\\nngram 1=7\n\\1-grams:\n{}\n\\end\\\n"
     expected = read(text.format("\n".join(escaped)), words, EOS, tmp_path)
     plain = [line.replace(r"\x5c", "\\") if "x41" not in line else line for line in escaped]
@@ -114,7 +124,12 @@ def test_tokens_may_be_named_plainly(tmp_path):
 
 
 def test_a_document_takes_no_beginning_from_a_file(tmp_path):
-    counts = read(LMPLZ.replace(" b", r" \x0a").replace("\tb", "\t\\x0a"), CharTokenizer(["\n", "a"]), 2, tmp_path)
+    counts = read(
+        LMPLZ.replace(" b", r" \x0a").replace("\tb", "\t\\x0a"),
+        CharTokenizer(["\n", "a"]),
+        2,
+        tmp_path,
+    )
     assert counts.ngrams() == [4, 2]
 
 
@@ -221,8 +236,14 @@ def test_values_of_bytes_that_a_file_does_not_know_share_the_unknowns_probabilit
     ("tokens", "message"),
     [
         ("a", r"has another vocabulary than the text: 1 of its tokens are not in it: b$"),
-        ("abc\n", r"has another vocabulary than the text: 2 tokens in it have no 1-gram: c, \\x0a$"),
-        ("xyzuvwa", "1 of its tokens are not in it: b; 6 tokens in it have no 1-gram: x, y, z, u, v, ...$"),
+        (
+            "abc\n",
+            r"has another vocabulary than the text: 2 tokens in it have no 1-gram: c, \\x0a$",
+        ),
+        (
+            "xyzuvwa",
+            "1 of its tokens are not in it: b; 6 tokens in it have no 1-gram: x, y, z, u, v, ...$",
+        ),
     ],
 )
 def test_another_vocabulary_is_told(tokens, message, tmp_path):

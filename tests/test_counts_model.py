@@ -42,7 +42,7 @@ def ids_of(model, count=400, seed=1):
     """Return ids as a corpus of the model's has them, each text with its EOS."""
     ids = np.random.default_rng(seed).integers(1, model.tokenizer.size, count).astype(np.int32)
     ids[ids == UNK] = model.tokenizer.size - 1
-    ids[::9 if not model.language.document else 100] = EOS
+    ids[:: 9 if not model.language.document else 100] = EOS
     return np.append(ids[1:], np.int32(EOS))
 
 
@@ -52,7 +52,9 @@ def with_counts(model, order=4, weight=WEIGHT):
 
 
 def alone(model):
-    return Model(NoNetwork(), replace(model.config, layers=0), model.language, model.facts, model.counts)
+    return Model(
+        NoNetwork(), replace(model.config, layers=0), model.language, model.facts, model.counts
+    )
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
@@ -74,7 +76,9 @@ def test_a_score_is_the_sum_of_what_both_say_at_each_token(model):
         both = zip(network.full_scores(text, True), counts.full_scores(text, True), strict=True)
         every = [(1 - WEIGHT) * math.exp(a.logprob) + WEIGHT * math.exp(b.logprob) for a, b in both]
         assert model.score(text, True).logprob == pytest.approx(sum(map(math.log, every)), rel=1e-6)
-        assert model.score(text, True).logprob != pytest.approx(network.score(text, True).logprob, rel=1e-3)
+        assert model.score(text, True).logprob != pytest.approx(
+            network.score(text, True).logprob, rel=1e-3
+        )
 
 
 def test_next_tokens_are_those_of_the_state_and_sum_to_one(model):
@@ -107,7 +111,10 @@ def test_a_beam_finds_the_most_probable_text():
     (best,) = model.beam(64, 3)[:1]
     every = [a + b + c for a in "ab" for b in "ab" for c in "ab"]
     scores = [model.score(text, False).logprob for text in every]
-    scores += [model.score(text, True).logprob for text in ("", *"ab", *(a + b for a in "ab" for b in "ab"))]
+    scores += [
+        model.score(text, True).logprob
+        for text in ("", *"ab", *(a + b for a in "ab" for b in "ab"))
+    ]
     assert best.logprob == pytest.approx(max(scores), rel=1e-6)
 
 
@@ -136,7 +143,9 @@ def test_chunks_columns_and_threads_change_no_bit_of_the_counts(model, steps, th
 
 
 def tiny_of(model, threads):
-    other = tiny_model(model.tokenizer.to_dict()["tokens"], threads=threads, words=model.tokenizer.kind == "word")
+    other = tiny_model(
+        model.tokenizer.to_dict()["tokens"], threads=threads, words=model.tokenizer.kind == "word"
+    )
     return other.trained
 
 
@@ -148,7 +157,9 @@ def test_a_text_begins_alike_wherever_it_stands(model):
     lone = walk(np.append(np.int32(first), ids)[:, None], None, model.counts.zero_state(1))[:, 0]
     before = [2, 3, 3, 2, EOS if first == EOS else first]
     reset = np.array([False] * 4 + [first not in (EOS, NO_TOKEN)] + [False] * 3)
-    longer = walk(np.append(before, ids).astype(np.int32)[:, None], reset[:, None], model.counts.zero_state(1))[:, 0]
+    longer = walk(
+        np.append(before, ids).astype(np.int32)[:, None], reset[:, None], model.counts.zero_state(1)
+    )[:, 0]
     assert (longer[4:] == lone).all()
 
 
@@ -158,12 +169,16 @@ def test_the_grid_is_the_nats_of_every_weight_and_ties_go_to_the_smaller(model):
     tally = fitted(evaluate(GridScorer(model.trained, model.counts, 0.0), part, start, document))
     every = []
     for weight in GRID:
-        one = evaluate(BlendEngine(model.trained, model.counts, float(weight)), part, start, document)
+        one = evaluate(
+            BlendEngine(model.trained, model.counts, float(weight)), part, start, document
+        )
         every.append(one.nats - one.unknown_nats)
     best = int(np.argmin(every))
     assert tally.sums["weight"] == GRID[best]
     assert tally.nats - tally.unknown_nats == pytest.approx(every[best], rel=1e-9)
-    assert tally.sums["network_nats"] == pytest.approx(every[0] + tally.sums["network_unknown_nats"], rel=1e-12)
+    assert tally.sums["network_nats"] == pytest.approx(
+        every[0] + tally.sums["network_unknown_nats"], rel=1e-12
+    )
     assert tally.sums["counts_nats"] == pytest.approx(every[-1], rel=1e-9)
     flat = replace(tally, sums={"grid": np.full(33, 2.0), "unknown_grid": np.zeros(33)})
     assert fitted(flat).sums["weight"] == 0
@@ -179,7 +194,9 @@ def test_a_blend_of_nothing_is_the_network_to_the_bit():
 def test_models_mix_as_their_blends(model):
     language, words = model.language, model.tokenizer.kind == "word"
     tokens = model.tokenizer.to_dict()["tokens"]
-    other = with_counts(tiny_model(tokens, language.sequences, language.context, seed=4, words=words), 2)
+    other = with_counts(
+        tiny_model(tokens, language.sequences, language.context, seed=4, words=words), 2
+    )
     mixed = mix([model, other], [0.25, 0.75])
     assert mixed.next_tokens("a")["b"] == pytest.approx(
         0.25 * model.next_tokens("a")["b"] + 0.75 * other.next_tokens("a")["b"], rel=1e-6)  # fmt: skip
@@ -187,8 +204,16 @@ def test_models_mix_as_their_blends(model):
 
 def test_cache_and_dynamic_evaluation_act_on_the_network_and_counts_come_last():
     model = with_counts(tiny_model())
-    network, part, start = model.without_counts(), Part.from_ids(ids_of(model, 120, seed=6)), model.language.start
-    for adapting in (lambda one: one.cached(9), lambda one: one.dynamic(1e-3), lambda one: one.cached(9, 1e-3)):
+    network, part, start = (
+        model.without_counts(),
+        Part.from_ids(ids_of(model, 120, seed=6)),
+        model.language.start,
+    )
+    for adapting in (
+        lambda one: one.cached(9),
+        lambda one: one.dynamic(1e-3),
+        lambda one: one.cached(9, 1e-3),
+    ):
         columns = evaluation_columns(part, start, False, True, 1)
         outer, inner = adapting(model), adapting(network)
         state, before, place = outer.zero_state(1), inner.zero_state(1), model.counts.zero_state(1)
@@ -256,7 +281,9 @@ def test_counts_change_no_weight_of_the_network(tmp_path, settings):
     given = run_of(tmp_path, **settings)
     train(tmp_path / "with", given | {"counts": 5})
     train(tmp_path / "without", given | {"counts": 0})
-    ours, theirs = (checkpoint.load(tmp_path / name / "resume.safetensors")[0] for name in ("with", "without"))
+    ours, theirs = (
+        checkpoint.load(tmp_path / name / "resume.safetensors")[0] for name in ("with", "without")
+    )
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
     logs = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
@@ -292,7 +319,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, stop):
     train(tmp_path / "parts", {}, resume=True)
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert models[0] == models[1]
-    states = [checkpoint.load(tmp_path / name / "resume.safetensors")[0] for name in ("whole", "parts")]
+    states = [
+        checkpoint.load(tmp_path / name / "resume.safetensors")[0] for name in ("whole", "parts")
+    ]
     assert all((states[0][name] == states[1][name]).all() for name in states[0])
 
 
@@ -302,12 +331,19 @@ def scripted(monkeypatch, tmp_path, script, **settings):
 
     def evaluated(*_):
         blend, network = next(rest)
-        sums = {"weight": 1.0, "network_nats": network, "network_unknown_nats": 0.0, "counts_nats": blend}
+        sums = {
+            "weight": 1.0,
+            "network_nats": network,
+            "network_unknown_nats": 0.0,
+            "counts_nats": blend,
+        }
         return Tally(blend, 1, 1, sums)
 
     monkeypatch.setattr("charlm.tasks.lm.evaluate", evaluated)
     monkeypatch.setattr("charlm.tasks.lm.fitted", lambda tally: tally)
-    return train(tmp_path / "m", run_of(tmp_path, counts=2, **settings) | {"steps": 40, "eval_every": 1})
+    return train(
+        tmp_path / "m", run_of(tmp_path, counts=2, **settings) | {"steps": 40, "eval_every": 1}
+    )
 
 
 def test_patience_waits_while_the_network_alone_still_learns(tmp_path, monkeypatch):
@@ -318,7 +354,9 @@ def test_patience_waits_while_the_network_alone_still_learns(tmp_path, monkeypat
 
 
 def test_of_steps_that_are_as_good_the_one_with_the_best_network_is_kept(tmp_path, monkeypatch):
-    run = scripted(monkeypatch, tmp_path, [(1.0, 5.0), (1.0, 4.0), (1.0, 4.5), (1.1, 3.0), *[(1.0, 4.0)] * 36])
+    run = scripted(
+        monkeypatch, tmp_path, [(1.0, 5.0), (1.0, 4.0), (1.0, 4.5), (1.1, 3.0), *[(1.0, 4.0)] * 36]
+    )
     assert run.standing.best_step == 2
 
 
@@ -327,7 +365,9 @@ def test_without_validation_the_weight_is_the_stated_one(tmp_path):
     assert load(tmp_path / "m").counts_weight == 0.35
 
 
-def test_a_run_that_had_counted_all_counts_all_when_it_is_taken_up_by_the_clock(tmp_path, monkeypatch):
+def test_a_run_that_had_counted_all_counts_all_when_it_is_taken_up_by_the_clock(
+    tmp_path, monkeypatch
+):
     train(tmp_path / "m", run_of(tmp_path, counts=3), 7)
     monkeypatch.setattr(counted, "_affordable", lambda *_: pytest.fail("it was decided before"))
     run = train(tmp_path / "m", {"minutes": 0.01}, resume=True)
@@ -349,7 +389,10 @@ def test_a_run_begun_without_counts_resumes_without(tmp_path):
 
 def test_too_little_time_counts_the_beginning_and_a_resume_just_that(tmp_path, monkeypatch):
     monkeypatch.setattr(counted, "_affordable", lambda *_: 150)
-    run = train(tmp_path / "m", run_of(tmp_path, counts=3) | {"steps": None, "minutes": 0.02, "eval_every": None})
+    run = train(
+        tmp_path / "m",
+        run_of(tmp_path, counts=3) | {"steps": None, "minutes": 0.02, "eval_every": None},
+    )
     model = load(tmp_path / "m")
     assert model.facts["counted_tokens"] == 150
     part = Part.from_ids(run.corpus.train.read(0, 150))
@@ -375,13 +418,19 @@ def trained(tmp_path):
 def test_no_counts_leaves_the_network_alone(trained):
     model = load(trained).without_counts()
     scored = charlm("score", "-m", trained, "--no-counts", "--json", "aeai")
-    assert json.loads(scored.stdout)["logprob"] == pytest.approx(model.score("aeai").logprob, rel=1e-9)
+    assert json.loads(scored.stdout)["logprob"] == pytest.approx(
+        model.score("aeai").logprob, rel=1e-9
+    )
     drawn = charlm("sample", "-m", trained, "--no-counts", "--seed", 2, "--length", 30)
     assert drawn.stdout.rstrip("\n") == model.sample(30, seed=2).rstrip("\n")
-    network = charlm("train", trained.parent / "corpus.txt", "-m", trained.parent / "n", *SMALL, "--counts", 0)
+    network = charlm(
+        "train", trained.parent / "corpus.txt", "-m", trained.parent / "n", *SMALL, "--counts", 0
+    )
     assert network.exit_code == 0
     assert "n-grams" not in network.stderr
-    assert_refused(charlm("score", "-m", trained.parent / "n", "--no-counts", "a"), 2, "--no-counts")
+    assert_refused(
+        charlm("score", "-m", trained.parent / "n", "--no-counts", "a"), 2, "--no-counts"
+    )
 
 
 def test_info_tells_of_the_counts(trained):
@@ -400,24 +449,49 @@ def test_layers_0_is_a_model_of_counts_alone(tmp_path):
     assert done.exit_code == 0, done.stderr
     model = load(tmp_path / "m")
     assert model.counts_weight == 1
-    assert model.facts["valid_nats"] == json.loads(charlm("info", "-m", tmp_path / "m", "--json").stdout)["valid_nats"]
-    scored = json.loads(charlm("score", "-m", tmp_path / "m", "--json", "--per-token", "aeai").stdout)
-    assert scored["logprob"] == pytest.approx(sum(token["logprob"] for token in scored["per_token"]))
+    assert (
+        model.facts["valid_nats"]
+        == json.loads(charlm("info", "-m", tmp_path / "m", "--json").stdout)["valid_nats"]
+    )
+    scored = json.loads(
+        charlm("score", "-m", tmp_path / "m", "--json", "--per-token", "aeai").stdout
+    )
+    assert scored["logprob"] == pytest.approx(
+        sum(token["logprob"] for token in scored["per_token"])
+    )
     sample = json.loads(charlm("sample", "-m", tmp_path / "m", "--seed", 1, "--json").stdout)
-    assert sample["logprob"] == pytest.approx(model.score(sample["text"], sample["ended"] == "eos").logprob, rel=1e-6)
+    assert sample["logprob"] == pytest.approx(
+        model.score(sample["text"], sample["ended"] == "eos").logprob, rel=1e-6
+    )
     assert charlm("sample", "-m", tmp_path / "m", "-n", 3, "--novelty", corpus).exit_code == 0
     assert charlm("score", "-m", tmp_path / "m", "-m", tmp_path / "m", "aeai").exit_code == 0
     assert charlm("score", "-m", tmp_path / "m", "--corpus", "valid").exit_code == 0
     assert_refused(charlm("score", "-m", tmp_path / "m", "--no-counts", "a"), 2, "--no-counts")
     assert_refused(charlm("train", "-m", tmp_path / "m", "--resume"), 73, "counts alone")
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--init-from", tmp_path / "m"), 2, "counts alone")
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--hidden", 5), 2, "--hidden")
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--minutes", 5), 2, "--minutes")
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--counts", 0), 2, "no model")
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--task", "classify"), 2, "layers 0")
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "n", "--init-from", tmp_path / "m"),
+        2,
+        "counts alone",
+    )
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--hidden", 5), 2, "--hidden"
+    )
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--minutes", 5), 2, "--minutes"
+    )
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--counts", 0), 2, "no model"
+    )
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "n", "--layers", 0, "--task", "classify"),
+        2,
+        "layers 0",
+    )
 
 
-def test_counts_from_an_arpa_file_are_those_of_the_model_that_wrote_it(trained, tmp_path, monkeypatch):
+def test_counts_from_an_arpa_file_are_those_of_the_model_that_wrote_it(
+    trained, tmp_path, monkeypatch
+):
     assert charlm("export", "-m", trained, tmp_path / "c.arpa").exit_code == 0
     monkeypatch.chdir(tmp_path)
     corpus = trained.parent / "corpus.txt"
@@ -429,7 +503,12 @@ def test_counts_from_an_arpa_file_are_those_of_the_model_that_wrote_it(trained, 
     assert all((ours[name] == theirs[name]).all() for name in ours)
     monkeypatch.chdir(trained)
     assert charlm("train", "-m", tmp_path / "n", "--resume", "--steps", 7).exit_code == 0
-    assert charlm("train", corpus, "-m", tmp_path / "o", "--config", tmp_path / "n" / "config.toml").exit_code == 0
+    assert (
+        charlm(
+            "train", corpus, "-m", tmp_path / "o", "--config", tmp_path / "n" / "config.toml"
+        ).exit_code
+        == 0
+    )
     assert_refused(charlm(*given, tmp_path / "gone.arpa"), 66, "gone.arpa")
     assert_refused(charlm(*given, tmp_path / "c.arpa", "--counts", 3), 2, "counts-from")
     (tmp_path / "other.txt").write_text(LINES.replace("a", "z"))
@@ -440,7 +519,16 @@ def test_counts_from_an_arpa_file_are_those_of_the_model_that_wrote_it(trained, 
     (tmp_path / "c.arpa").write_text(text.replace("\\1-grams:", "\\1-grams:", 1).rpartition("\\3-grams:")[0]
                                      .replace("ngram 3", "ngram 9", 1) + "\\end\\\n")  # fmt: skip
     assert charlm("train", "-m", tmp_path / "n", "--resume", "--steps", 9).exit_code != 0
-    alone = charlm("train", corpus, "-m", tmp_path / "q", "--layers", 0, "--counts-from", trained.parent / "d.arpa")
+    alone = charlm(
+        "train",
+        corpus,
+        "-m",
+        tmp_path / "q",
+        "--layers",
+        0,
+        "--counts-from",
+        trained.parent / "d.arpa",
+    )
     assert_refused(alone, 66, "d.arpa")
 
 
@@ -468,12 +556,32 @@ def test_counts_alone_that_are_interrupted_leave_nothing(tmp_path, monkeypatch):
 def test_a_flag_goes_before_the_settings_of_a_file(trained, tmp_path):
     assert charlm("export", "-m", trained, tmp_path / "c.arpa").exit_code == 0
     corpus, config = trained.parent / "corpus.txt", trained / "config.toml"
-    done = charlm("train", corpus, "-m", tmp_path / "n", "--config", config, "--counts-from", tmp_path / "c.arpa")
+    done = charlm(
+        "train",
+        corpus,
+        "-m",
+        tmp_path / "n",
+        "--config",
+        config,
+        "--counts-from",
+        tmp_path / "c.arpa",
+    )
     assert done.exit_code == 0, done.stderr
-    again = charlm("train", corpus, "-m", tmp_path / "o", "--config", tmp_path / "n" / "config.toml", "--counts", 2)
+    again = charlm(
+        "train",
+        corpus,
+        "-m",
+        tmp_path / "o",
+        "--config",
+        tmp_path / "n" / "config.toml",
+        "--counts",
+        2,
+    )
     assert again.exit_code == 0, again.stderr
     assert load(tmp_path / "o").counts.order == 2
-    assert_refused(charlm("train", corpus, "-m", tmp_path / "p", "--counts-from", "-"), 2, "counts-from")
+    assert_refused(
+        charlm("train", corpus, "-m", tmp_path / "p", "--counts-from", "-"), 2, "counts-from"
+    )
     facts = json.loads(charlm("info", "-m", tmp_path / "n", "--json").stdout)
     assert (facts["counts_file"], facts["counted_tokens"]) == ("c.arpa", None)
 
@@ -485,7 +593,14 @@ def test_a_back_off_of_minus_99_is_small_and_not_nothing(tmp_path):
         "\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n-99\t<s>\t-99\n-0.60206\t</s>\n-99\t<unk>\n"
         "-0.60206\ta\t0\n-0.30103\tb\n\n\\2-grams:\n0\t<s> a\n\n\\end\\\n"
     )
-    given = ["train", tmp_path / "ab.txt", "-m", tmp_path / "m", "--counts-from", tmp_path / "z.arpa"]
+    given = [
+        "train",
+        tmp_path / "ab.txt",
+        "-m",
+        tmp_path / "m",
+        "--counts-from",
+        tmp_path / "z.arpa",
+    ]
     for more in (["--layers", 0], [*SMALL, "--force"]):
         with warnings.catch_warnings(action="error"):
             done = charlm(*given, *more)
@@ -496,7 +611,9 @@ def test_a_back_off_of_minus_99_is_small_and_not_nothing(tmp_path):
 
 def test_fine_tuning_counts_the_new_text_alone(trained, tmp_path):
     (tmp_path / "new.txt").write_text(LINES.replace("a", "z"))
-    done = charlm("train", tmp_path / "new.txt", "-m", tmp_path / "n", "--init-from", trained, "--steps", 5)
+    done = charlm(
+        "train", tmp_path / "new.txt", "-m", tmp_path / "n", "--init-from", trained, "--steps", 5
+    )
     assert done.exit_code == 0, done.stderr
     assert "counts: of the new text alone" in done.stderr
     model = load(tmp_path / "n")

@@ -58,7 +58,9 @@ def test_models_and_directories_are_never_replaced(exported, tmp_path):
     tiny_model().save(tmp_path / "model.safetensors")
     before = (tmp_path / "model.safetensors").read_bytes()
     for more in ([], ["--force"]):
-        assert_refused(run("export", tmp_path / "model.safetensors", *more), 73, "is a model of charlm's")
+        assert_refused(
+            run("export", tmp_path / "model.safetensors", *more), 73, "is a model of charlm's"
+        )
         assert_refused(run("export", tmp_path, *more), 73, "is a directory")
     assert (tmp_path / "model.safetensors").read_bytes() == before
     assert_refused(run("export", tmp_path / "none" / "counts.arpa"), 73, "cannot write to")
@@ -83,7 +85,9 @@ def test_a_model_without_counts_says_so(tmp_path):
 
 
 def test_no_model_and_no_file_are_told(tmp_path):
-    assert_refused(run("export", "-m", tmp_path / "none", tmp_path / "counts.arpa"), 66, "no model at")
+    assert_refused(
+        run("export", "-m", tmp_path / "none", tmp_path / "counts.arpa"), 66, "no model at"
+    )
     assert run("export").exit_code == 2
 
 
@@ -96,6 +100,14 @@ def test_kenlm_scores_as_the_trained_counts_do(sequences, tmp_path):
     assert run("export", "-m", tmp_path / "m", tmp_path / "counts.arpa").exit_code == 0
     ours, theirs = charlm.load(tmp_path / "m"), kenlm.Model(str(tmp_path / "counts.arpa"))
     names = arpa_names(ours.tokenizer)
-    for text in ("To be", "", "q?! é", "these are not", "be\nto be" if sequences == "document" else "be to"):
+    for text in (
+        "To be",
+        "",
+        "q?! é",
+        "these are not",
+        "be\nto be" if sequences == "document" else "be to",
+    ):
         spelled = " ".join(names[token] for token in ours.tokenizer.encode(text))
-        assert theirs.score(spelled, eos=sequences == "line") == pytest.approx(ours.score(text).log10, abs=1e-4)
+        assert theirs.score(spelled, eos=sequences == "line") == pytest.approx(
+            ours.score(text).log10, abs=1e-4
+        )

@@ -65,7 +65,9 @@ def _check_free(path: str, force: bool) -> None:
         if is_model(Path(path)):
             raise OutputError(f"{path} is a model of charlm's: choose another name")
     if not force:
-        raise OutputError(f"{path} is there already: choose another name, or replace it with --force")
+        raise OutputError(
+            f"{path} is there already: choose another name, or replace it with --force"
+        )
 
 
 def _is_device(path: str) -> bool:

@@ -44,8 +44,8 @@ _LEAST_ORDERS = 2  # kenlm reads no file of 1-grams alone
 def write_arpa(file: IO[bytes], counts: Counts, names: Sequence[str]) -> None:
     """Write a table as an ARPA file in UTF-8, under the names [V] of its tokens (`arpa_names`).
 
-    log10 p has 8 decimals, from which any float32 p comes back. Raises DataError where n-grams go on
-    after EOS, OSError as the file does.
+    log10 p has 8 decimals, from which any float32 p comes back. Raises DataError where n-grams go
+    on after EOS, OSError as the file does.
     """
     for block in arpa_blocks(counts, names):
         file.write(block.encode())

@@ -2,12 +2,13 @@ r"""N-grams from an ARPA file, charlm's own or another program's, over the vocab
 
 What a file may lack, and what is made of it:
 
-- the prefix or the suffix of an n-gram: it is put in, which changes no probability (assembly.py);
-- a back-off weight: it is 1; -inf or -99 in the place of a log10 is the smallest number that there is;
-- <unk> or </s>: their p is the smallest that there is;
-- values of bytes: to the file they are unknown, so they and <unk> share its p equally. Any other
+- the prefix or the suffix of an n-gram: it is put in, which changes no probability (assembly.py); -
+a back-off weight: it is 1; -inf or -99 in the place of a log10 is the smallest number that there
+is; - <unk> or </s>: their p is the smallest that there is; - values of bytes: to the file they are
+unknown, so they and <unk> share its p equally. Any other
   vocabulary must be that of the tokenizer, in both directions;
-- of n-grams with <s> inside or at their end, and with </s> before their end, nothing is kept, nor in
+- of n-grams with <s> inside or at their end, and with </s> before their end, nothing is kept, nor
+in
   documents of those that begin with <s>: no text of charlm's holds them.
 """
 
@@ -39,9 +40,9 @@ _SHOWN, _SHOWN_WIDTH = 5, 40  # tokens that a message names, and characters of e
 def read_arpa(file: TextFile, tokenizer: Tokenizer, begin: int | None) -> Counts:
     """Return the table that an ARPA file holds, compressed or not, over the vocabulary of a tokenizer.
 
-    begin: as in `Counts`. Tokens are named as in names.py, or plainly. Raises DataError, with the line,
-    where the file is no ARPA file or probabilities do not sum to 1, and for another vocabulary, with
-    what is missing; MissingInputError and StorageError as `TextFile.blocks`.
+    begin: as in `Counts`. Tokens are named as in names.py, or plainly. Raises DataError, with the
+    line, where the file is no ARPA file or probabilities do not sum to 1, and for another
+    vocabulary, with what is missing; MissingInputError and StorageError as `TextFile.blocks`.
     """
     try:
         return _Reader(file, tokenizer, begin).read()

@@ -34,8 +34,8 @@ class Level:
 def assemble(levels: list[Level], vocab_size: int, begin: int | None) -> Counts:
     """Return the table of n-grams of orders 1, 2, ...; all tokens must be 1-grams, once and in order.
 
-    Probabilities and back-off weights below what float32 has become its smallest. Raises DataError for an n-gram that
-    stands there twice, and where `Counts` does.
+    Probabilities and back-off weights below what float32 has become its smallest. Raises DataError
+    for an n-gram that stands there twice, and where `Counts` does.
     """
     while len(levels) > 1 and not len(levels[-1].p):
         levels = levels[:-1]

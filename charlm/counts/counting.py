@@ -6,9 +6,10 @@ N-grams that end alike are neighbours among the records, so one pass finds, for 
     kinds     after how many different tokens: the (k + 1)-grams that begin within its records
     adjusted  what Kneser and Ney count: raw for the longest and for those that begin where a text does, else kinds
 
-Those seen too seldom are left out while they are counted, so that memory is bounded; what is left out in the end
-depends on the whole text alone. An n-gram is never seen more often than what it begins or ends with, and the least
-count asked for rises with the length: so each n-gram that is kept has all that it begins and ends with kept too.
+Those seen too seldom are left out while they are counted, so that memory is bounded; what is left
+out in the end depends on the whole text alone. An n-gram is never seen more often than what it
+begins or ends with, and the least count asked for rises with the length: so each n-gram that is
+kept has all that it begins and ends with kept too.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _HIGHEST = (
 class Counted:
     """The n-grams that are kept, of length 1 first, and how many n-grams of each length have adjusted counts 0 to 5.
 
-    `seen` is [order, 6], over all n-grams; its last column stands for 5 and more. `floors` are the least raw counts
-    of what is here, `safe` those with which no more would be than were asked for.
+    `seen` is [order, 6], over all n-grams; its last column stands for 5 and more. `floors` are the
+    least raw counts of what is here, `safe` those with which no more would be than were asked for.
     """
 
     grams: list[Grams]
@@ -59,7 +60,8 @@ class _Length:
 def count_ngrams(records: Records, most: int, candidates: int) -> Counted:
     """Count the n-grams up to the records' order.
 
-    All tokens are kept, and at most `candidates` n-grams of two and more, from which `most` are chosen.
+    All tokens are kept, and at most `candidates` n-grams of two and more, from which `most` are
+    chosen.
     """
     counter = _Counter(records, candidates)
     for rows in records.blocks():
@@ -173,9 +175,10 @@ class _Counter:
 def floors(raws: Ints, most: int) -> list[int]:
     """Return how often n-grams of each length must have been seen, so that at most `most` of two and more are kept.
 
-    `raws` [order, C + 1] is how many of each length were seen how often (C: that often and more). First those seen
-    once are left out, of the greatest length, then of the next down to 3; then those seen twice; and so on. The least
-    count for 2 tokens is one less than that for 3 at the end of a turn.
+    `raws` [order, C + 1] is how many of each length were seen how often (C: that often and more).
+    First those seen once are left out, of the greatest length, then of the next down to 3; then
+    those seen twice; and so on. The least count for 2 tokens is one less than that for 3 at the end
+    of a turn.
     """
     order, highest = len(raws), raws.shape[1]
     kept = np.cumsum(raws[:, ::-1], axis=1)[:, ::-1]  # [order, C + 1]: seen that often and more

@@ -1,17 +1,18 @@
 """Modified Kneser-Ney smoothing in its interpolated form (Chen and Goodman 1999) over the n-grams that are kept.
 
-With c the adjusted counts (charlm.counts.counting), s' the context s without its first token and V tokens,
+With c the adjusted counts (charlm.counts.counting), s' the context s without its first token and V
+tokens,
 
     p(x | s) = (c(s x) - D(c(s x))) / c(s) + b(s) p(x | s')        where s x is kept; p(x) rests on 1 / V
     p(x | s) = b(s) p(x | s')                                      where it is not
     c(s) b(s) = the sum of D(c(s x)) over what is kept + the count of what follows s and is left out
 
-c(s) counts all that follows s. N-grams that were left out while counting count as often as they were
-seen, which for those seen once is their adjusted count. The discounts D(1), D(2), D(3 and more) follow
-from how many n-grams of that length have adjusted counts 1 to 4, those left out too.
+c(s) counts all that follows s. N-grams that were left out while counting count as often as they
+were seen, which for those seen once is their adjusted count. The discounts D(1), D(2), D(3 and
+more) follow from how many n-grams of that length have adjusted counts 1 to 4, those left out too.
 
-Half as many more n-grams than are kept are counted and smoothed. Those seen so often that all such n-grams
-would fit are kept, and of the others those that gain most (charlm.counts.levels).
+Half as many more n-grams than are kept are counted and smoothed. Those seen so often that all such
+n-grams would fit are kept, and of the others those that gain most (charlm.counts.levels).
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ def count_text(
 ) -> Counts:
     """Count the n-grams of a text up to `order`, 1 to 10, and smooth them.
 
-    Every id is a target, EOS too, after what precedes it in its sequence. `begin` is the token whose
-    1-gram is the context at a sequence's beginning (None: none is); only EOS is counted there.
-    `tokens`: read no more than that. At most `most` n-grams of two tokens and more are kept (None: what
-    `budget` says), and the order is that of the longest of them. Memory stays below 150 MiB whatever
-    the text, by default, and grows with the vocabulary; `chunk`, how many targets are sorted at a time,
-    changes nothing else. Raises StorageError where temporary files cannot be written.
+    Every id is a target, EOS too, after what precedes it in its sequence. `begin` is the token
+    whose 1-gram is the context at a sequence's beginning (None: none is); only EOS is counted
+    there. `tokens`: read no more than that. At most `most` n-grams of two tokens and more are kept
+    (None: what `budget` says), and the order is that of the longest of them. Memory stays below 150
+    MiB whatever the text, by default, and grows with the vocabulary; `chunk`, how many targets are
+    sorted at a time, changes nothing else. Raises StorageError where temporary files cannot be
+    written.
     """
     count = len(stored) if tokens is None else min(tokens, len(stored))
     most = budget(vocab_size) if most is None else most
@@ -99,7 +101,8 @@ def _discounts(seen: NDArray[np.int64]) -> Floats:
 def _total(shorter: Level, level: Level, pruned: bool) -> Floats:
     """Return the adjusted count of all that follows each n-gram of the shorter level.
 
-    Where the level is `pruned`, what ends the text is taken to be followed by something left out, as nothing tells.
+    Where the level is `pruned`, what ends the text is taken to be followed by something left out,
+    as nothing tells.
     """
     raw, adjusted = (
         np.bincount(level.prefix, counts, len(shorter)) for counts in (level.raw, level.adjusted)

@@ -1,12 +1,13 @@
 """N-grams of each length linked with what they begin and end with, and the choice of those that are kept.
 
-An n-gram's gain is what the text loses, in nats, where its probability is what the shorter context gives:
+An n-gram's gain is what the text loses, in nats, where its probability is what the shorter context
+gives:
 
     gain(s x) = raw(s x) log(p(x | s) / (b(s) p(x | s')))
 
-Left out are those that gain least, but none that a longer one which is kept begins or ends with. Without
-that, of n-grams seen as seldom as each other all or none would be kept, which for words and Chinese
-characters wastes much of the room.
+Left out are those that gain least, but none that a longer one which is kept begins or ends with.
+Without that, of n-grams seen as seldom as each other all or none would be kept, which for words and
+Chinese characters wastes much of the room.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _HALVINGS = 40
 class Level:
     """N-grams of one length [n], sorted by their tokens, the last one first.
 
-    `suffix` and `prefix` are places among those one shorter, in this order; `place` is that among its own length, the
-    first token sorted first; `first` and `last` are tokens.
+    `suffix` and `prefix` are places among those one shorter, in this order; `place` is that among
+    its own length, the first token sorted first; `first` and `last` are tokens.
     """
 
     suffix: Ints

@@ -1,10 +1,12 @@
 """What each target of a text came after, as sorted records: memory is bounded whatever the text.
 
-A record is a target and up to order - 1 tokens before it, the most recent first, so that n-grams which end alike are
-neighbours once the records are sorted. A token is written as a code, its place among those that the text has, plus 1;
-0 stands where no token is. As many codes as 64 bits hold share a word, the target's in the highest bits.
+A record is a target and up to order - 1 tokens before it, the most recent first, so that n-grams
+which end alike are neighbours once the records are sorted. A token is written as a code, its place
+among those that the text has, plus 1; 0 stands where no token is. As many codes as 64 bits hold
+share a word, the target's in the highest bits.
 
-chunk of targets -> distinct records and how often each came -> a sorted run in a file -> blocks of the merged runs
+chunk of targets -> distinct records and how often each came -> a sorted run in a file -> blocks of
+the merged runs
 """
 
 from __future__ import annotations

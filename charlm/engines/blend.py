@@ -2,8 +2,9 @@
 
     p(x | text) = (1 - weight) p_network(x | text) + weight p_counts(x | text)
 
-Blending is done at every token, so that a text's probability is again a product of conditional ones. The counts'
-context is part of the state, and follows the rules of the text alone: what a batch holds beside does not matter.
+Blending is done at every token, so that a text's probability is again a product of conditional
+ones. The counts' context is part of the state, and follows the rules of the text alone: what a
+batch holds beside does not matter.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class GridScorer(BlendScorer):
 def fitted(tally: Tally) -> Tally:
     """Return the tally of the blend under the best weight, from one of `GridScorer`: of several, the smallest.
 
-    Its sums keep what the network alone and the counts alone reach, and the weight. Unknown targets have no say.
+    Its sums keep what the network alone and the counts alone reach, and the weight. Unknown targets
+    have no say.
     """
     grid, unknown = tally.sums["grid"], tally.sums["unknown_grid"]
     best = int(np.argmin(grid - unknown))
@@ -142,7 +144,9 @@ class BlendEngine(BlendScorer):
             network, p, after = self.both(batch, state)
             return LogProbs(blended(network, p, self.weight)), after
         if not isinstance(self._engine, NumpyEngine):
-            raise UsageError("ranks of a network with counts need --engine numpy: leave --engine out, or --no-counts")
+            raise UsageError(
+                "ranks of a network with counts need --engine numpy: leave --engine out, or --no-counts"
+            )
         inner, place = state
         nodes = self.counts.walk(batch.inputs, batch.reset, place)
         placed = _PlacedBatch(batch.inputs, batch.targets, batch.reset, batch.weight, nodes)
@@ -159,7 +163,9 @@ class BlendEngine(BlendScorer):
         p = softmax(logits)
         p *= 1 - self.weight
         mixed += p
-        with np.errstate(divide="ignore"):  # with no weight of the counts, what the network finds impossible is so
+        with np.errstate(
+            divide="ignore"
+        ):  # with no weight of the counts, what the network finds impossible is so
             return np.log(mixed, out=mixed), (inner, place)
 
     def _blended_some(self, part: Batch, rows: slice, logp: Log) -> Log:

@@ -48,7 +48,11 @@ class CountsEngine:
         nodes = self.counts.walk(batch.inputs, batch.reset, state)
         if not top:
             return LogProbs(np.log(self.counts.targets(nodes, batch.targets))), nodes[-1]
-        before, targets, most = nodes.reshape(-1), batch.targets.reshape(-1), min(top, self.counts.vocab_size)
+        before, targets, most = (
+            nodes.reshape(-1),
+            batch.targets.reshape(-1),
+            min(top, self.counts.vocab_size),
+        )
         parts = [
             ranked(np.log(self.counts.distribution(before[rows])), targets[rows], most)
             for rows in row_chunks(len(before), self.counts.vocab_size)

@@ -1,11 +1,12 @@
 """Scoring lines by n-grams: charlm's and kenlm's own Python package on the same ARPA file, by turns, on one thread.
 
-    pip install kenlm
-    python tests/benchmarks/kenlm_speed.py FILE [--order 6] [--lines 1000000] [--tokenizer char] [-m MODEL]
+    pip install kenlm python tests/benchmarks/kenlm_speed.py FILE [--order 6] [--lines 1000000]
+    [--tokenizer char] [-m MODEL]
 
-A text's lines are counted, and as many scored, over and over until there are enough. kenlm gets each line as its
-tokens with spaces between, once made beforehand and once made within its time, as it must be for a text. charlm gets
-the text: its table alone, and with -m all of `Model.scores`, whose counts are then exported to kenlm.
+A text's lines are counted, and as many scored, over and over until there are enough. kenlm gets
+each line as its tokens with spaces between, once made beforehand and once made within its time, as
+it must be for a text. charlm gets the text: its table alone, and with -m all of `Model.scores`,
+whose counts are then exported to kenlm.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def main() -> None:
         corpus = prepare([options.file], TextConfig(tokenizer=options.tokenizer, sequences="line"))
         tokenizer = corpus.tokenizer
         counts = count_text(corpus.train, tokenizer.size, options.order, EOS)
-    own = [line for line in Path(options.file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    own = [
+        line for line in Path(options.file).read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
     lines = list(itertools.islice(itertools.cycle(own), options.lines))
     with tempfile.NamedTemporaryFile(suffix=".arpa") as file:
         write_arpa(file, counts, arpa_names(tokenizer))
@@ -70,7 +73,9 @@ def main() -> None:
     names = arpa_names(tokenizer)
 
     def spelled() -> list[str]:
-        return [" ".join([names[token] for token in tokenizer.encode(line).tolist()]) for line in lines]
+        return [
+            " ".join([names[token] for token in tokenizer.encode(line).tolist()]) for line in lines
+        ]
 
     ready = spelled()
     ways: dict[str, Callable[[], float]] = {
@@ -88,7 +93,9 @@ def main() -> None:
             found[way] = work()
             times[way].append(time.perf_counter() - begun)
     tokens = sum(map(len, map(str.split, ready))) + len(lines)
-    print(f"{len(lines):,} lines, {tokens:,} tokens, order {counts.order}, {sum(counts.ngrams()):,} n-grams")
+    print(
+        f"{len(lines):,} lines, {tokens:,} tokens, order {counts.order}, {sum(counts.ngrams()):,} n-grams"
+    )
     for way, seconds in times.items():
         middle = statistics.median(seconds)
         rate = f"{len(lines) / middle:12,.0f} lines/s {tokens / middle / 1e6:8.2f} million tokens/s"
