@@ -184,6 +184,14 @@ def test_the_grid_is_the_nats_of_every_weight_and_ties_go_to_the_smaller(model):
     assert fitted(flat).sums["weight"] == 0
 
 
+def test_unknown_targets_have_no_say_in_the_weight():
+    """The known ones are best under weight 1/32, all together under 2/32."""
+    grid, unknown = np.full(33, 9.0), np.zeros(33)
+    grid[:3], unknown[:3] = [9, 8, 7], [0, 0, -5]
+    found = fitted(Tally(9.0, 4, 4, {"grid": grid, "unknown_grid": unknown, "unknown": 1}))
+    assert (found.sums["weight"], found.nats, found.unknown_nats) == (1 / 32, 8, 0)
+
+
 def test_a_blend_of_nothing_is_the_network_to_the_bit():
     logp, p = np.log([0.25, 0.5]), np.array([0.5, 0.125])
     assert blended(logp, p, 0.0) is logp
@@ -348,7 +356,7 @@ def scripted(monkeypatch, tmp_path, script, **settings):
 
 def test_patience_waits_while_the_network_alone_still_learns(tmp_path, monkeypatch):
     """Where the counts are so good that the blend is theirs, the network may need long to catch up."""
-    learning = [(1.0, 5.0 - k / 10) for k in range(9)]
+    learning = [(1.0 + k / 100, 5.0 - k / 10) for k in range(9)]
     run = scripted(monkeypatch, tmp_path, [*learning, *[(1.0, 4.2)] * 40], patience=3)
     assert run.standing.step == 9 + 3
 
