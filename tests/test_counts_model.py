@@ -357,7 +357,7 @@ def scripted(monkeypatch, tmp_path, script, **settings):
 def test_patience_waits_while_the_network_alone_still_learns(tmp_path, monkeypatch):
     """Where the counts are so good that the blend is theirs, the network may need long to catch up."""
     learning = [(1.0 + k / 100, 5.0 - k / 10) for k in range(9)]
-    run = scripted(monkeypatch, tmp_path, [*learning, *[(1.0, 4.2)] * 40], patience=3)
+    run = scripted(monkeypatch, tmp_path, [*learning, *[(1.2, 4.2)] * 40], patience=3)
     assert run.standing.step == 9 + 3
 
 
