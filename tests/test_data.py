@@ -1,4 +1,4 @@
-"""The shipped data: the agreement corpus says what it should, nothing gives its verb away; names and questions."""
+"""The shipped data: the agreement corpus says what it should, nothing gives its verb away; questions, dates, names."""
 
 import re
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import charlm
-from data import agreement, questions
+from data import agreement, dates, questions
 
 DATA = Path(agreement.__file__).parent
 CORPUS = (DATA / "agreement.txt").read_text(encoding="utf-8").splitlines()
@@ -287,6 +287,98 @@ def test_a_negative_number_of_questions_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         questions.main(["--count", "-1"])
     assert "cannot be negative" in capsys.readouterr().err
+
+
+# Dates and times
+
+DATES = [
+    [tuple(line.split("\t")) for line in sentence.split("\n")]
+    for sentence in (DATA / "dates.tsv").read_text(encoding="utf-8").removesuffix("\n\n").split("\n\n")
+]
+_MONTH, _DAY, _NTH = (one_of(words) for words in (dates.MONTHS, dates.WEEKDAYS, dates.ORDINALS))
+_HOUR, _COUNT = one_of([*dates.HOURS, r"\d+"]), one_of([*dates.HOURS[1:], r"\d+"])
+SPANS = {  # what a span of each kind reads like, written apart from the generator
+    "DATE": rf"(?:(?:next |last |this |early )?(?:{_DAY}|{_MONTH}|week|month)|tomorrow|yesterday|today|the day after "
+            rf"tomorrow|the end of {_MONTH}|(?:{_DAY} (?:, )?)?\d+ {_MONTH}(?: \d{{4}})?|{_MONTH} \d+(?:st|nd|rd|th)|"
+            rf"{_MONTH} \d{{4}}|the (?:{_NTH}|\d+(?:st|nd|rd|th))(?: of {_MONTH})?|\d{{4}}|\d+[-.]\d+[-.]\d+)",
+    "TIME": rf"(?:{_HOUR}(?: o'clock| am| pm| in the morning| in the evening)?|\d+:\d\d|half past {_HOUR}|"
+            rf"{one_of(dates.MINUTES)} (?:to|past) {_HOUR}|a quarter to {_HOUR}|noon|midnight)",
+    "DURATION": rf"(?:{_COUNT} (?:hours|minutes|days|weeks)(?: and a half)?|half an hour|an? (?:hour|week|year))",
+}  # fmt: skip
+
+
+def spans_of(sentence):
+    """Return (kind, words) of each span; one begins at its B- and nowhere else."""
+    found = []
+    for word, tag in sentence:
+        if tag.startswith("B-"):
+            found.append((tag[2:], [word]))
+        elif tag != "O":
+            assert tag == f"I-{found[-1][0]}"
+            found[-1][1].append(word)
+    return [(kind, " ".join(words)) for kind, words in found]
+
+
+def test_dates_are_what_the_generator_writes(capsys):
+    dates.main([])
+    assert capsys.readouterr().out.encode() == (DATA / "dates.tsv").read_bytes()
+
+
+def test_dates_differ_and_are_as_many_as_promised():
+    assert len(DATES) == len({tuple(word for word, _ in sentence) for sentence in DATES}) == dates.SENTENCES
+    assert (DATA / "dates.tsv").stat().st_size < 200_000
+
+
+def test_every_span_is_what_its_kind_reads_like():
+    """The first word of a sentence has a capital letter, whatever it is."""
+    found = [(kind, text[0].lower() + text[1:], text) for sentence in DATES for kind, text in spans_of(sentence)]
+    wrong = [
+        (kind, text) for kind, small, text in found
+        if not (re.fullmatch(SPANS[kind], small) or re.fullmatch(SPANS[kind], text))
+    ]  # fmt: skip
+    assert wrong == []
+    counts = Counter(kind for kind, *_ in found)
+    assert counts.keys() == SPANS.keys()
+    assert min(counts.values()) > 400
+
+
+def test_spans_of_one_kind_may_stand_side_by_side_or_apart_by_a_word():
+    """So that ten to four is one time and two."""
+    texts = ["\n".join(f"{word} {tag}" for word, tag in sentence) for sentence in DATES]
+    assert any(re.search(r"^ten B-TIME\nto I-TIME\n\w+ I-TIME", text, re.MULTILINE) for text in texts)
+    assert any(re.search(r"^\w+ B-TIME\nto O\n\w+ B-TIME", text, re.MULTILINE) for text in texts)
+
+
+def test_a_word_does_not_tell_its_tag():
+    """The commonest tag of each word in the first 1,200 sentences finds a third of the spans of the rest."""
+    by_word, right, either = defaultdict(Counter), 0, 0
+    for word, tag in (token for sentence in DATES[:1200] for token in sentence):
+        by_word[word][tag] += 1
+    for sentence in DATES[1200:]:
+        gold, kinds = spans_of(sentence), []
+        for word, _ in sentence:
+            tag = by_word[word].most_common(1)[0][0] if word in by_word else "O"
+            kinds.append((word, f"B{tag[1:]}" if tag[0] == "I" and (not kinds or kinds[-1][1][1:] != tag[1:]) else tag))
+        said = spans_of(kinds)
+        right += sum((Counter(gold) & Counter(said)).values())
+        either += len(gold) + len(said)
+    assert 2 * right / either < 0.5
+    assert min(by_word[word].keys() >= {"O"} and len(by_word[word]) > 1 for word in ("May", "April", "ten", "second"))
+
+
+def test_dates_held_out_are_others(capsys):
+    dates.main(["--count", "300", "--held-out", "40"])
+    held = capsys.readouterr().out
+    dates.main(["--count", "340"])
+    assert capsys.readouterr().out.endswith(f"\n\n{held}")
+    assert held.count("\n\n") == 40
+
+
+def test_a_negative_number_of_sentences_is_refused(capsys):
+    for wrong in ("--count", "--held-out"):
+        with pytest.raises(SystemExit, match="2"):
+            dates.main([wrong, "-1"])
+        assert "cannot be negative" in capsys.readouterr().err
 
 
 # The names, and the page about them all
