@@ -5,7 +5,7 @@ import pytest
 
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn.head import SoftmaxHead
-from charlm.nn.layers import Dropout, Linear, TokenInput
+from charlm.nn.layers import Dropout, Embedding, Linear, TokenInput
 from charlm.nn.model import LanguageModel
 from charlm.nn.params import Params
 from charlm.nn.stack import Stack, layer_shapes, make_cell, zero_state
@@ -75,7 +75,7 @@ def test_token_input(embedding, dropout, vocabulary, steps):
     ids = np.random.default_rng(2).integers(-1, vocabulary, (steps, 4))
     assert NO_TOKEN in ids
     (dz,) = drawn(dz=(steps, 4, 3))
-    layer, grads = TokenInput("w", "b", embedding, dropout), params.twin()
+    layer, grads = TokenInput("w", "b", Embedding(embedding, dropout)), params.twin()
 
     def run():
         return layer.forward(params, ids, np.random.default_rng(3))

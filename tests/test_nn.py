@@ -8,7 +8,7 @@ import pytest
 
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn.head import SoftmaxHead
-from charlm.nn.layers import Dropout, Linear, TokenInput, sum_by_row
+from charlm.nn.layers import Dropout, Embedding, Linear, TokenInput, sum_by_row
 from charlm.nn.model import LanguageModel, initialize, shapes
 from charlm.nn.optim import Adam
 from charlm.nn.params import Params, Workspace
@@ -301,10 +301,10 @@ def test_no_token_is_the_zero_vector(embedding, params_of):
         extended[key][:rows, :columns] = params[key]
     for key in ("rnn.bias_ih_l0", *(("rnn.weight_ih_l0",) if embedding else ())):
         extended[key][...] = params[key]
-    layer = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", name, 0.0)
+    layer = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", Embedding(name, 0.0))
     z, grads = layer.forward(params, ids).copy(), params.twin()
     layer.backward(params, grads, np.ones_like(z))
-    known = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", name, 0.0)
+    known = TokenInput("rnn.weight_ih_l0", "rnn.bias_ih_l0", Embedding(name, 0.0))
     assert_close(z, known.forward(extended, np.where(ids < 0, 6, ids)))
     assert_close(z[0, 0], params["rnn.bias_ih_l0"])
     assert_close(grads["rnn.bias_ih_l0"], np.full(12, 8.0))
@@ -373,7 +373,7 @@ def after_a_forward(kind):
         cell.forward(params, z, zero)
         return lambda: cell.backward(params, params.twin(), ones)
     params = Params({"w": (4, 4), "b": (4,), "e": (3, 4)}, np.float64)
-    product = Linear("w", "b") if kind == "linear" else TokenInput("w", "b", "e", 0.0)
+    product = Linear("w", "b") if kind == "linear" else TokenInput("w", "b", Embedding("e", 0.0))
     product.forward(params, ones if kind == "linear" else ids)
     return lambda: product.backward(params, params.twin(), ones)
 

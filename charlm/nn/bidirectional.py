@@ -12,7 +12,7 @@ import numpy as np
 
 from charlm.config import ModelConfig
 from charlm.nn import names
-from charlm.nn.layers import Dropout, Embedding, Linear, Tape, TokenProduct
+from charlm.nn.layers import Dropout, Embedding, Linear, Tape, TokenProduct, TokenVectors
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, State, Workspace, rows_of
 from charlm.nn.stack import make_cell, ways, zero_state
@@ -26,8 +26,9 @@ class Bidirectional:
     directions share the embedding's.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.embedding = Embedding.of(config)
+    def __init__(self, config: ModelConfig, vectors: TokenVectors | None = None) -> None:
+        """Read the embedding of tokens, unless other `vectors` of them are given."""
+        self.embedding: TokenVectors = vectors or Embedding.of(config)
         self.tokens = [
             TokenProduct(names.weight_ih(0, way), names.bias_ih(0, way)) for way in ways(config)
         ]
@@ -86,7 +87,7 @@ class Bidirectional:
                 dy += passed_on
         dx = self.tokens[0].backward(params, grads, onward)
         dback = self.tokens[1].backward(params, grads, back)
-        self.embedding.backward(grads, dx if dx is None or dback is None else dx + dback)
+        self.embedding.backward(params, grads, dx if dx is None or dback is None else dx + dback)
 
     def _both(
         self, params: Params | Panels, k: int, z: list[Array], reset: Array, turn: Array

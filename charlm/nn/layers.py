@@ -6,7 +6,7 @@ saved, so a second one raises RuntimeError.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -79,6 +79,16 @@ class Distinct(NamedTuple):
         return self._replace(row_of=self.row_of.reshape(-1)[turn].reshape(self.row_of.shape))
 
 
+class TokenVectors(Protocol):
+    """What makes the vectors of a chunk's tokens, each token's once: an `Embedding`, or one that reads words."""
+
+    def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Distinct:
+        """Return the distinct tokens of ids [T, B] and their vectors; `rng` switches dropout on."""
+
+    def backward(self, params: Params, grads: Params, dx: Array | None) -> None:
+        """Add all gradients, given dx [R, D], which may be used up."""
+
+
 class Embedding:
     """Token ids to the rows of E that occur, in training each with a dropout mask. NO_TOKEN has a zero row of E."""
 
@@ -99,7 +109,7 @@ class Embedding:
         self._tape.put(tokens)
         return Distinct(tokens, row_of.reshape(ids.shape), x)
 
-    def backward(self, grads: Params, dx: Array | None) -> None:
+    def backward(self, params: Params, grads: Params, dx: Array | None) -> None:
         """Add the gradient of E, given dx [R, D]."""
         tokens = self._tape.take()
         if self.weight is not None and dx is not None:
@@ -148,21 +158,21 @@ class TokenProduct:
 class TokenInput:
     """Token ids straight to the input product of the first recurrent layer, in one direction."""
 
-    def __init__(self, weight: str, bias: str, embedding: str | None, dropout: float) -> None:
-        self._embedding, self._product = Embedding(embedding, dropout), TokenProduct(weight, bias)
+    def __init__(self, weight: str, bias: str, vectors: TokenVectors) -> None:
+        self._vectors, self._product = vectors, TokenProduct(weight, bias)
 
     @classmethod
-    def of(cls, config: ModelConfig) -> TokenInput:
-        """Return the input of a model's first layer."""
-        return cls(names.weight_ih(0), names.bias_ih(0), names.EMBED if config.embedding else None, config.dropout)
+    def of(cls, config: ModelConfig, vectors: TokenVectors | None = None) -> TokenInput:
+        """Return the input of a model's first layer, which reads the embedding unless other vectors are given."""
+        return cls(names.weight_ih(0), names.bias_ih(0), vectors or Embedding.of(config))
 
     def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Array:
         """Map ids [T, B] to z [T, B, G·H]; `rng` switches dropout on."""
-        return self._product.forward(params, self._embedding.forward(params, ids, rng))
+        return self._product.forward(params, self._vectors.forward(params, ids, rng))
 
     def backward(self, params: Params, grads: Params, dz: Array) -> None:
-        """Add the gradients of W, b and E."""
-        self._embedding.backward(grads, self._product.backward(params, grads, dz))
+        """Add the gradients of W, b and what makes the vectors."""
+        self._vectors.backward(params, grads, self._product.backward(params, grads, dz))
 
 
 class Dropout:

@@ -8,6 +8,10 @@ HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
 NGRAMS = "ngrams.weight"  # [buckets, width], of the n-grams beside the recurrent layers
 POOL_WEIGHT = "pool.weight"  # [W], of the pooling by attention
 
+CHARACTERS = "characters."  # before the names of the network that reads a word's characters
+CRF_WEIGHT = "crf.weight"  # [L, L], how well a tag goes before another
+CRF_START, CRF_END = "crf.start", "crf.end"  # [L], how well a tag begins and ends a sentence
+
 _BODY = "rnn."
 _DENSE = "dense."
 
@@ -59,13 +63,13 @@ def is_dense(name: str) -> bool:
 
 def is_recurrent(name: str) -> bool:
     """Return whether a parameter is a recurrent layer's."""
-    return name.startswith(_BODY)
+    return name.removeprefix(CHARACTERS).startswith(_BODY)
 
 
 def layer_of(name: str) -> int | None:
     """Return the layer of a recurrent layer's forward parameter; None for any other parameter."""
     _, mark, layer = name.rpartition("_l")
-    return int(layer) if is_recurrent(name) and mark and layer.isdecimal() else None
+    return int(layer) if name.startswith(_BODY) and mark and layer.isdecimal() else None
 
 
 def is_gain(name: str) -> bool:

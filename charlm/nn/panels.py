@@ -27,18 +27,31 @@ class Panels(Mapping[str, Array]):
     comes out on top.
     """
 
-    def __init__(self, config: ModelConfig, params: Params) -> None:
+    def __init__(
+        self, config: ModelConfig, params: Params, parts: Mapping[str, ModelConfig] | None = None,
+        vectors: bool = False,
+    ) -> None:  # fmt: skip
+        """Lay the weights out; networks of other configurations that are `parts` of this one stand under prefixes.
+
+        With `vectors` the first layer does not read tokens' embeddings, but other vectors of them.
+        """
         kind = CELLS[config.cell]
-        self.reads = kind.compiled is not None and not config.bidirectional
+        self.reads = kind.compiled is not None and not config.bidirectional and not vectors
+        self._parts = {
+            prefix: Panels(part, params.under(prefix)) for prefix, part in (parts or {}).items()
+        }
         self.width = config.hidden
         self._params, self._layers, self._vocabulary = params, config.layers, config.vocab_size
         # A row, or a column, for each token or n-gram:
         gathered = [names.EMBED, names.NGRAMS]
-        gathered += [] if config.embedding else [names.weight_ih(0, way) for way in (False, True)]
+        if not config.embedding and not vectors:
+            gathered += [names.weight_ih(0, way) for way in (False, True)]
         self._panels = {
             name: in_panels(value)
             for name, value in params.items()
-            if value.ndim == 2 and (name not in gathered or config.tie)
+            if value.ndim == 2
+            and (name not in gathered or config.tie)
+            and not name.startswith(tuple(self._parts))
         }
         self._zeros = np.zeros(max(map(len, params.values())), np.float32)
         if self.reads:
@@ -52,6 +65,10 @@ class Panels(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._params)
+
+    def under(self, prefix: str) -> Panels:
+        """Return the weights of the part that stands under a prefix."""
+        return self._parts[prefix]
 
     def affine(self, weight: str, bias: str | None, x: Array, out: Array) -> Array:
         """Write x [N, D] times the transpose of a weight [M, D], plus a bias [M], to `out` [N, M], and return it."""

@@ -28,14 +28,36 @@ class Params(Mapping[str, Array]):
     operation on one vector.
     """
 
-    def __init__(self, shapes: Mapping[str, Shape], dtype: DTypeLike = np.float32) -> None:
+    def __init__(
+        self, shapes: Mapping[str, Shape], dtype: DTypeLike = np.float32, flat: Array | None = None
+    ) -> None:
+        """Make zeros, or view the vector `flat` of the right size, whose type then counts."""
         self.shapes = dict(shapes)
-        self.flat: Array = np.zeros(sum(math.prod(shape) for shape in shapes.values()), dtype)
+        size = sum(math.prod(shape) for shape in shapes.values())
+        self.flat: Array = np.zeros(size, dtype) if flat is None else flat
         self._views = {name: self.flat[part].reshape(shapes[name]) for name, part in places(shapes).items()}
+        self._parts: dict[str, Params] = {}
 
     def twin(self) -> Params:
         """Zeros of the same names, shapes and type."""
         return Params(self.shapes, self.flat.dtype)
+
+    def under(self, prefix: str) -> Params:
+        """View the parameters whose names begin with a prefix, under the rest of their names.
+
+        They must stand side by side in the order of the names (ValueError).
+        """
+        found = self._parts.get(prefix)
+        if found is None:
+            where = {name: part for name, part in places(self.shapes).items() if name.startswith(prefix)}
+            shapes = {name.removeprefix(prefix): self.shapes[name] for name in where}
+            ends = [part.stop for part in where.values()]
+            if [part.start for part in where.values()][1:] != ends[:-1]:
+                raise ValueError(f"the parameters under {prefix} do not stand side by side")
+            start = next(iter(where.values())).start if where else 0
+            found = Params(shapes, self.flat.dtype, self.flat[start : ends[-1] if where else 0])
+            self._parts[prefix] = found
+        return found
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]

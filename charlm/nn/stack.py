@@ -12,7 +12,7 @@ import numpy as np
 from charlm.cells import CELLS
 from charlm.config import ModelConfig
 from charlm.nn import names
-from charlm.nn.layers import Dropout, Linear, TokenInput
+from charlm.nn.layers import Dropout, Linear, TokenInput, TokenVectors
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State, Workspace
 
@@ -38,8 +38,9 @@ class Stack:
     output. In a residual stack each layer but the first adds its values to what it read (He et al. 2016).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.tokens = TokenInput.of(config)
+    def __init__(self, config: ModelConfig, vectors: TokenVectors | None = None) -> None:
+        """Read the embedding of tokens, unless other `vectors` of them are given."""
+        self.tokens = TokenInput.of(config, vectors)
         self.inputs = [Linear(names.weight_ih(k), names.bias_ih(k)) for k in range(1, config.layers)]
         self.cells = [make_cell(config, k) for k in range(config.layers)]
         self.dropouts = [Dropout(config.dropout) for _ in range(config.layers)]
@@ -84,12 +85,13 @@ class Stack:
         return _by_layer(before)
 
 
-def stack_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Return the names and shapes of a stack's parameters."""
+def stack_shapes(config: ModelConfig, inputs: int | None = None) -> dict[str, Shape]:
+    """Return the names and shapes of a stack's parameters; vectors of tokens are `inputs` wide, or embeddings."""
     shapes: dict[str, Shape] = {names.EMBED: (config.vocab_size, config.embedding)} if config.embedding else {}
+    below = inputs or config.embedding or config.vocab_size
     for k in range(config.layers):
         for way in ways(config):
-            shapes |= layer_shapes(config, k, config.width if k else config.embedding or config.vocab_size, way)
+            shapes |= layer_shapes(config, k, config.width if k else below, way)
     return shapes
 
 

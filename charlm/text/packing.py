@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ _STEPS = 64  # of a chunk that is only read, unless a text is longer
 _CHUNK_STEPS = 1 << 14  # steps of all columns together in a chunk that is only read
 _AT_ONCE = 1 << 14  # tokens of the batches that are read together: many small reads cost more
 _WINDOW = 1 << 12  # texts whose order is computed together, or that are sorted by length together
+
+
+Item = TypeVar("Item")  # a text, with what belongs to it
+Chunk = TypeVar("Chunk")
 
 
 class Texts(Protocol):
@@ -174,9 +178,25 @@ def make_chunk(
 ) -> TextChunk:
     """Pack the ids of N texts, given without EOS, into a chunk; N is 1 or more."""
     length = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-    column, first, count, width = pack(length, steps)
     end = np.array([EOS], np.int32)
     ids = np.concatenate([piece for text in texts for piece in (text, end)])
+    laid = lay_out(ids, length, steps)
+    return TextChunk(laid.inputs, laid.reset, laid.column, laid.first, length, labels, weight)
+
+
+class Layout(NamedTuple):
+    """Where texts stand in the steps of a chunk: as in `TextChunk`."""
+
+    inputs: Ids
+    reset: NDArray[np.bool_]
+    column: NDArray[np.int64]
+    first: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+
+def lay_out(ids: Ids, length: NDArray[np.int64], steps: int) -> Layout:
+    """Pack texts, whose ids stand end to end with an EOS after each, by their lengths [N], EOS counted."""
+    column, first, count, width = pack(length, steps)
     before = np.cumsum(length) - length
     step = np.arange(len(ids)) + np.repeat(first - before, length)
     inputs = np.full((count, width), NO_TOKEN, np.int32)
@@ -186,16 +206,81 @@ def make_chunk(
     used = np.bincount(column, length, width).astype(np.int64)
     short = np.flatnonzero(used < count)
     reset[used[short], short] = True
-    return TextChunk(inputs, reset, column, first, length, labels, weight)
+    return Layout(inputs, reset, column, first, length)
 
 
-class WholeTextBatches:
+class WholeBatches(Generic[Item, Chunk]):
     """A training part as chunks of `batch_size` whole texts, the last of an epoch fewer, in an
     order drawn anew.
 
-    The order depends on (seed, epoch) alone. `label_weight` [L] is what a text of each label
-    counts, 1 unless given.
+    The order depends on (seed, epoch) alone. A subclass says how long texts are, reads some and
+    packs them.
     """
+
+    _name = "texts"
+
+    def __init__(self, count: int, batch_size: int, steps: int, seed: int) -> None:
+        """Prepare for `count` texts; a chunk has `steps` steps unless a text is longer."""
+        self.batch_size, self.seq_len = min(batch_size, count), steps
+        self.note: str | None = None
+        if self.batch_size < batch_size:
+            few = f"there are only {count:,} {self._name} to train on"
+            self.note = f"{few}: a batch has them all, not {batch_size:,}"
+        self._count, self._seed = count, seed
+
+    @property
+    def size(self) -> int:
+        """How many tokens a batch has, about."""
+        return max(1, round(self._all_steps() * self.batch_size / self._count))
+
+    @property
+    def shape(self) -> str:
+        """How large a batch is, in words."""
+        return f"of {self.batch_size} {self._name}"
+
+    def chunks(self, epoch: int) -> int:
+        """Return how many chunks an epoch has: always the same number."""
+        return -(-self._count // self.batch_size)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Chunk]:
+        """Yield the chunks of an epoch from chunk `first` on."""
+        order = Order(self._count, self._seed, number)
+        at_once = self.batch_size * max(1, _WINDOW // self.batch_size)
+        for begin in range(first * self.batch_size, len(order), at_once):
+            numbers, start = order.at(begin, begin + at_once), 0
+            for stop in self._stops(numbers):
+                items = self._items(numbers[start:stop])
+                for at in range(0, len(items), self.batch_size):
+                    yield self._chunk(items[at : at + self.batch_size])
+                start = stop
+
+    def _stops(self, numbers: NDArray[np.int64]) -> Iterator[int]:
+        """Yield where to cut a row of texts so that the batches of each piece are read at once."""
+        sizes = np.add.reduceat(
+            self._steps_of(numbers), np.arange(0, len(numbers), self.batch_size)
+        )
+        for stop in _cuts(sizes.tolist(), _AT_ONCE):
+            yield min(stop * self.batch_size, len(numbers))
+
+    def _all_steps(self) -> int:
+        """Return how many steps all texts take, EOS counted."""
+        raise NotImplementedError
+
+    def _steps_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many steps some texts take, EOS counted, [n]."""
+        raise NotImplementedError
+
+    def _items(self, numbers: NDArray[np.int64]) -> Sequence[Item]:
+        """Return some texts."""
+        raise NotImplementedError
+
+    def _chunk(self, items: Sequence[Item]) -> Chunk:
+        """Pack some texts."""
+        raise NotImplementedError
+
+
+class WholeTextBatches(WholeBatches[tuple[Ids, int], TextChunk]):
+    """Labelled texts in batches; `label_weight` [L] is what a text of each label counts, 1 unless given."""
 
     def __init__(
         self,
@@ -206,53 +291,25 @@ class WholeTextBatches:
         label_weight: NDArray[np.float32] | None = None,
     ) -> None:
         """Prepare; a chunk has `steps` steps unless a text is longer."""
-        self.batch_size, self.seq_len = min(batch_size, len(texts)), steps
-        self.note: str | None = None
-        if self.batch_size < batch_size:
-            few = f"there are only {len(texts):,} texts to train on"
-            self.note = f"{few}: a batch has them all, not {batch_size:,}"
-        self._texts, self._seed, self._label_weight = texts, seed, label_weight
+        super().__init__(len(texts), batch_size, steps, seed)
+        self._texts, self._label_weight = texts, label_weight
 
-    @property
-    def size(self) -> int:
-        """How many tokens a batch has, about."""
-        return max(1, round(self._texts.tokens * self.batch_size / len(self._texts)))
+    def _all_steps(self) -> int:
+        return self._texts.tokens
 
-    @property
-    def shape(self) -> str:
-        """How large a batch is, in words."""
-        return f"of {self.batch_size} texts"
+    def _steps_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._texts.lengths(numbers) + 1
 
-    def chunks(self, epoch: int) -> int:
-        """Return how many chunks an epoch has: always the same number."""
-        return -(-len(self._texts) // self.batch_size)
+    def _items(self, numbers: NDArray[np.int64]) -> Sequence[tuple[Ids, int]]:
+        labels = self._texts.labels(numbers).tolist()
+        return list(zip(self._texts.texts(numbers), labels, strict=True))
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[TextChunk]:
-        """Yield the chunks of an epoch from chunk `first` on."""
-        order = Order(len(self._texts), self._seed, number)
-        at_once = self.batch_size * max(1, _WINDOW // self.batch_size)
-        for begin in range(first * self.batch_size, len(order), at_once):
-            numbers = order.at(begin, begin + at_once)
-            labels, start = self._texts.labels(numbers), 0
-            for stop in self._stops(numbers):
-                texts = self._texts.texts(numbers[start:stop])
-                for at in range(0, len(texts), self.batch_size):
-                    some = slice(start + at, min(start + at + self.batch_size, stop))
-                    yield self._chunk(texts[at : at + self.batch_size], labels[some])
-                start = stop
-
-    def _stops(self, numbers: NDArray[np.int64]) -> Iterator[int]:
-        """Yield where to cut a row of texts so that the batches of each piece are read at once."""
-        lengths = self._texts.lengths(numbers) + 1
-        sizes = np.add.reduceat(lengths, np.arange(0, len(numbers), self.batch_size))
-        for stop in _cuts(sizes.tolist(), _AT_ONCE):
-            yield min(stop * self.batch_size, len(numbers))
-
-    def _chunk(self, texts: Sequence[Ids], labels: NDArray[np.int32]) -> TextChunk:
+    def _chunk(self, items: Sequence[tuple[Ids, int]]) -> TextChunk:
+        labels = np.array([label for _, label in items], np.int32)
         weight = (labels >= 0).astype(np.float32)
         if self._label_weight is not None:
             weight *= self._label_weight[labels]
-        return make_chunk(texts, labels, weight, self.seq_len)
+        return make_chunk([ids for ids, _ in items], labels, weight, self.seq_len)
 
 
 def chunks_of(
@@ -265,18 +322,29 @@ def chunks_of(
     within each `window`, so that in whatever order they come, answers can be put back into theirs
     by the numbers.
     """
-    for begin in range(0, len(texts), window):
-        numbers = np.arange(begin, min(begin + window, len(texts)))
-        lengths = texts.lengths(numbers) + 1
+    for some in alike(len(texts), lambda numbers: texts.lengths(numbers) + 1, most, window):
+        labels = texts.labels(some)
+        yield some, make_chunk(texts.texts(some), labels, (labels >= 0).astype(np.float32), steps)
+
+
+def alike(
+    count: int,
+    steps_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+    most: int = _CHUNK_STEPS,
+    window: int = _WINDOW,
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the numbers of texts of like length, until all are there: `most` steps together, or one text.
+
+    `steps_of` returns how many steps texts of some numbers take; they are sorted within each
+    `window`.
+    """
+    for begin in range(0, count, window):
+        numbers = np.arange(begin, min(begin + window, count))
+        lengths = steps_of(numbers)
         numbers, lengths = numbers[order := np.argsort(lengths, kind="stable")], lengths[order]
         start = 0
         for stop in _cuts(lengths.tolist(), most):
-            some = numbers[start:stop]
-            labels = texts.labels(some)
-            yield (
-                some,
-                make_chunk(texts.texts(some), labels, (labels >= 0).astype(np.float32), steps),
-            )
+            yield numbers[start:stop]
             start = stop
 
 
