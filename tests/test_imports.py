@@ -13,14 +13,14 @@ PACKAGE = Path(charlm.__file__).parent
 
 # From the ground up. A part imports itself and the tiers below it, so parts of one tier do not know each other.
 TIERS = [
-    ["errors", "cells"],
+    ["errors", "cells", "bio"],
     ["config", "processors", "checks", "settings_file"],
     ["text", "nn", "checkpoint", "lock", "facts"],
     ["ownership", "counts"],
     ["exchange"],
     ["model_files"],
     ["engines", "language"],
-    ["scoring", "sampling", "metrics"],
+    ["scoring", "sampling", "metrics", "tag_metrics"],
     ["writing", "novelty", "comparison"],
     ["model", "classifier"],
     ["training", "plan", "counted", "finetuning", "run_files", "gold"],
