@@ -642,6 +642,103 @@ int NAME(max_rows)(long N, long width, const int64_t *row_of, const float *restr
     return 0;
 }
 
+/* --- chains of tags -------------------------------------------------------------------------------------------------- */
+
+/* What crf.py's `_chain` does, sentence by sentence: the places of sentence s are starts[s] to starts[s + 1] - 1. `turned` is
+   the transpose of `step`. */
+int NAME(chain)(long S, long L, const int64_t *starts, const double *turned, const double *shift, const double *e,
+                const double *step, const double *start, const double *end, double *alpha, double *p, double *later, double *logz) {
+    double *z = malloc(sizeof(double) * L), *told = malloc(sizeof(double) * L);
+    int failed = !z || !told;
+    for (long s = 0; !failed && s < S; s++) {
+        for (long n = starts[s]; n < starts[s + 1]; n++) {
+            const double *en = e + n * L, *before = alpha + (n - 1) * L;
+            double *restrict a = alpha + n * L, total = 0;
+            if (n == starts[s])
+                memcpy(a, start, sizeof(double) * L);
+            else {
+                memset(a, 0, sizeof(double) * L);
+                for (long i = 0; i < L; i++) {
+                    double w = before[i];
+                    const double *row = step + i * L;
+                    INDEPENDENT
+                    for (long j = 0; j < L; j++) a[j] += w * row[j];
+                }
+            }
+            for (long j = 0; j < L; j++) total += a[j] *= en[j];
+            for (long j = 0; j < L; j++) a[j] /= total;
+            logz[s] += log(total) + shift[n];
+        }
+        if (starts[s + 1] <= starts[s]) continue;
+        double total = 0, ended = 0;
+        for (long j = 0; j < L; j++) total += end[j];
+        for (long j = 0; j < L; j++) ended += alpha[(starts[s + 1] - 1) * L + j] * end[j], z[j] = end[j] / total;
+        logz[s] += log(ended);
+        for (long n = starts[s + 1] - 1;; n--) {
+            const double *a = alpha + n * L, *before = a - L, *en = e + n * L;
+            double *u = later + n * L, *pn = p + n * L, both = 0, sum = 0;
+            for (long j = 0; j < L; j++) both += pn[j] = a[j] * z[j];
+            for (long j = 0; j < L; j++) pn[j] /= both, u[j] = 0;
+            if (n == starts[s]) break;
+            memset(told, 0, sizeof(double) * L);
+            for (long j = 0; j < L; j++) {
+                double w = u[j] = en[j] * z[j];
+                const double *row = turned + j * L;
+                INDEPENDENT
+                for (long i = 0; i < L; i++) told[i] += w * row[i];
+            }
+            both = 0;
+            for (long i = 0; i < L; i++) both += before[i] * told[i], sum += told[i];
+            for (long i = 0; i < L; i++) u[i] /= both, z[i] = told[i] / sum;
+        }
+    }
+    free(z), free(told);
+    return failed;
+}
+
+/* The best tags of every place, as crf.py's `_viterbi` finds them. */
+int NAME(viterbi)(long S, long L, const int64_t *starts, const double *step, const double *start, const double *end,
+                  const double *scores, int32_t *tags) {
+    long most = 1;
+    for (long s = 0; s < S; s++) most = starts[s + 1] - starts[s] > most ? starts[s + 1] - starts[s] : most;
+    double *best = malloc(sizeof(double) * L), *next = malloc(sizeof(double) * L);
+    int64_t *from = malloc(sizeof(int64_t) * L); /* as wide as what it goes with */
+    int32_t *back = malloc(sizeof(int32_t) * L * most);
+    int failed = !best || !next || !from || !back;
+    for (long s = 0; !failed && s < S; s++) {
+        long length = starts[s + 1] - starts[s], chosen = 0;
+        for (long t = 0; t < length; t++) {
+            const double *score = scores + (starts[s] + t) * L;
+            if (!t) {
+                for (long j = 0; j < L; j++) best[j] = start[j] + score[j];
+                continue;
+            }
+            for (long j = 0; j < L; j++) next[j] = best[0] + step[j], from[j] = 0;
+            for (long i = 1; i < L; i++) {
+                double so_far = best[i];
+                const double *row = step + i * L;
+                INDEPENDENT
+                for (long j = 0; j < L; j++) {
+                    double sum = so_far + row[j], old = next[j];
+                    int64_t larger = sum > old;
+                    next[j] = larger ? sum : old;
+                    from[j] = larger ? i : from[j];
+                }
+            }
+            for (long j = 0; j < L; j++) best[j] = next[j] + score[j], back[t * L + j] = (int32_t)from[j];
+        }
+        if (!length) continue;
+        for (long j = 0; j < L; j++) best[j] += end[j];
+        for (long j = 1; j < L; j++) chosen = best[j] > best[chosen] ? j : chosen;
+        for (long t = length - 1; t >= 0; t--) {
+            tags[starts[s] + t] = (int32_t)chosen;
+            chosen = t ? back[t * L + chosen] : 0;
+        }
+    }
+    free(best), free(next), free(from), free(back);
+    return failed;
+}
+
 int NAME(adam)(long N, float *restrict w, const float *restrict g, float *restrict m, float *restrict v, float kept,
                 float share1, float share2, float rate, float root, float eps) {
     for (long i = 0; i < N; i++) {

@@ -1,0 +1,116 @@
+"""The engine of a tagger: its network on NumPy and threads (learner.py), log p of every tag, and the best tags."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config import TrainConfig
+from charlm.engines.learner import WORTH_SHARING, Learner
+from charlm.engines.weights import unknown_tells_nothing
+from charlm.nn import kernel, names
+from charlm.nn.crf import Transitions
+from charlm.nn.panels import Panels
+from charlm.nn.params import Array, Params, Shape, State
+from charlm.nn.tagger import (
+    Judgement,
+    TaggerNetwork,
+    TaggerShape,
+    best_tags,
+    initialize,
+    judge,
+    shapes,
+)
+from charlm.text.tag_packing import TagChunk
+from charlm.text.tokenizers import UNK
+
+Allowed = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+"""Which tags may begin a sentence [L], follow one another [L, L], from the row's to the column's, and end it [L]."""
+
+
+class _TaggerBlueprint:
+    """Implements `charlm.engines.learner.Blueprint`."""
+
+    def __init__(
+        self, shape: TaggerShape, token_dropout: float | Array, embedding_scale: float
+    ) -> None:
+        self._shape, self._token_dropout = shape, token_dropout
+        self._embedding_scale = np.float32(embedding_scale)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        return shapes(self._shape)
+
+    def first_weights(self, seed: int) -> Params:
+        params = initialize(self._shape, np.random.default_rng([seed, 0]))
+        if names.EMBED in params:
+            params[names.EMBED][...] *= self._embedding_scale
+        if self._shape.spelling:
+            unknown_tells_nothing(params.under(names.CHARACTERS))
+        return unknown_tells_nothing(params)
+
+    def zero_state(self, columns: int) -> State:
+        """Return nothing: whole sentences carry no state."""
+        return ()
+
+    def network(self) -> TaggerNetwork:
+        return TaggerNetwork(self._shape, self._token_dropout, UNK)
+
+    def laid_out(self, params: Params) -> Params | Panels:
+        if not kernel.serves(params.flat):
+            return params
+        spelling = self._shape.spelling
+        parts = {names.CHARACTERS: spelling} if spelling else {}
+        return Panels(self._shape.model, params, parts, self._shape.words)
+
+
+class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
+    """Trains a tagger and computes with it; chunks hold whole sentences, and there is no state."""
+
+    def __init__(
+        self, shape: TaggerShape, threads: int = 1, train: TrainConfig | None = None,
+        token_dropout: float | NDArray[np.float32] = 0.0, embedding_scale: float = 1.0,
+    ) -> None:  # fmt: skip
+        """Draw first weights with the training settings' seed, the embedding times `embedding_scale`.
+
+        `token_dropout`: how probably training reads a token as unknown, one for all or of each id, [V].
+        """
+        super().__init__(_TaggerBlueprint(shape, token_dropout, embedding_scale), threads, train)
+        self.shape = shape
+
+    def judge(self, chunk: TagChunk, allowed: Allowed | None = None) -> Judgement:
+        """Return log p of all tags, the best tags and the nats of the right ones, as the methods below do."""
+        chain = None if allowed is None else Transitions.allowed(*allowed)
+        return judge(self.params, self.shape, self._scores(chunk), chunk, chain)
+
+    def log_probs(self, chunk: TagChunk) -> NDArray[np.float64]:
+        """Return log p of every tag of every place in nats, [N, L]; of a chain over all tags of the other places."""
+        return self.judge(chunk).logp
+
+    def nats(self, chunk: TagChunk) -> NDArray[np.float64]:
+        """Return -log p of the known tags in nats, 0 where none is known: [N], or of a chain's sentences, [S]."""
+        return self.judge(chunk).nats
+
+    def decode(self, chunk: TagChunk, allowed: Allowed | None = None) -> NDArray[np.int32]:
+        """Return the best tags of all places, [N]: the most probable sequence of those allowed.
+
+        Without a chain and where everything is allowed, that is the most probable tag of each place.
+        """
+        chain = None if allowed is None else Transitions.allowed(*allowed)
+        return best_tags(self.params, self.shape, self._scores(chunk), chunk, chain)
+
+    def _scores(self, chunk: TagChunk) -> NDArray[np.float64]:
+        """Return the network's scores of all tags, [N, L], by all threads where that is worth it."""
+        weights = self.weights()
+        if chunk.read * self.params.flat.size < WORTH_SHARING:
+            return self._workers[0].do(lambda network: network.scores(weights, chunk))
+
+        def forward(network: TaggerNetwork, _: int, part: slice, __: State) -> tuple[Array, Array]:
+            own = (chunk.sentence_column >= part.start) & (chunk.sentence_column < part.stop)
+            inside = np.repeat(own, np.diff(chunk.starts))
+            return inside, network.scores(weights, chunk.columns(part))
+
+        result = np.empty((len(chunk.tags), self.shape.tags))
+        for inside, scores in self._each_part(forward, chunk.width, ()):
+            result[inside] = scores
+        return result
