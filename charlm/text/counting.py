@@ -69,8 +69,12 @@ class WordCounter:
         self._runs = _Runs()
 
     def add(self, text: str) -> None:
+        self.add_words(find_words(self._regex, text, self._config.lowercase))
+
+    def add_words(self, words: Iterable[str]) -> None:
+        """Count words that have been found already."""
         before = len(self._counts)
-        self._counts.update(find_words(self._regex, text, self._config.lowercase))
+        self._counts.update(words)
         new = itertools.islice(reversed(self._counts), len(self._counts) - before)
         self._characters += sum(map(len, new))
         if len(self._counts) > self._most_words or self._characters > self._most_characters:

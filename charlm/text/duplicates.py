@@ -7,6 +7,7 @@ in memory that does not grow with their number, and a note says "about".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,19 @@ from charlm.text.reading import Scratch
 
 _MOST_TEXTS = 1 << 17  # that are compared at a time
 _AT_A_TIME = 1 << 16
+
+
+class Called(NamedTuple):
+    """How notes call texts, one and many, and what is said of those whose labels differ or do
+    not."""
+
+    one: str = "text"
+    many: str = "texts"
+    several: str = "under several labels"
+    same: str = "the label too"
+
+
+_TEXTS = Called()
 
 
 class TextHashes:
@@ -44,7 +58,7 @@ class TextHashes:
         return rows[np.lexsort((rows[:, 1], rows[:, 0]))], step
 
 
-def duplicate_notes(parts: Sequence[TextHashes]) -> Iterator[str]:
+def duplicate_notes(parts: Sequence[TextHashes], called: Called = _TEXTS) -> Iterator[str]:
     """Yield what of a corpus stands in it twice, given its parts, that of training first."""
     repeated = texts = steps = 0
     for number, part in enumerate(parts):
@@ -53,11 +67,12 @@ def duplicate_notes(parts: Sequence[TextHashes]) -> Iterator[str]:
         repeated += int(same.sum()) << step
         texts, steps = texts + part.count, max(steps, step)
         if number == 0 and (ambiguous := _ambiguous(rows) << step):
-            count = f"{_about(step)}{_texts(ambiguous)} of the training part"
-            yield f"{count} {'stands' if ambiguous == 1 else 'stand'} there under several labels"
+            count = f"{_about(step)}{_texts(ambiguous, called)} of the training part"
+            yield f"{count} {'stands' if ambiguous == 1 else 'stand'} there {called.several}"
     if repeated:
         verb = "repeats" if repeated == 1 else "repeat"
-        yield f"{_about(steps)}{repeated:,} of {_texts(texts)} {verb} another, the label too"
+        count = f"{_about(steps)}{repeated:,} of {_texts(texts, called)}"
+        yield f"{count} {verb} another, {called.same}"
 
 
 def _ambiguous(rows: NDArray[np.int64]) -> int:
@@ -67,7 +82,9 @@ def _ambiguous(rows: NDArray[np.int64]) -> int:
     return len(np.unique(rows[1:][other][:, 0]))
 
 
-def shared_note(train: TextHashes, held: TextHashes, part: str) -> str | None:
+def shared_note(
+    train: TextHashes, held: TextHashes, part: str, called: Called = _TEXTS
+) -> str | None:
     """Return how many texts of a part stand in the training part too, None for none."""
     rows, step = held.drawn()
     seen = np.zeros(len(rows), np.bool_)
@@ -77,7 +94,7 @@ def shared_note(train: TextHashes, held: TextHashes, part: str) -> str | None:
         return None
     share = f"{100 * shared / len(rows):.3g} %"
     verb = "stands" if shared << step == 1 else "stand"
-    count = f"{_about(step)}{shared << step:,} of {held.count:,} {part} texts {verb}"
+    count = f"{_about(step)}{shared << step:,} of {held.count:,} {part} {called.many} {verb}"
     return f"{count} in the training part too ({share}): that share is not new text"
 
 
@@ -85,5 +102,5 @@ def _about(step: int) -> str:
     return "about " if step else ""
 
 
-def _texts(count: int) -> str:
-    return "1 text" if count == 1 else f"{count:,} texts"
+def _texts(count: int, called: Called) -> str:
+    return f"1 {called.one}" if count == 1 else f"{count:,} {called.many}"

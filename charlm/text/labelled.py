@@ -7,7 +7,6 @@ that equal texts fall into one, whatever their labels and wherever they stand.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -17,14 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TextConfig
-from charlm.errors import DataError, UsageError
+from charlm.errors import DataError
 from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter, counter_for
+from charlm.text.drawing import (
+    gold_files,
+    hash_parts,
+    refuse_documents,
+    refuse_empty,
+    text_hashes,
+)
 from charlm.text.duplicates import TextHashes, duplicate_notes, shared_note
 from charlm.text.folders import open_all, shortened, text_files
 from charlm.text.labelled_part import LabelledPart, LabelledPartBuilder
 from charlm.text.labels import find_form, labelled_lines
 from charlm.text.reading import TextFile, text_blocks
-from charlm.text.splitting import TEST, TRAIN, VALID, uniform_parts
+from charlm.text.splitting import TEST, TRAIN, VALID
 from charlm.text.surveys import content_notes, count_lines, survey
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
@@ -90,24 +96,13 @@ class _Reading:
         if texts:
             yield labels, texts
 
-    @property
-    def _code(self) -> tuple[str, str]:
-        return ("latin-1", "strict") if self.encoding is None else ("utf-8", "surrogatepass")
-
     def hashes(self, texts: Sequence[str]) -> NDArray[np.uint64]:
-        """Return the hash [n] of each text and the seed, by BLAKE2."""
-        seed = hashlib.blake2b(b"%d " % self.seed, digest_size=8)
-        digests = bytearray()
-        for text in texts:
-            digest = seed.copy()
-            digest.update(text.encode(*self._code))
-            digests += digest.digest()
-        return np.frombuffer(digests, "<u8")
+        """Return the hash [n] of each text and the seed."""
+        return text_hashes(texts, self.seed, self.encoding is None)
 
     def parts(self, hashes: NDArray[np.uint64]) -> list[int]:
         """Return the part of each text by its hash [n]."""
-        parts: list[int] = uniform_parts(hashes, self.shares).tolist()
-        return parts
+        return hash_parts(hashes, self.shares)
 
 
 def prepare_labelled(
@@ -130,7 +125,7 @@ def prepare_labelled(
     Validation and test files take the place of that share of `paths`. Raises UsageError, DataError,
     MissingInputError, StorageError.
     """
-    _refuse_documents(config)
+    refuse_documents(config.sequences, config.hold_out, "labels", "each text is a line")
     kind = tokenizer.kind if tokenizer else config.tokenizer
     encoding = None if kind == "byte" else config.encoding
     (named, notes), *held = (text_files(group) for group in (paths, valid_files, test_files))
@@ -172,13 +167,13 @@ def labelled_part(
 
     Raises DataError where there is no text, and else as `prepare_labelled`.
     """
-    files, notes = _gold(paths)
+    files, notes = gold_files(paths)
     builder = LabelledPartBuilder(tokenizer, names, longest)
     reading = _Reading(form, None if tokenizer.kind == "byte" else encoding, _BLOCK)
     for block in reading.blocks(files, frozenset(names)):
         builder.add(*block)
     part = builder.part()
-    _refuse_empty(part, files)
+    refuse_empty(len(part), files)
     return part, (*notes, *_unseen_notes(part, "given"), *_cut_notes([part], longest))
 
 
@@ -194,31 +189,11 @@ def gold_lines(
     What can be read only once must be open already, or it would be gone.
     """
     as_bytes = tokenizer.kind == "byte"
-    for file in _gold(paths)[0]:
+    for file in gold_files(paths)[0]:
         lines = labelled_lines(file, form, None if as_bytes else encoding, frozenset(names))
         for label, text in lines:
             data = text.encode("latin-1") if as_bytes else text.encode("utf-8", "surrogatepass")
             yield label, data.decode("utf-8", "surrogateescape" if as_bytes else "surrogatepass")
-
-
-def _gold(paths: Sequence[str | TextFile]) -> tuple[list[TextFile], list[str]]:
-    named, notes = text_files(paths)
-    return open_all(named)[0], notes
-
-
-def _refuse_documents(config: TextConfig) -> None:
-    if config.sequences not in ("auto", "line"):
-        raise UsageError(
-            f"sequences {config.sequences} does not go with labels: each text is a line"
-        )
-    if config.hold_out == "files":
-        how = "texts are held out one by one (whole files: --valid-file)"
-        raise UsageError(f"hold-out files does not go with labels: {how}")
-
-
-def _refuse_empty(part: LabelledPart, files: Sequence[TextFile]) -> None:
-    if not len(part):
-        raise DataError(f"{shortened([file.name for file in files])}: holds no text")
 
 
 # --- labels and vocabulary of the training part ---------------------------------------------------
@@ -288,7 +263,7 @@ def _encode_all(
     whole = [builder.part() for builder in builders]
     for part in (VALID, TEST):
         if files[part]:
-            _refuse_empty(whole[part], files[part])
+            refuse_empty(len(whole[part]), files[part])
     if whole[TRAIN].tokens == len(whole[TRAIN]):
         raise DataError(NOTHING_TO_TRAIN_ON)
     return whole, hashes

@@ -42,6 +42,9 @@ class TaggedText:
         return len(self.words)
 
 
+Piece = tuple[TaggedText, Sequence[str]]  # with the names of its tags
+
+
 class TaggedTexts(Protocol):
     """Tagged sentences by their numbers from 0 on."""
 
@@ -169,7 +172,7 @@ class TaggedPartBuilder:
         self._digests = tuple(hashlib.sha256() for _ in self._files)
         self._text_digest = hashlib.sha256()
 
-    def add(self, pieces: Sequence[tuple[TaggedText, Sequence[str]]], read: bytes) -> None:
+    def add(self, pieces: Sequence[Piece], read: bytes) -> None:
         """Add a sentence in pieces, mostly one, each with the names of its tags; `read` is what the
         file said."""
         self._whole += 1
