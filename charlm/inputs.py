@@ -15,6 +15,7 @@ from charlm import exchange
 from charlm.classifier import Classifier
 from charlm.config import LanguageConfig, TextConfig
 from charlm.engines import Evaluator, Tally
+from charlm.engines.blend import Scorer
 from charlm.errors import DataError, MissingInputError, UsageError
 from charlm.model import Model
 from charlm.ownership import CONFIG_FILE, RESUME_FILE
@@ -96,14 +97,16 @@ def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, e
 
 
 def score_part(
-    model: Model, part: Part, name: str, eos: bool, dynamic: float | None = None, cache: int | None = None
-) -> Score:
+    model: Model, part: Part, name: str, eos: bool, dynamic: float | None = None, cache: int | None = None,
+    count_cache: int | None = None,
+) -> Score:  # fmt: skip
     """Score a part exactly as training validates; `eos` scores the ends of its texts too.
 
-    `dynamic` is the rate of dynamic evaluation, `cache` the tokens of a continuous cache; the score's name says so.
+    `dynamic` is the rate of dynamic evaluation, `cache` the tokens of a continuous cache, `count_cache` the tokens of
+    the longest n-grams that are counted on the way; the score's name says so.
     """
     language = model.language
-    engine, name = _adapting(model, name, dynamic, cache)
+    engine, name = _adapting(model, name, dynamic, cache, count_cache)
     return _total(model, name, part, evaluate(engine, part, language.start, language.document, count_eos=eos), eos)
 
 
@@ -112,13 +115,18 @@ def score_whole(model: Model, part: Part, name: str, eos: bool) -> Score:
     return _total(model, name, part, evaluate(model.engine, part, model.language.start, True, count_eos=eos), eos)
 
 
-def _adapting(model: Model, name: str, dynamic: float | None, cache: int | None) -> tuple[Evaluator, str]:
+def _adapting(
+    model: Model, name: str, dynamic: float | None, cache: int | None, count_cache: int | None
+) -> tuple[Evaluator, str]:
     """Return what scores, and the score's name, which tells how."""
+    engine: Scorer = model.engine if dynamic is None or cache is not None else model.dynamic(dynamic)
     if dynamic is not None:
         name += f", dynamic evaluation at {dynamic:g}"
     if cache is not None:
-        return model.cached(cache, dynamic), f"{name}, cache of {cache:,} tokens"
-    return model.engine if dynamic is None else model.dynamic(dynamic), name
+        engine, name = model.cached(cache, dynamic), f"{name}, cache of {cache:,} tokens"
+    if count_cache is not None:
+        engine, name = model.counting(count_cache, engine), f"{name}, count cache of {count_cache}-grams"
+    return engine, name
 
 
 @dataclass

@@ -16,10 +16,11 @@ from charlm import checks
 from charlm.checkpoint import FORMAT_KEY
 from charlm.config import ModelConfig, TrainConfig, check_language
 from charlm.counts.table import Counts
-from charlm.engines import Engine, Evaluator, Predictor
-from charlm.engines.blend import USUAL_WEIGHT, BlendEngine, BlendScorer
+from charlm.engines import Engine, Predictor
+from charlm.engines.blend import USUAL_WEIGHT, BlendEngine, BlendScorer, Scorer
 from charlm.engines.cache import CacheEngine
 from charlm.engines.choice import make_engine
+from charlm.engines.count_cache import ORDER, CountCacheEngine
 from charlm.engines.counts import CountsEngine, NoNetwork
 from charlm.engines.dynamic import DynamicEngine
 from charlm.engines.mixture import MixtureEngine
@@ -189,7 +190,7 @@ class Model:
         p = np.exp(self.begin_state(prompt).logp)
         return {self.tokenizer.token(k): float(p[k]) for k in np.argsort(-p, kind="stable").tolist()}
 
-    def dynamic(self, lr: float) -> Evaluator:
+    def dynamic(self, lr: float) -> Scorer:
         """Return an engine that goes on learning, at rate `lr`, from what it scores; this model stays as it is.
 
         The network learns; counts are blended with it as ever. Raises UsageError unless 0 < lr <= 1, and for a
@@ -197,7 +198,7 @@ class Model:
         """
         return self._with_counts(self._dynamic(lr))
 
-    def cached(self, window: int, lr: float | None = None) -> Evaluator:
+    def cached(self, window: int, lr: float | None = None) -> Scorer:
         """Return an engine that looks up its last `window` tokens; with `lr` it goes on learning too, as `dynamic`.
 
         Raises UsageError unless 1 <= window <= 100,000, and as `dynamic`.
@@ -205,13 +206,20 @@ class Model:
         window = checks.whole("window", window)
         return self._with_counts(CacheEngine(self._engine_apart() if lr is None else self._dynamic(lr), window))
 
+    def counting(self, order: int = ORDER, over: Scorer | None = None) -> Scorer:
+        """Return an engine that counts n-grams of up to `order` tokens of the text so far, beside this model.
+
+        `over`, of `dynamic` or `cached`, is what it adapts by besides. Raises UsageError unless 1 <= order <= 10.
+        """
+        return CountCacheEngine(over or self.engine, self.tokenizer.size, checks.whole("order", order))
+
     def _dynamic(self, lr: float) -> DynamicEngine:
         lr = checks.real("lr", lr)
         if not 0 < lr <= 1:
             raise UsageError(f"lr, the rate of dynamic evaluation, must be above 0 and at most 1, not {lr:g}")
         return DynamicEngine(self._engine_apart(), lr)
 
-    def _with_counts(self, engine: CacheEngine | DynamicEngine) -> Evaluator:
+    def _with_counts(self, engine: CacheEngine | DynamicEngine) -> Scorer:
         return BlendScorer(engine, self.counts, self.counts_weight) if self.counts else engine
 
     def _engine_apart(self) -> NumpyEngine:

@@ -56,6 +56,7 @@ WHOLE = {
     "tries": [lambda x: MODEL.matching(1, bool, tries=x)],
     "width": [lambda x: MODEL.beam(x)],
     "window": [lambda x: MODEL.cached(x)],
+    "order": [lambda x: MODEL.counting(x)],
 }  # fmt: skip
 REAL = {
     "temperature": [lambda x: MODEL.sample(temperature=x), lambda x: SamplingConfig(temperature=x)],

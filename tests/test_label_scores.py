@@ -131,6 +131,7 @@ def test_every_form_that_a_corpus_can_have(room):
     (["--corpus", "valid"], ["--corpus"]),
     (["--corpus", "valid", "--dynamic"], ["--corpus"]),
     (["--corpus", "valid", "--cache"], ["--corpus"]),
+    (["ab", "--label", "yes", "--count-cache"], ["--count-cache"]),
     (["-", "--nbest"], ["--nbest"]),
     (["-", "--whole"], ["--whole"]),
     (["-", "--lines"], ["--lines"]),

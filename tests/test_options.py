@@ -189,6 +189,7 @@ SCORE = {
     "--corpus": ("lines.txt", {"texts": None}),
     "--dynamic": ("0.5", WHOLE),
     "--cache": ("9", WHOLE),
+    "--count-cache": ("2", WHOLE),
     "--nbest": (YES, LISTS),
     "--weight": ("3", LISTS | {"--nbest": YES}),
     "--known": (YES, FILE | {"models": "line other"}),

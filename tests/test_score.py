@@ -472,6 +472,7 @@ def place(models, tmp_path):
         ("a --tsv --format table", ["one of --json, --tsv and --format"]),
         ("a --dynamic", ["--dynamic needs one long text"]),
         ("--file F --cache", ["--cache needs one long text"]),
+        ("--file F --count-cache", ["--count-cache needs one long text"]),
         ("--corpus F --cache --engine torch", ["--cache and --engine torch"]),
         ("a -", ["- means standard input and stands alone"]),
         ("- -- a", ["- means standard input and stands alone"]),
@@ -503,7 +504,7 @@ def test_the_end_of_a_corpus_counts_as_asked(tmp_path, sequences):
         shown[tuple(eos)] = corpus["logprob"]
     assert shown[()] == shown[("--eos",) if sequences == "line" else ("--no-eos",)]
     assert shown["--eos",] < shown["--no-eos",]
-    for adapting in ("--cache", "--dynamic"):
+    for adapting in ("--cache", "--dynamic", "--count-cache"):
         table = run("score", *options[:2], "--corpus", tmp_path / "f", adapting).stdout.splitlines()
         assert table[0].startswith(f"scored           {tmp_path / 'f'}, "), "how it was scored is said in every form"
         both = [objects(run("score", *options, "--corpus", tmp_path / "f", adapting, eos))[0]["tokens"]

@@ -35,6 +35,7 @@ class Asked:
     corpus: str | None
     dynamic: float | None
     cache: int | None
+    count_cache: int | None
     nbest: bool
     label: str | None
     weight: float
@@ -55,6 +56,11 @@ class Asked:
     def compares(self) -> bool:
         """Whether several models are asked about the same texts."""
         return len(self.models) > 1 and self.mix is None
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the model adapts to the text that it scores."""
+        return any(each is not None for each in (self.dynamic, self.cache, self.count_cache))
 
     @property
     def file(self) -> str | None:
@@ -118,6 +124,7 @@ def _needs(asked: Asked) -> Iterator[tuple[str, bool, str]]:
     yield "encoding", reads, "bytes to read: give --file FILE, --corpus FILE or -"
     yield "dynamic", asked.corpus is not None, one_text
     yield "cache", asked.corpus is not None, one_text
+    yield "count_cache", asked.corpus is not None, one_text
     yield "weight", asked.nbest, "--nbest"
     yield "label", bool(asked.texts), "texts on the command line, all of that label"
 

@@ -21,7 +21,9 @@ from charlm.errors import UsageError
 if TYPE_CHECKING:
     from charlm.classifier import Classifier, LabelScore
 
-_OF_TEXTS = "eos", "per_token", "corpus", "dynamic", "cache", "nbest", "weight", "known", "lines"
+_OF_TEXTS = (
+    "eos", "per_token", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines",
+)  # fmt: skip
 _FIGURES = ("logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
 _WHY_NO_BITS = "a label is scored, and no text"
 _ROW = "{:>12} {:>12}  {}"

@@ -29,6 +29,7 @@ _output = option("Output")
 
 _DYNAMIC_RATE = 1e-4
 _CACHE_TOKENS = 2000
+_CACHE_ORDER = 6
 
 _FORMATS = ("table", "json", "tsv", "kenlm")
 
@@ -62,6 +63,9 @@ Examples:
 @_input("--cache", type=int, is_flag=False, flag_value=_CACHE_TOKENS, metavar="[N]",
         help="With --corpus: look up what came in places like this one among the last "
         f"{_CACHE_TOKENS} or N tokens (continuous cache).")  # fmt: skip
+@_input("--count-cache", type=int, is_flag=False, flag_value=_CACHE_ORDER, metavar="[N]",
+        help=f"With --corpus: count n-grams of up to {_CACHE_ORDER} or N tokens of the text so far, and blend in "
+        "what they say.")  # fmt: skip
 @_input("--nbest", is_flag=True, help="Lines are lists to be re-ordered: list, other score and text, by tabs.")
 @_input("--label", metavar="L", callback=as_utf8,
         help="For a classifier: each TEXT has this label, whose probability is asked for; lines of a file or of stdin "
@@ -131,7 +135,7 @@ def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
     scores = _scores(asked, models, scorer, whole)
     if form == "table" and (whole or asked.corpus is not None or len(asked.texts) == 1):
         for one in scores:
-            print_one(one, named=asked.dynamic is not None or asked.cache is not None)
+            print_one(one, named=asked.adapts)
     else:
         PRINTERS[form](scores, asked.per_token)
 
@@ -143,7 +147,7 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
     eos = asked.counts_eos(models)
     if asked.corpus is not None:
         part = inputs.corpus_parts(models, _places(asked), asked.corpus, asked.encoding)[0]
-        return [inputs.score_part(scorer, part, asked.corpus, eos, asked.dynamic, asked.cache)]
+        return [inputs.score_part(scorer, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache)]
     if asked.file is None:
         return scorer.scores(asked.texts, eos, asked.per_token)
     if whole:
@@ -161,7 +165,7 @@ def _compare(asked: Asked, models: Sequence[Model]) -> None:
     rows: Iterable[Sequence[Score]]
     if asked.corpus is not None:
         parts = inputs.corpus_parts(models, _places(asked), asked.corpus, asked.encoding)
-        rows = [[inputs.score_part(model, part, asked.corpus, eos, asked.dynamic, asked.cache)
+        rows = [[inputs.score_part(model, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache)
                  for model, part in zip(models, parts, strict=True)]]  # fmt: skip
     elif asked.file is not None and whole:
         parts = inputs.whole_parts(models, asked.file, asked.encoding)

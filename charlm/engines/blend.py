@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.counts.table import Counts
-from charlm.engines import Array, LogProbs, Predictor, State, Tally, tally_of
+from charlm.engines import Array, Evaluator, LogProbs, Predictor, State, Tally, tally_of
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
 from charlm.text.batches import Batch, Ids
@@ -28,13 +28,8 @@ USUAL_WEIGHT = {"char": 0.35, "byte": 0.35, "word": 0.3}  # where there is no va
 Log = NDArray[np.float64]
 
 
-class Scorer(Protocol):
-    """Says how probable the targets of a batch are: an engine, or one that adapts to what it scores."""
-
-    @property
-    def columns(self) -> int: ...
-
-    def zero_state(self, batch: int) -> State: ...
+class Scorer(Evaluator, Protocol):
+    """Says how probable each target of a batch is: an engine, or one that adapts to what it scores."""
 
     def log_probs(self, batch: Batch, state: State) -> tuple[LogProbs, State]: ...
 
@@ -59,7 +54,7 @@ def softmax(logits: Array) -> Log:
 
 
 class BlendScorer:
-    """Implements `charlm.engines.Evaluator` over what scores; the state is its own, and the counts' nodes [B]."""
+    """Implements `Scorer` over another; the state is its own, and the counts' nodes [B]."""
 
     def __init__(self, scorer: Scorer, counts: Counts, weight: float) -> None:
         self._scorer, self.counts, self.weight = scorer, counts, weight
@@ -74,6 +69,10 @@ class BlendScorer:
     def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         network, p, after = self.both(batch, state)
         return tally_of(blended(network, p, self.weight), batch), after
+
+    def log_probs(self, batch: Batch, state: State) -> tuple[LogProbs, State]:
+        network, p, after = self.both(batch, state)
+        return LogProbs(blended(network, p, self.weight)), after
 
     def both(self, batch: Batch, state: State) -> tuple[Log, Log, State]:
         """Return the scorer's log p of the targets [T, B], the counts' p of them [T, B], and the state after."""
@@ -141,8 +140,7 @@ class BlendEngine(BlendScorer):
 
     def log_probs(self, batch: Batch, state: State, top: int = 0) -> tuple[LogProbs, State]:
         if not top:
-            network, p, after = self.both(batch, state)
-            return LogProbs(blended(network, p, self.weight)), after
+            return super().log_probs(batch, state)
         if not isinstance(self._engine, NumpyEngine):
             raise UsageError(
                 "ranks of a network with counts need --engine numpy: leave --engine out, or --no-counts"
