@@ -179,8 +179,8 @@ def _begin(directory: Directory, given: Mapping[str, Any], notes: list[str], sta
     engine = task.engine(settings, knowledge)
     taken_over = list(task.start(engine, base, settings)) if base else []
     facts = {"charlm": charlm.__version__, "settings": settings.train.to_dict()} | _corpus_facts(material)
-    facts["run"] = _run_id(settings, knowledge, facts["digests"], base)
     model = task.model(engine, settings, knowledge, facts, material)
+    model.facts["run"] = _run_id(settings, knowledge, model.facts, base)
     decided = [*task.notes(material, settings, base), *taken_over, *replacement_notes(given, directory.path)]
     notes = [*notes, *decided, *([] if _chosen(given) else [reason])]
     return Run(directory, settings, task, material, model, Standing(), None, notes, started)
@@ -200,15 +200,19 @@ def _resolved(
     return Settings.of(flat, material.tokenizer.size, task.section), reason
 
 
-def _run_id(settings: Settings, knowledge: Any, digests: Mapping[str, str], base: Any) -> str:
+def _run_id(settings: Settings, knowledge: Any, facts: Mapping[str, Any], base: Any) -> str:
     """Return what tells runs apart: the same for runs that end with the same bits, and drawn where the clock decides.
 
     Paths are no part of it: what was read at them is.
     """
     if settings.train.minutes is not None:
         return uuid.uuid4().hex
-    sections = [settings.text, settings.model, settings.train, *([settings.own] if settings.own else []), knowledge]
-    parts = [*filter(None, (section.to_dict() for section in sections)), digests]
+    own = settings.own.to_dict() if settings.own else {}
+    if own.get("counts_from") is not None:
+        own["counts_from"] = facts["counts_digest"]
+    sections = [settings.text, settings.model, settings.train]
+    known = [*(section.to_dict() for section in sections), own, knowledge.to_dict()]
+    parts = [*filter(None, known), facts["digests"]]
     origin = {name: base.facts.get(name) for name in ("run", "step", "digests")} if base else None
     return hashlib.sha256(dump([charlm.__version__, *parts, origin]).encode()).hexdigest()[:32]
 

@@ -542,6 +542,19 @@ def test_counts_from_an_arpa_file_are_those_of_the_model_that_wrote_it(
     assert_refused(alone, 66, "d.arpa")
 
 
+def test_runs_that_read_the_same_counts_from_another_place_are_the_same_run(trained, tmp_path):
+    assert charlm("export", "-m", trained, tmp_path / "c.arpa").exit_code == 0
+    (tmp_path / "d.arpa").write_bytes((tmp_path / "c.arpa").read_bytes())
+    corpus, ids = trained.parent / "corpus.txt", []
+    assert charlm("train", corpus, "-m", tmp_path / "r", "--layers", 0, "--counts", 2).exit_code == 0
+    assert charlm("export", "-m", tmp_path / "r", tmp_path / "e.arpa").exit_code == 0
+    for name in "cde":
+        given = ["-m", tmp_path / name, *SMALL, "--counts-from", tmp_path / f"{name}.arpa"]
+        assert charlm("train", corpus, *given).exit_code == 0
+        ids.append(load(tmp_path / name).facts["run"])
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_counts_alone_take_the_place_of_a_run_and_leave_nothing_of_it(trained, tmp_path):
     corpus = tmp_path / "other.txt"
     corpus.write_text(DOCUMENT)
