@@ -154,13 +154,37 @@ class _Reader:
     _tags: list[str] = field(default_factory=list)
     _heads: int = 0
     _rows: dict[int, _Row] = field(default_factory=dict)  # by the number of columns
+    _waiting: list[str] = field(default_factory=list)
+    _judged: bool = False  # whether it is known if these lines are CoNLL-U, whatever training had
+
+    def __post_init__(self) -> None:
+        self._judged = self.tagged
 
     def line(self, line: str) -> Sentence | None:
         """Take a line; return the sentence that ends with it, if one does."""
+        if self._judged:
+            return self._read(line)
+        if line.startswith("#"):  # a comment, or a token: what is below it tells
+            self._waiting.append(line)
+            return None
+        if line.strip() and not _DOCUMENT.match(line):
+            conllu = _in_conllu(line)
+            tabs = conllu or self.layout.tabs
+            self._judged, self.layout = True, replace(self.layout, tabs=tabs, conllu=conllu)
+        self._go_on()
+        return self._read(line)
+
+    def _go_on(self) -> None:
+        """Read the lines that are waiting."""
+        waiting, self._waiting = self._waiting, []
+        for line in waiting:
+            self._read(line)
+
+    def _read(self, line: str) -> Sentence | None:
         self._number += 1
         if not line.strip():
             self._lines.append(line)
-            return self.end()
+            return self._ended()
         if not self._passes(line):
             self._token(line)
         self._lines.append(line)
@@ -168,6 +192,10 @@ class _Reader:
 
     def end(self) -> Sentence | None:
         """Return the sentence in hand, None where there is not a line of one."""
+        self._go_on()
+        return self._ended()
+
+    def _ended(self) -> Sentence | None:
         if not self._lines:
             return None
         found = Sentence(self._tokens, self._tags, self._lines, self._places)
@@ -180,8 +208,6 @@ class _Reader:
             return True
         if _DOCUMENT.match(line):
             return True
-        if not self.tagged and self._first is None:  # other columns than those of training, perhaps
-            self.layout = replace(self.layout, conllu=_in_conllu(line))
         return self.layout.conllu and _in_conllu(line) and _NO_NODE.match(line) is not None
 
     def _comment(self, line: str) -> bool:
@@ -214,6 +240,8 @@ class _Reader:
         if self.tagged and width < first:
             raise self._error(f"has {_columns(width)}, where line {number} has {first}")
         token, tag = _place(self.layout.token, width), _place(self.layout.tag, width)
+        if not self.tagged and width == first == 1:  # wherever training had it, here is no other
+            token = 1
         if not 1 <= token <= width or (self.tagged and not 1 <= tag <= width):
             wanted = max(abs(self.layout.token), abs(self.layout.tag) if self.tagged else 0)
             raise self._error(f"has {_columns(width)}, where {wanted} are needed")
