@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from charlm.loading import load
+
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 LINES = "the cat sat on the mat\nthe dog ate the hat\na man\n" * 80  # with resets inside every chunk
@@ -47,6 +49,13 @@ def figures(path):
     return [value for entry in entries(path) for value in (entry["train_nats"], entry["grad_norm"])]
 
 
+def judged(path):
+    """Return the last validation's figures, and the n-grams of the model beside the network's weights."""
+    entry, model = entries(path)[-1], load(path / "model", threads=1)
+    names = ("valid_nats", "valid_nats_network", "valid_nats_counts", "counts_weight")
+    return [entry[name] for name in names], model.counts.tensors()
+
+
 def until(condition, process):
     """Wait until something is so, or fail where the process has ended before or minutes have passed."""
     for _ in range(3000):
@@ -67,22 +76,32 @@ def process_of_rank(torchrun, rank):
 
 @pytest.fixture(scope="module")
 def one_rank(tmp_path_factory):
-    """Return the figures of ten steps on one rank without torchrun."""
+    """Return the figures of ten steps on one rank without torchrun, and what is judged at their end."""
     path = tmp_path_factory.mktemp("one")
     assert train(path, *SHAPE, "--steps", "10").returncode == 0, told(path)
-    return figures(path)
+    return figures(path), *judged(path)
 
 
 def test_two_ranks_take_the_steps_of_one(one_rank, tmp_path):
-    """Losses and norms to 1e-6, clipped by the norm of the whole gradient; then one rank goes on from there."""
+    """Losses and norms to 1e-6, clipped by the norm of the whole gradient; then one rank goes on from there.
+
+    Rank 0 alone counts the text's n-grams, and validates their blend with the network.
+    """
+    one_rank, judged_by_one, counts = one_rank
     assert train(tmp_path, *SHAPE, "--steps", "5", ranks=2).returncode == 0, told(tmp_path)
     assert "threads (PyTorch" in told(tmp_path)
     assert "), 2 ranks" in told(tmp_path)
     assert figures(tmp_path) == pytest.approx(one_rank[:10], rel=1e-6)
     assert max(one_rank[1::2]) > 0.3
+    blend, network, of_counts, weight = judged(tmp_path)[0]
+    assert blend <= min(network, of_counts)
+    assert 0 < weight <= 1
     assert train(tmp_path, "--resume", "--steps", "10").returncode == 0, told(tmp_path)
     assert "warning: 2 -> 1 ranks" in told(tmp_path)
     assert figures(tmp_path) == pytest.approx(one_rank, rel=1e-6)
+    found, again = judged(tmp_path)
+    assert found == pytest.approx(judged_by_one, rel=1e-6)
+    assert all((again[name] == counts[name]).all() for name in counts)
 
 
 def test_four_ranks_go_on_from_one(one_rank, tmp_path):
@@ -90,7 +109,8 @@ def test_four_ranks_go_on_from_one(one_rank, tmp_path):
     assert train(tmp_path, *SHAPE, "--steps", "5").returncode == 0, told(tmp_path)
     assert train(tmp_path, "--resume", "--steps", "10", ranks=4).returncode == 0, told(tmp_path)
     assert "warning: 1 -> 4 ranks" in told(tmp_path)
-    assert figures(tmp_path) == pytest.approx(one_rank, rel=1e-6)
+    assert figures(tmp_path) == pytest.approx(one_rank[0], rel=1e-6)
+    assert judged(tmp_path)[0] == pytest.approx(one_rank[1], rel=1e-6)
 
 
 @pytest.mark.parametrize(
