@@ -76,9 +76,13 @@ def chain_nats(params: Params, scores: Array, tags: Array, starts: Array) -> Arr
     chain, compiled = Transitions.of(params), kernel.serves(params[names.CRF_WEIGHT])
     scores = np.asarray(scores, np.float64)
     every = expected(chain, scores, starts, compiled).logz
-    if (tags < 0).any():
-        return np.asarray(every - expected(chain, _only(scores, tags), starts, compiled).logz)
-    return np.asarray(every - _score(chain, scores, tags, starts))
+    right = _score(chain, scores, np.maximum(tags, 0), starts)
+    if (
+        tags < 0
+    ).any():  # of those sentences alone: in another company the others are not summed so
+        some = _any(tags < 0, starts)
+        right[some] = expected(chain, _only(scores, tags), starts, compiled).logz[some]
+    return np.asarray(every - right)
 
 
 def chain_backward(
@@ -227,6 +231,12 @@ def _observed(chain: Transitions, scores: Array, tags: Array, starts: Array) -> 
     p = np.zeros_like(scores)
     p[np.arange(len(tags)), tags] = 1
     return Expected(_score(chain, scores, tags, starts), p, pairs)
+
+
+def _any(which: Array, starts: Array) -> Array:
+    """Return of which sentences any place is one of `which` [N], as booleans [S]."""
+    before = np.concatenate([[0], np.cumsum(which)])
+    return np.asarray(before[starts[1:]] > before[starts[:-1]])
 
 
 def _ends(starts: Array) -> tuple[Array, Array]:
