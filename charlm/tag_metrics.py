@@ -85,8 +85,8 @@ def _words(
 ) -> dict[str, int]:
     """Return how many words, runs of what is not white space within a sentence, there are and how
     many are right."""
-    before = np.append(True, spaces[:-1])
-    before[starts[:-1][starts[:-1] < len(spaces)]] = True
+    before = np.roll(spaces, 1)
+    before[_firsts(starts, len(spaces))] = True
     begins = np.flatnonzero(before & ~spaces)
     wrong = np.add.reduceat(~right & ~spaces, begins, dtype=np.int64) if len(begins) else begins
     return {"words": len(begins), "words_right": int(np.count_nonzero(wrong == 0))}
@@ -95,11 +95,7 @@ def _words(
 @lru_cache(maxsize=16)
 def _kinds(names: tuple[str, ...], unseen: tuple[str, ...]) -> _Kinds:
     kinds = kinds_of(names)
-    every = (
-        *names,
-        *unseen,
-        f"I-{UNSEEN}",
-    )  # no tag of a file is called so by chance and unseen as well
+    every = (*names, *unseen, "I-\0")  # the last stands for any, and no file's kind is called so
     numbers = {kind: number for number, kind in enumerate(kinds)}
     parts = [parted(tag) or (OUTSIDE, "") for tag in every]
     found = [-1 if letter == OUTSIDE else numbers.get(kind, len(kinds)) for letter, kind in parts]
@@ -119,36 +115,33 @@ def _spans(
 ) -> dict[str, NDArray[np.int64]]:
     """Return how many spans of each kind, the last being all that training has not, are gold, are
     said and are both."""
-    first = np.zeros(len(said) + 1, np.bool_)
-    first[starts] = True
-    columns = []
-    for tags in (gold, said):
-        begin, stop, kind = _spans_of(tags, first, kinds)
-        columns.append(np.stack([begin, stop, kind], axis=1))
-    both = np.isin(_keys(columns[0]), _keys(columns[1]))
+    of_gold, of_said = (_spans_of(tags, starts, kinds) for tags in (gold, said))
+    both = of_gold[np.isin(_keys(of_gold), _keys(of_said))]
+    found = {"gold_spans": of_gold, "said_spans": of_said, "right_spans": both}
     size = len(kinds.names) + 1
-    gold_kinds, said_kinds = columns[0][:, 2], columns[1][:, 2]
-    return {
-        "gold_spans": np.bincount(gold_kinds, minlength=size),
-        "said_spans": np.bincount(said_kinds, minlength=size),
-        "right_spans": np.bincount(gold_kinds[both & (gold_kinds < size - 1)], minlength=size),
-    }
+    return {name: np.bincount(spans[:, 2], minlength=size) for name, spans in found.items()}
 
 
 def _spans_of(
-    tags: NDArray[np.int32], first: NDArray[np.bool_], kinds: _Kinds
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return first token, end and kind of each span, in order; `first` [N + 1] is where sentences
-    begin, and the end."""
+    tags: NDArray[np.int32], starts: NDArray[np.int64], kinds: _Kinds
+) -> NDArray[np.int64]:
+    """Return first token, end and kind of each span, in order, [n, 3]."""
     none = len(kinds.kind)
     numbers = np.where(tags < 0, none - 1, tags)
-    before = np.append(none, numbers[:-1])[: len(numbers)]
-    before[first[:-1]] = none
+    before = np.roll(numbers, 1)
+    before[_firsts(starts, len(tags))] = none
     begins = kinds.begins[before, numbers]
     inside = kinds.kind[numbers] >= 0
-    over = np.append((begins | ~inside)[1:], True)[: len(numbers)] | first[1:]
+    over = np.append((begins | ~inside)[1:], True)[
+        : len(tags)
+    ]  # a sentence's first is one of these
     begin, stop = np.flatnonzero(begins), np.flatnonzero(inside & over) + 1
-    return begin, stop, kinds.kind[numbers[begin]]
+    return np.stack([begin, stop, kinds.kind[numbers[begin]]], axis=1)
+
+
+def _firsts(starts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the first token of each sentence that has one."""
+    return starts[starts < count]
 
 
 def _keys(spans: NDArray[np.int64]) -> NDArray[np.void]:

@@ -124,6 +124,8 @@ def counted(*sentences):
          "scheme: IOB1, because I- begins the only span; trained as IOB2"),
         (["B-x I-x", "O B-x", "O I-x"], "IOB2",
          "scheme: IOB2, because of 3 spans that follow none of their kind B- begins 2 and I- 1"),
+        (["B-x", "O I-y"], "IOB2",
+         "scheme: IOB2, because of 2 spans that follow none of their kind B- begins 1 and I- 1"),
         (["B-x E-x", "O I-x"], "IOBES",
          "scheme: IOBES, because E- and S- end spans; trained as IOB2"),
         (["S-x S-x"], "IOBES", "scheme: IOBES, because E- and S- end spans; trained as IOB2"),

@@ -175,6 +175,7 @@ def test_comments_that_could_be_tokens_head_every_sentence(tmp_path):
     assert reason.endswith("of 4; a line before each sentence, # ..., passes as a comment")
     one = "# O\nx O\n\nb O\n"  # not in every sentence
     assert read(tmp_path, one) == ["#/O x/O", "b/O"]
+    assert read(tmp_path, "# O\n\n# O\nx O\n") == ["#/O", "#/O x/O"]
     assert read(tmp_path, "# O\nx O\n") == ["#/O x/O"]  # nothing to compare with
 
 
@@ -186,6 +187,7 @@ def test_comments_that_could_be_tokens_head_every_sentence(tmp_path):
     [
         ("a\tO\nb\n", TABS, "line 2 has 1 column, where line 1 has 2; columns part at tabs"),
         ("a b O\n\nc O\n", SPACES, "line 3 has 2 columns, where line 1 has 3; columns part at white space"),
+        ("a\n", Layout(False, 2, -1), "line 1 has 1 column, where 2 are needed"),
         ("a O\n", TABS, "line 1 has 1 column: its token and its tag would be the same"),
         ("a O\n", Layout(False, 1, 3), "line 1 has 2 columns, where 3 are needed"),
         ("a O\n", Layout(False, -3, 1), "line 1 has 2 columns, where 3 are needed"),
@@ -295,6 +297,10 @@ def test_conllu_is_seen_where_tags_are_not_read():
     for layout in (Layout(True, 2), Layout(False, 2), Layout(True, 2, 4, conllu=True)):
         sentences = given_lines(CONLLU, layout)
         assert [each.tokens for each in sentences] == [["vamos", "nos", "#"], ["mar"]]
+    spaced = CONLLU.replace("\tvamos\t", "\tva mos\t")
+    assert given_lines(spaced, Layout(False, 2))[0].tokens == ["va mos", "nos", "#"]
+    later = given_lines("-DOCSTART-\n\n#text\n" + CONLLU, Layout(True, 2))
+    assert [each.tokens for each in later] == [[], ["vamos", "nos", "#"], ["mar"]]
     assert given_lines("1-2\tx\n", Layout(True))[0].tokens == ["1-2"]
 
 
@@ -353,6 +359,8 @@ def test_blank_lines_make_columns(tmp_path):
     )  # fmt: skip
     two = [written(tmp_path, "a\tb\n", "one"), written(tmp_path, "c\td\n", "two")]
     assert found(two)[0].unit == "characters"  # the end of a file is no blank line
+    two[0] = written(tmp_path, "a\tb\n\n", "one")
+    assert found(two)[0].unit == "characters"  # nor is one that ends it between lines
 
 
 def test_one_odd_line_among_pairs_is_an_error_and_no_column(tmp_path):

@@ -172,23 +172,26 @@ def test_figures_over_nothing_are_none():
     assert (figures.accuracy, figures.majority, figures.nats, figures.span_f1) == (None,) * 4
     no_spans = TagFigures(tally_of([["O", "O"]], [["O", "O"]]), BIO, 4)
     assert (no_spans.span_f1, no_spans.accuracy, no_spans.merit) == (None, 1.0, (0, 0))
+    spaces = np.zeros(0, np.bool_)
+    nothing = TagFigures(tally_of([], [], unknown=spaces, spaces=spaces), BIO, 4)
+    assert (nothing.tokens, nothing.words, nothing.accuracy, nothing.span_f1) == (0, 0, None, None)
 
 
 def test_unknown_tokens_are_told_apart():
     gold, said = [["B-x", "O"], ["O", "O"]], [["B-x", "B-x"], ["O", "B-y"]]
-    unknown = np.array([True, False, True, True])
+    unknown = np.array([True, True, False, True])
     figures = TagFigures(tally_of(gold, said, unknown=unknown), BIO, 4)
-    assert (figures.unknown, figures.unknown_accuracy, figures.accuracy) == (3, 2 / 3, 0.5)
+    assert (figures.unknown, figures.unknown_accuracy, figures.accuracy) == (3, 1 / 3, 0.5)
 
 
 def test_a_word_is_right_if_all_its_characters_are():
     """Words end at white space and at the end of a line, whatever is said of the white space itself."""
-    names, lines = ("", "á", "é"), ["ab a", " cd  e ", "f"]
-    gold = [["", "á", "", ""], [""] * 7, ["é"]]
-    said = [["", "á", "é", ""], ["", "", "é", "", "", "", ""], ["á"]]
+    names, lines = ("", "á", "é"), ["ab a", " cd  e ", "f", "g"]
+    gold = [["", "á", "", ""], [""] * 7, ["é"], [""]]
+    said = [["", "á", "é", ""], ["", "", "é", "", "", "", ""], ["á"], [""]]
     spaces = np.array([character == " " for line in lines for character in line])
     figures = TagFigures(tally_of(gold, said, names, spaces=spaces), names, 0)
-    assert (figures.words, figures.word_accuracy) == (5, 3 / 5)
+    assert (figures.words, figures.word_accuracy) == (6, 4 / 6)
     blank = TagFigures(
         tally_of([["", ""]], [["", ""]], names, spaces=np.array([True, True])), names, 0
     )

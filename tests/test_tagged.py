@@ -285,13 +285,21 @@ def test_tags_that_mark_no_spans_stay(tmp_path):
     assert everything(corpus, corpus.train)[1] == [("c", "I-x"), ("d", "NOUN")]
 
 
-def test_the_scheme_is_that_of_all_training_files(tmp_path):
-    """Also of what is drawn for validation; and a tag in IOB2 that no file has so is a name all the same."""
-    corpus = prepare_tagged(
-        [written(tmp_path, "a\tI-x\n\nb\tO\n\nc\tI-x\n")], config(valid_fraction=0.4)
-    )
-    assert corpus.scheme == "IOB1"
-    assert set(corpus.names) == {"B-x", "O"}
+def test_the_scheme_is_that_of_the_files_and_the_names_those_of_the_training_part(tmp_path):
+    """Where what is drawn for validation tells another scheme, and has kinds of its own."""
+    sentences = [[(f"w{number}", "O")] * 9 for number in range(40)]
+    settings = config(valid_fraction=0.3)
+    plain = prepare_tagged([written(tmp_path, [*sentences, [("x", "B-x")]])], settings)
+    drawn_words = {pairs[0][0] for pairs in everything(plain, plain.train)}
+    for pairs in sentences:
+        word = pairs[0][0]
+        pairs[0] = (word, "B-x" if word in drawn_words else "I-y")
+        for place in (2, 4, 6, 8):
+            pairs[place] = (word, "O" if word in drawn_words else "I-z")
+    corpus = prepare_tagged([written(tmp_path, sentences)], settings)
+    assert len(corpus.valid) > 9
+    assert (corpus.scheme, corpus.names) == ("IOB1", ("B-x", "O"))
+    assert set(corpus.valid.unseen_names) == {"B-y", "B-z"}
 
 
 # Vocabularies
@@ -461,6 +469,8 @@ def test_pieces_are_as_alike_as_they_can_be():
     by_characters = encoder_of("abc de", kind="char")
     text = by_characters(["abc", "de", "abcde", "d"])
     assert by_characters.steps(text).tolist() == [4, 3, 6, 2]
+    text_of_long = by_characters(["abcdeabcde", "a", "b"])
+    assert by_characters.cuts(text_of_long, 4) == [slice(0, 1), slice(1, 3)]
     assert by_characters.cuts(text, 8) == [slice(0, 2), slice(2, 4)]
     piece = piece_of(text, slice(1, 3))
     assert by_characters.characters.decode(piece.characters) == "deabcde"
