@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm.scoring import Score
 from charlm.text.tokenizers import Tokenizer
@@ -60,6 +61,29 @@ def compare_right(ahead: int, behind: int, texts: int, seed: int = 0) -> Compari
         drawn = np.random.default_rng(seed).multinomial(texts, shares, size=_RESAMPLES)
         low, high = _bounds((drawn[:, 0] - drawn[:, 1]) / texts)
     return Comparison(texts, ahead, ahead - behind, (ahead - behind) / texts, low, high)
+
+
+def compare_ratios(first: NDArray[np.int64], second: NDArray[np.int64], seed: int = 0) -> Comparison:
+    """Compare two models by a ratio of sums over the same texts, such as an F1 over sentences.
+
+    `first` and `second` have what each text adds to either, [n, 2]; the seed decides the resamples. `better` counts
+    the texts of which the first has a higher ratio, `mean` and the interval are of the difference of the ratios.
+    """
+    count = len(first)
+    ahead = int(np.count_nonzero(first[:, 0] * second[:, 1] > second[:, 0] * first[:, 1]))
+    mean = _ratio(first.sum(axis=0)) - _ratio(second.sum(axis=0))
+    low = high = None
+    if count >= FEWEST_TEXTS:
+        rng, means = np.random.default_rng(seed), np.empty(_RESAMPLES)
+        for place in range(_RESAMPLES):
+            drawn = rng.integers(count, size=count)
+            means[place] = _ratio(first[drawn].sum(axis=0)) - _ratio(second[drawn].sum(axis=0))
+        low, high = _bounds(means)
+    return Comparison(count, ahead, mean, mean, low, high)
+
+
+def _ratio(sums: NDArray[np.int64]) -> float:
+    return float(sums[0] / sums[1]) if sums[1] else 0.0
 
 
 def _interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:

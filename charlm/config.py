@@ -26,6 +26,7 @@ CONTEXTS = ("auto", "sequence", "newline", "stream")
 HOLD_OUTS = ("auto", "files", "parts")
 NONLINEARITIES = ("tanh", "relu")
 LABELS = ("file", "tab", "prefix", "first-word")  # where the label of a text stands
+UNITS = ("words", "characters")  # what has a tag each
 POOLINGS = ("last", "mean", "max", "attention")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "linear", "constant", "step", "plateau")

@@ -14,6 +14,7 @@ from charlm.tasks import task_of_file
 
 if TYPE_CHECKING:
     from charlm.classifier import Classifier
+    from charlm.tagger import Tagger
 
 
 def load(
@@ -22,19 +23,20 @@ def load(
 ) -> Any:  # fmt: skip
     """Open a model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
 
-    It is a `Model`, or a `Classifier` where classes were learnt (`Any` to a type checker, as only
-    the file tells which). Raises MissingInputError where there is none, DataError where it is
+    It is a `Model`, or a `Classifier` or a `Tagger` where classes or tags were learnt (`Any` to a
+    type checker, as only the file tells which). Raises MissingInputError where there is none, DataError where it is
     damaged or not a charlm model, and UsageError where PyTorch or the device is missing.
     """
     return opened(path, _rebuilt, threads, engine, device)
 
 
-def load_classifier(
+def load_labeller(
     path: str | os.PathLike[str] = "charlm-model",
     threads: int | None = None,
     instead: str = "charlm score",
-) -> Classifier:
-    """Open a classifier; raises UsageError for a language model, which `instead` serves, and else as `load`."""
+) -> Classifier | Tagger:
+    """Open a classifier or a tagger; raises UsageError for a language model, which `instead` serves, and else as
+    `load`."""
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:
         task = task_of_file(metadata)
@@ -44,7 +46,7 @@ def load_classifier(
             )
         return task.opened(tensors, metadata, train)
 
-    model: Classifier = opened(path, rebuild, threads, "numpy", "auto")
+    model: Classifier | Tagger = opened(path, rebuild, threads, "numpy", "auto")
     return model
 
 

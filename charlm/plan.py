@@ -32,6 +32,15 @@ _MANY_TEXTS, _LONG_TEXT = 5000, 40  # texts that ask for a wider classifier; tok
 _CHARACTER_EPOCHS, _WORD_EPOCHS = 20, 10  # after which a classifier only learns its texts by heart
 _CLASSIFIER_SHARE = 0.4  # of what products reach: short texts leave it waiting for the rest
 _CLASSIFIER_LR, _CLASSIFIER_DECAY = 0.003, 0.01
+_TAGGER = {  # by what is read: words, characters of words, characters that have the tags
+    "word": {"hidden": 128, "embedding": 64, "char_hidden": 32, "ngrams": 0, "token_dropout": 0.1,
+             "embedding_scale": 0.2, "dropout": 0.5, "epochs": 20},
+    "char": {"hidden": 128, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
+             "embedding_scale": 1.0, "dropout": 0.3, "epochs": 20},
+    "characters": {"hidden": 192, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
+                   "embedding_scale": 1.0, "dropout": 0.2, "epochs": 10},
+}  # fmt: skip
+_TAGGER_LR, _TAGGER_DECAY, _TAGGER_BATCH = 0.003, 0.01, 32
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -125,6 +134,45 @@ def classifier_defaults(
     }
     time = f"{minutes:g} minutes" if minutes else "so many texts"
     return settings, f"plan: {time} allow reading each text {epochs:.1f} times; width, pooling and n-grams follow"
+
+
+def tagger_defaults(
+    read: str, tokens: int, characters: int, given: Mapping[str, Any], speed: Callable[[], float] = lambda: _FLOPS
+) -> tuple[dict[str, Any], str]:
+    """Return settings of a tagger for sentences of so many steps and characters together (as `defaults`); and why.
+
+    `read` is "word" where a step is a word, "char" where it is a character of one, "characters" where characters have
+    the tags. One layer that reads in both directions; for words what a small layer says of their characters, so that
+    a word which is seen once means something.
+    """
+    usual, minutes, optimizer = _TAGGER[read], given.get("minutes"), given.get("optimizer", "adam")
+    shape: dict[str, Any] = {
+        "cell": _CELL, "layers": 1, "bidirectional": True,
+        **{name: usual[name] for name in ("hidden", "embedding", "char_hidden")},
+    } | dict(given)  # fmt: skip
+    of_characters = shape | {"layers": 1, "hidden": shape["char_hidden"] or 0, "bidirectional": True}
+    operations = body_flops_per_token(shape, _LARGE_VOCABULARY + 1) * tokens  # of one reading
+    operations += body_flops_per_token(of_characters, 0) * characters if shape["char_hidden"] else 0
+    flops = speed() if minutes else _FLOPS
+    affordable = (60 * minutes if minutes else _MOST_SECONDS) * _CLASSIFIER_SHARE * flops / operations
+    epochs = affordable if minutes else max(1.0, min(affordable, usual["epochs"]))
+    settings = {
+        **usual,
+        "cell": shape["cell"],
+        "bidirectional": shape["bidirectional"],
+        "layers": shape["layers"],
+        "layer_norm": False,
+        "residual": int(shape["layers"]) > 1,
+        "optimizer": optimizer,
+        "schedule": "linear",
+        "weight_decay": _TAGGER_DECAY if optimizer in ("adam", "muon") else 0.0,
+        "lr": _TAGGER_LR,
+        "batch_size": _TAGGER_BATCH,
+        "epochs": None if minutes else round(epochs, 1),
+        "patience": _PATIENCE if minutes and affordable > 2 * usual["epochs"] else None,
+    }
+    time = f"{minutes:g} minutes" if minutes else "so many sentences"
+    return settings, f"plan: {time} allow reading each sentence {epochs:.1f} times; widths and dropout follow"
 
 
 def body_flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:

@@ -20,7 +20,7 @@ from charlm.counts.names import arpa_names
 from charlm.text.tokenizers import EOS, UNK
 from tests.test_counts_model import with_counts
 from tests.test_training import train as train_until
-from tests.tiny import tiny_classifier, tiny_model
+from tests.tiny import tiny_classifier, tiny_model, tiny_tagger
 
 FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
 TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
@@ -98,9 +98,17 @@ OF_CLASSES = {
     "--bidirectional": (YES, {}),
 }
 
+OF_TAGS = {
+    "--tags": ("characters", {"corpus": "equal.tsv"}),
+    "--token-column": ("2", {}),
+    "--column": ("3", {}),
+    "--crf": (YES, {}),
+    "--char-hidden": ("5", {}),
+}
+
 # The same for texts with labels: what is not here acts as in a language model's run, or is refused by name.
 CLASSIFY_BASE = NETWORK | {"corpus": "labelled.tsv", "--task": "classify", "--ngrams": "0"}  # a large table otherwise
-CLASSIFY = TRAIN | OF_CLASSES | {
+CLASSIFY = TRAIN | OF_CLASSES | OF_TAGS | {
     "--resume": (YES, {"there": "half-classes"}),
     "--valid-fraction": ("0.4", {}),
     "--valid-file": (("rare.tsv", "gold.tsv"), {}),
@@ -111,7 +119,23 @@ CLASSIFY = TRAIN | OF_CLASSES | {
 }  # fmt: skip
 del CLASSIFY["--bidirectional"]
 NEW_IN_CLASSIFY = {*OF_CLASSES, "--no-bidirectional", "--valid-file", "--test-file"}
-TRAIN |= OF_CLASSES
+
+# The same for sentences with tags.
+TAG_BASE = NETWORK | {"corpus": "tagged.tsv", "--task": "tag"}
+TAG = TRAIN | OF_CLASSES | OF_TAGS | {
+    "--resume": (YES, {"there": "half-tags"}),
+    "--tokenizer": ("char", {}),
+    "--dropout": ("0.25", {}),
+    "--valid-fraction": ("0.4", {}),
+    "--valid-file": (("tagged-rare.tsv", "tagged-gold.tsv"), {}),
+    "--test-file": (("tagged-gold.tsv", "tagged-rare.tsv"), {}),
+    "--eval-every": ("5", {"--steps": "12"}),
+    "--no-bidirectional": (YES, {}),
+    "--patience": ("1", {"--valid-file": "tagged-rare.tsv", "--eval-every": "1", "--steps": "12"}),
+}  # fmt: skip
+del TAG["--bidirectional"]
+NEW_IN_TAG = {*OF_TAGS, "--ngrams"}
+TRAIN |= OF_CLASSES | OF_TAGS
 UNSEEN = {
     "--task": "which table an option is in",
     "--model": "where the outcome is looked for",
@@ -129,15 +153,17 @@ BOUNDS = [  # where the one holds, the other need not
     {"--epochs", "--eval-every"},
 ]  # fmt: skip
 SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts and several texts are lines
+    {"--tokenizer", "--tags"},  # characters that have tags are read as such
     {"--tokenizer", "--tie"}, {"--no-punctuation", "--tie"}, {"--word-pattern", "--tie"}, {"models", "--lines"},
     {"--lines", "--nbest"}, {"--lines", "--weight"}, {"--lines", "--known"},
     {"--lines", "--no-eos"},  # for the model of documents that --lines stands with
 ]  # fmt: skip
 NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known; where all count alike, none is rare
     {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
-    {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
+    {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--tags", "--patience"},
+    {"--column", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
 ]  # fmt: skip
-ONE_FLAG = [{"--lines", "--whole"}]  # of which click takes the last
+ONE_FLAG = [{"--lines", "--whole"}, {"--columns", "--plain"}]  # of which click takes the last
 SPARED = [*BOUNDS, *SAID_TWICE, *NO_DATA, *ONE_FLAG]
 CALLED = {"--config": ("clip", "weight-decay"), "--no-punctuation": ("punctuation",), "--no-residual": ("residual",),
           "--no-bidirectional": ("bidirectional",),
@@ -204,6 +230,8 @@ SCORE = {
 PREDICT_BASE = {"models": "classes", "texts": "aba"}
 PREDICT = {
     "--file": ("lists.txt", {"texts": None}),
+    "--columns": (YES, FILE | {"models": "tagger"}),
+    "--plain": (YES, {"texts": None, "--file": "lists.txt", "models": "tagger"}),
     "--shard": ("2/2", FILE),
     "--encoding": ("cp1252", FILE),
     "--top": ("2", {}),
@@ -238,6 +266,10 @@ def room(tmp_path_factory):
     (path / "labelled.tsv").write_text("".join(map(labelled, TEXT.splitlines(keepends=True))), encoding="utf-8")
     (path / "rare.tsv").write_text(f"c\t{TEXT[:TEXT.index(chr(10))]}\nc\t>\n" * 3, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
+    (path / "tagged.tsv").write_text("".join(tagged(line) for line in TEXT.splitlines()), encoding="utf-8")
+    (path / "equal.tsv").write_text("".join(map(as_long, TEXT.splitlines())), encoding="utf-8")
+    (path / "tagged-rare.tsv").write_text(wrong(TEXT.splitlines()[0]), encoding="utf-8")
+    (path / "tagged-gold.tsv").write_text(tagged("abba, cafe!") + tagged("He gab <a>."), encoding="utf-8")
     shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1, "counts": 0}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
     train_until(path / "half", {"corpus": (str(path / "corpus.txt"),), **shape}, stop_at=2)
@@ -247,6 +279,8 @@ def room(tmp_path_factory):
     del shape["counts"]
     classes = {"corpus": (str(path / "labelled.tsv"),), "task": "classify", "ngrams": 0, **shape}
     train_until(path / "half-classes", classes, stop_at=2)
+    tags = {"corpus": (str(path / "tagged.tsv"),), "task": "tag", **shape}
+    train_until(path / "half-tags", tags, stop_at=2)
     document = tiny_model("abcd\n", sequences="document", spread=0.5)
     document.engine.params["head.bias"][EOS] = -3
     document.engine.params["head.bias"][[UNK, document.tokenizer.newline]] = 1
@@ -254,6 +288,7 @@ def room(tmp_path_factory):
               "other": tiny_model("abc", seed=2)}  # fmt: skip
     models |= {name: with_counts(models[name], 3) for name in ("document", "line", "twin")}
     models["classes"], models["others"] = (tiny_classifier("abc\u00e4", seed=k, spread=1) for k in range(2))
+    models["tagger"] = tiny_tagger("abc\u00e4")
     for name, model in models.items():
         model.save(path / name)
     return path
@@ -262,6 +297,25 @@ def room(tmp_path_factory):
 def labelled(line):
     """Return a line with a label, its first letter, which is of two words where that is an A."""
     return f"{line[0].lower()}{' kind' if line[0] == 'A' else ''}\t{line}"
+
+
+def tagged(line):
+    """Return a line as columns: a word, the word turned round, whether it has a capital, and a span of it or none."""
+    rows = [
+        f"{word}\t{word[::-1]}\t{'C' if word != word.lower() else 'O'}\t{'B-x' if word[0] in 'aAcC<' else 'O'}\n"
+        for word in line.split()
+    ]
+    return "".join(rows) + "\n"
+
+
+def wrong(line):
+    """Return columns with the letters turned round."""
+    return tagged(line).replace("B-x", "?").replace("O\n", "B-x\n").replace("?", "O")
+
+
+def as_long(line):
+    """Return a line as columns in which each tag is as long as its word."""
+    return "".join(f"{word}\t{word.replace('a', 'e').replace('b', 'p')}\n" for word in line.split()) + "\n"
 
 
 class Command:
@@ -317,12 +371,13 @@ class Command:
 COMMANDS = {
     "train": Command("train", BASE, TRAIN),
     "train --task classify": Command("train", CLASSIFY_BASE, CLASSIFY, NEW_IN_CLASSIFY),
+    "train --task tag": Command("train", TAG_BASE, TAG, NEW_IN_TAG),
     "sample": Command("sample", SAMPLE_BASE, SAMPLE),
     "score": Command("score", SCORE_BASE, SCORE),
     "predict": Command("predict", PREDICT_BASE, PREDICT),
     "test": Command("test", TEST_BASE, TEST),
 }
-ALL_OF_CLASSIFY = Command("train", CLASSIFY_BASE, CLASSIFY)
+ALL_OF_CLASSIFY, ALL_OF_TAG = Command("train", CLASSIFY_BASE, CLASSIFY), Command("train", TAG_BASE, TAG)
 
 
 def run(room, name, settings):
@@ -352,7 +407,7 @@ def trained(room, name, settings):
     for entry in log:
         del entry["seconds"], entry["tokens_per_second"]
     seen = [log, metadata["charlm.model"], metadata["charlm.vocabulary"], bool(result.stderr)]
-    seen += [metadata.get("charlm.classes"), facts.get("test_nats"), facts["digests"]]
+    seen += [metadata.get("charlm.classes"), metadata.get("charlm.tags"), facts.get("test_nats"), facts["digests"]]
     digest = hashlib.sha256(json.dumps(seen).encode())
     for key, value in sorted(tensors.items()):
         digest.update(key.encode() + value.tobytes())
@@ -389,6 +444,8 @@ def test_every_option_is_in_a_table(command):
     for name, command in COMMANDS.items() for option in command.options
 ] + [
     pytest.param(ALL_OF_CLASSIFY, option, marks=pytest.mark.full, id=f"all pairs {option}") for option in CLASSIFY
+] + [
+    pytest.param(ALL_OF_TAG, option, marks=pytest.mark.full, id=f"all pairs of tags {option}") for option in TAG
 ])  # fmt: skip
 def test_an_option_is_obeyed_or_refused_beside_any_other(room, command, option, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: None)  # two thousand runs that nobody will miss

@@ -7,9 +7,15 @@ from charlm.classifier import Classes, Classifier
 from charlm.config import ModelConfig
 from charlm.engines.classifier import ClassifierEngine
 from charlm.engines.numpy import NumpyEngine
+from charlm.engines.tagger import TaggerEngine
 from charlm.language import Language
 from charlm.model import Model
 from charlm.nn import kernel
+from charlm.tagger import Tagger
+from charlm.tags import Tags
+from charlm.text.columns import Layout
+from charlm.text.tag_forms import CHARACTERS, WORDS, Form
+from charlm.text.tagged_encoder import Encoder
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
 
 # How far, relatively, what is said of a text may lie from what is said of it in other company: the compiled loops sum
@@ -57,3 +63,30 @@ def tiny_classifier(
     counts = counts or tuple(range(len(names), 0, -1))
     classes = Classes(tokenizer, tuple(names), counts, form, pool, longest)
     return Classifier(engine, config, classes, {"run": "test"})
+
+
+def tiny_tagger(
+    tokens="abc", names=("B-x", "B-y", "I-x", "I-y", "O"), scheme="IOB2", words=("ab", "ca", "b", "abba"), read="word",
+    unit=WORDS, longest=1000, threads=1, spread=2.0, seed=0, crf=False, char_hidden=3, ngrams=0, layout=None, **shape,
+):  # fmt: skip
+    """Return a tagger over words or characters, with hidden size 6."""
+    characters = CharTokenizer([*tokens, " "])
+    known = WordTokenizer(list(words)) if unit == WORDS else None
+    encoder = Encoder(known if known and read == "word" else characters, characters, known, unit)
+    form = Form(unit, (layout or Layout(tabs=True)) if unit == WORDS else None)
+    beside = (char_hidden, 3, ngrams) if encoder.tokenizer is known else (0, 3, 0)
+    counts = tuple(range(1, len(names) + 1)) if unit == WORDS else tuple(range(len(names), 0, -1))
+    tags = Tags(encoder, form, tuple(names), counts, scheme, longest, crf, *beside)
+    sizes = {"cell": "gru", "hidden": 6, "embedding": 4, "bidirectional": True} | shape
+    config = ModelConfig(encoder.tokenizer.size, **sizes)
+    engine = TaggerEngine(tags.shape(config), threads)
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
+    engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
+    return Tagger(engine, config, tags, {"run": "test"})
+
+
+def tiny_restorer(**shape):
+    """Return a tagger of characters: ? and ! instead of a and b, or the character itself."""
+    names = ("", "!", "?")
+    return tiny_tagger(**({"names": names, "scheme": None, "unit": CHARACTERS} | shape))

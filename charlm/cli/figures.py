@@ -29,19 +29,19 @@ def print_figures(answers: Answers, as_json: bool) -> None:
         return
     figures = answers.figures
     common = _shown(answers.model.labels[answers.model.classes.common])
-    _write(f"majority        {_percent(figures.majority)} if it were always {common}")
+    _write(f"majority        {percent_shown(figures.majority)} if it were always {common}")
     _write(
-        f"accuracy        {_percent(figures.accuracy)} ({figures.right:,} of {_texts(figures.texts)})"
+        f"accuracy        {percent_shown(figures.accuracy)} ({figures.right:,} of {_texts(figures.texts)})"
     )
-    _write(f"macro F1        {_ratio(figures.macro_f1)}")
-    _write(f"nats            {_ratio(figures.nats)} for the label of a text")
+    _write(f"macro F1        {ratio_shown(figures.macro_f1)}")
+    _write(f"nats            {ratio_shown(figures.nats)} for the label of a text")
     for name, value in _odd(answers):
         _write(f"{name:14}  {value}")
     _write("\n" + _ROW.format("texts", "precision", "recall", "F1", "label"))
     for of in _of_labels(answers):
         _write(
             _ROW.format(
-                f"{of.texts:,}", *map(_ratio, (of.precision, of.recall, of.f1)), _shown(of.label)
+                f"{of.texts:,}", *map(ratio_shown, (of.precision, of.recall, of.f1)), _shown(of.label)
             )
         )
     if answers.confusions:
@@ -69,15 +69,15 @@ def print_comparison(
     for name, answers in zip(names, every, strict=True):
         figures = answers.figures
         _write(
-            f"{_shown(name)}: majority {_percent(figures.majority)}, accuracy {_percent(figures.accuracy)}, "
-            f"macro F1 {_ratio(figures.macro_f1)}, {_ratio(figures.nats)} nats"
+            f"{_shown(name)}: majority {percent_shown(figures.majority)}, accuracy {percent_shown(figures.accuracy)}, "
+            f"macro F1 {ratio_shown(figures.macro_f1)}, {ratio_shown(figures.nats)} nats"
         )
         for what, value in _odd(answers):
             click.echo(f"charlm: {_shown(name)}: {what}: {value}", err=True)
     for name, one, each in zip(names[1:], found, differences, strict=True):
         _write(
             f"{_shown(names[0])} against {_shown(name)}: {100 * one.mean:+.2f} points of accuracy "
-            f"({_interval(one)}); of {_texts(texts)} it alone has {each.ahead:,} right, the other {each.behind:,}"
+            f"({interval_shown(one)}); of {_texts(texts)} it alone has {each.ahead:,} right, the other {each.behind:,}"
         )
 
 
@@ -146,17 +146,20 @@ def _commonest(answers: Answers) -> list[tuple[tuple[str, str], int]]:
     return sorted(answers.confusions.items(), key=lambda item: (-item[1], item[0]))[:_CONFUSIONS]
 
 
-def _interval(found: Comparison) -> str:
+def interval_shown(found: Comparison) -> str:
+    """Return an interval in points for people."""
     if found.low is None or found.high is None:
         return f"no interval from fewer than {FEWEST_TEXTS} texts"
     return f"95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, paired bootstrap"
 
 
-def _percent(value: float | None) -> str:
+def percent_shown(value: float | None) -> str:
+    """Return a share in percent for people."""
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
-def _ratio(value: float | None) -> str:
+def ratio_shown(value: float | None) -> str:
+    """Return a ratio for people."""
     return "-" if value is None else f"{value:.4f}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from charlm.cli.base import visible
 from charlm.nn import kernel
 from charlm.text.tokenizers import Tokenizer
 
@@ -12,15 +13,20 @@ if TYPE_CHECKING:
     from charlm.classifier import Classifier
     from charlm.config import ModelConfig
     from charlm.model import Model
+    from charlm.tagger import Tagger
 
 _CLASS_FIGURES = ("accuracy", "macro_f1", "nats", "majority")
+_TAG_FIGURES = ("accuracy", "span_f1", "unknown_accuracy", "nats")
 _SHOWN_LABELS = 10
 
 
 def facts_of(model: Any) -> dict[str, Any]:
     """Return what is to be said of a model of any task."""
     from charlm.classifier import Classifier
+    from charlm.tagger import Tagger
 
+    if isinstance(model, Tagger):
+        return _of_tagger(model)
     return _of_classifier(model) if isinstance(model, Classifier) else _of_language(model)
 
 
@@ -36,6 +42,11 @@ def shown_facts(facts: dict[str, Any]) -> dict[str, str]:
             "labels counted alike in training, however many texts had them"
             if facts["balance"] else "labels counted as often as texts had them"
         )  # fmt: skip
+    if "tags" in facts:
+        every = sorted(facts["tags"], key=lambda one: -one["tokens"])
+        named = [f"{visible(one['tag'], keep='') or '(keep)'} {one['tokens']:,}" for one in every[:_SHOWN_LABELS]]
+        more = ["..."] if len(every) > _SHOWN_LABELS else []
+        facts["tags"] = f"{len(every):,}: {', '.join(named + more)}"
     return {name: _shown(value) for name, value in facts.items() if value is not None}
 
 
@@ -104,6 +115,34 @@ def _of_classifier(model: Classifier) -> dict[str, Any]:
     }
 
 
+def _of_tagger(model: Tagger) -> dict[str, Any]:
+    tags, origin = model.tags, model.facts
+    layout, words = tags.form.layout, tags.encoder.words
+    counts = zip(tags.names, tags.counts, strict=True)
+    return {
+        "task": "tag",
+        "tagged": tags.unit,
+        "directions": 2 if model.config.bidirectional else 1,
+        **_of_shape(model.config, {}),
+        "char_hidden": tags.char_hidden,
+        "ngrams": tags.ngrams,
+        "crf": tags.crf,
+        "parameters": _parameters(model),
+        "tags": [{"tag": name, "tokens": count} for name, count in counts],
+        "scheme": tags.scheme,
+        "columns": None if layout is None else "tabs" if layout.tabs else "white space",
+        "token_column": None if layout is None else layout.token,
+        "column": None if layout is None else layout.tag,
+        **_of_vocabulary(model.tokenizer),
+        "words": None if words is None else words.size,
+        "characters": tags.encoder.characters.size,
+        "max_length": tags.max_length,
+        **_of_run(origin),
+        **{f"{part}_{name}": origin.get(f"{part}_{name}") for part in ("valid", "test") for name in _TAG_FIGURES},
+        **_of_computing(origin),
+    }
+
+
 def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
     """Return the shape of a network, `output` in its place; of layers without recurrence only where there are some."""
     head = (
@@ -126,7 +165,7 @@ def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parameters(model: Model | Classifier) -> int:
+def _parameters(model: Model | Classifier | Tagger) -> int:
     return sum(value.size for value in model.trained.tensors().values())
 
 

@@ -11,6 +11,7 @@ from charlm.cli.answers import print_answers
 from charlm.cli.base import PATH, as_utf8, model_option, option
 from charlm.cli.given import Given
 from charlm.cli.streams import tell_what_is_awaited
+from charlm.cli.tagging import predict_tags
 from charlm.cli.texts import (
     STDIN,
     TextsCommand,
@@ -32,6 +33,7 @@ Examples:
   charlm predict "Who has the key?" "When did it rain?"
   cat lines.txt | charlm predict - --json > labels.jsonl
   charlm predict --file lines.txt --top 3
+  charlm predict -m tagger --file words.conll > tagged.conll
   charlm predict -- "-5 C" - "after --, whatever it begins with is a text\"""")  # fmt: skip
 @click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
 @model_option()
@@ -42,7 +44,9 @@ Examples:
     help="Threads that compute. [default: as many as there are processors]",
 )
 @_input("--file", "path", type=PATH, metavar="FILE", help="Label the lines of a file.")
-@_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
+@_input("--columns/--plain", "columns", default=None,
+        help="Tags: a token a line, in columns, or a sentence a line. [default: by the first line]")  # fmt: skip
+@_input("--shard", metavar="I/N", help="Only every Nth line, or of columns sentence, from the Ith on.")
 @_input(
     "--encoding",
     default="utf-8",
@@ -70,20 +74,27 @@ Examples:
 def predict(**options: Any) -> None:
     """Say which label suits each text best: each argument, each line of stdin (-) or of a file.
 
-    A line a text: label, probability and text, parted by tabs.
+    A line a text: label, probability and text, parted by tabs. Of a tagger: the tag of each token,
+    as one more column; or where characters are tagged, the restored text.
     """
     context = click.get_current_context()
     texts, stdin = texts_or_stdin(context, options["texts"])
     path = STDIN if stdin else options["path"]
     _check(Given(context), texts, stdin, path)
     hint_at_files(texts, "taken", "reads")
-    from charlm.loading import load_classifier
+    from charlm.loading import load_labeller
+    from charlm.tagger import Tagger
 
-    model = load_classifier(
+    model = load_labeller(
         options["model"], options["threads"], instead="charlm score and charlm sample"
     )
+    asked = Given(context)
+    if isinstance(model, Tagger):
+        predict_tags(model, asked, texts, path)
+        return
+    asked.refuse("a classifier labels lines", "columns")
     if model.tokenizer.kind == "byte":
-        Given(context).refuse("a model of bytes reads them as they are", "encoding")
+        asked.refuse("a model of bytes reads them as they are", "encoding")
     lines, ready = _lines(model, texts, path, options)
     answers = model.predict(lines, options["top"], options["threshold"], ready)
     top = min(options["top"], len(model.labels))

@@ -15,6 +15,7 @@ from charlm.cli.asked import Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
 from charlm.cli.label_scores import refuse_label, score_labels
 from charlm.cli.streams import tell_what_is_awaited
+from charlm.cli.tag_scores import score_tags
 from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, lines_of, part_of_lines, texts_or_stdin
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ Examples:
 def score(**options: Any) -> None:
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file.
 
-    Of a classifier: how probable the label of each text is.
+    Of a classifier: how probable the label of each text is; of a tagger: the tags of each sentence.
     """
     asked = _asked(click.get_current_context(), options)
     check(asked)
@@ -89,11 +90,14 @@ def score(**options: Any) -> None:
     from charlm.classifier import Classifier
     from charlm.loading import load
     from charlm.model import without_counts
+    from charlm.tagger import Tagger
 
     models = [load(path, engine=asked.engine, device=asked.device) for path in asked.models]
     if asked.no_counts:
         models = without_counts(models)
-    if any(isinstance(model, Classifier) for model in models):
+    if any(isinstance(model, Tagger) for model in models):
+        score_tags(asked, models)
+    elif any(isinstance(model, Classifier) for model in models):
         score_labels(asked, models)
     else:
         refuse_label(asked)

@@ -16,6 +16,7 @@ from charlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from charlm.classifier import Classifier
+    from charlm.tagger import Tagger
 
 _model = option("Model")
 _input = option("Input")
@@ -53,23 +54,40 @@ def test(
     gold: tuple[str, ...], models: tuple[str, ...], threads: int | None, labels: str | None, encoding: str,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Say how well a classifier does on GOLD, files of texts with their labels (or -, stdin).
+    """Say how well a classifier or a tagger does on GOLD, files of texts with their labels, or of
+    sentences with their tags (or -, stdin).
 
-    First what the commonest label alone would reach; then accuracy, macro F1, nats, each label's
-    figures and the commonest confusions; of several models how far they differ.
+    First what the commonest label alone would reach; then accuracy, macro F1 or that of spans,
+    nats, each label's figures and the commonest confusions; of several models how far they differ.
     """
     if not gold:
         raise UsageError("give gold files, lines with their labels, or - for stdin")
+    from charlm.loading import load_labeller
+    from charlm.tagger import Tagger
+
+    asked = Given(click.get_current_context())
+    opened = [load_labeller(path, threads, "charlm score --corpus") for path in models]
+    taggers = [model for model in opened if isinstance(model, Tagger)]
+    if len(taggers) == len(opened):
+        asked.refuse("a tagger finds tags where they stood in training", "labels")
+        _test_tags(models, taggers, gold, encoding, as_json)
+        return
+    classifiers = [model for model in opened if not isinstance(model, Tagger)]
+    if taggers:
+        raise UsageError("classifiers and taggers answer other questions: test them one by one")
+    if _bytes_alone(classifiers):
+        asked.refuse("a model of bytes reads them as they are", "encoding")
+    form = labels or _form(classifiers)
+    _test_classes(models, classifiers, gold, form, encoding, as_json)
+
+
+def _test_classes(
+    models: Sequence[str], opened: Sequence[Classifier], gold: Sequence[str], form: str,
+    encoding: str, as_json: bool,
+) -> None:  # fmt: skip
     from charlm.cli.figures import print_comparison, print_figures
     from charlm.gold import answer_all
-    from charlm.loading import load_classifier
 
-    opened = [load_classifier(path, threads, "charlm score --corpus") for path in models]
-    form = labels or _form(opened)
-    if _bytes_alone(opened):
-        Given(click.get_current_context()).refuse(
-            "a model of bytes reads them as they are", "encoding"
-        )
     every, differences = answer_all(opened, _pairs(opened, gold, form, encoding))
     if not every[0].figures.texts:
         raise DataError(f"{', '.join(gold)}: holds no text")
@@ -77,6 +95,28 @@ def test(
         print_figures(every[0], as_json)
     else:
         print_comparison(models, every, differences, as_json)
+
+
+def _test_tags(
+    models: Sequence[str], opened: Sequence[Tagger], gold: Sequence[str], encoding: str, as_json: bool
+) -> None:  # fmt: skip
+    from charlm.cli.tag_figures import print_comparison, print_figures
+    from charlm.tag_gold import answer_all, gold_form
+    from charlm.text.folders import open_all, text_files
+    from charlm.text.tagged import gold_sentences
+
+    if STDIN in gold:
+        tell_what_is_awaited("tagged sentences")
+    named, notes = text_files(gold)
+    for note in notes:
+        click.echo(f"charlm: {note}", err=True)
+    files = open_all(named)[0]
+    form = gold_form(opened, files, encoding)
+    every = answer_all(opened, gold_sentences(files, form, encoding))
+    if len(models) == 1:
+        print_figures(every[0], as_json)
+    else:
+        print_comparison(models, every, as_json)
 
 
 def _form(models: Sequence[Classifier]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _text = option("Text")
 _class = option("Classes")
+_tag = option("Tags")
 _model = option("Network")
 _train = option("Training")
 _stop = option("How long")
@@ -94,7 +95,7 @@ Examples:
 @_run("--init-from", type=PATH, metavar="MODEL",
       help="Start from a model (fine-tuning): its weights, shape and vocabulary, to which new tokens are added.")
 @_run("--keep-vocabulary", is_flag=True, default=None, help="With --init-from: add none, leave new tokens unknown.")
-@_run("--task", type=click.Choice(TASKS), help="What to learn: what comes next (lm), or classes. [default: lm]")
+@_run("--task", type=click.Choice(TASKS), help="What to learn: what comes next (lm), classes, or tags. [default: lm]")
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
@@ -121,13 +122,24 @@ Examples:
 @_class("--pool", type=click.Choice(config.POOLINGS),
         help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
 @_class("--ngrams", type=int, metavar="N",
-        help="Count n-grams of up to N tokens too, beside the network; 0: none. [default: 4, words 2]")  # fmt: skip
+        help="Count n-grams of up to N tokens too, beside the network, for tags of up to N characters of each word; "
+             "0: none. [default: 4, words 2, tags 0]")  # fmt: skip
 @_class("--token-dropout", type=float, metavar="P",
         help="Share of the tokens read as unknown in training. [default: words 0.1, else 0]")
 @_class("--embedding-scale", type=float, metavar="X",
         help="Standard deviation of the embedding's first values. [default: words 0.2, else 1]")  # fmt: skip
-@_class("--max-length", type=int, metavar="N", help="Read N tokens of a text at most. [default: 1000]")
+@_class("--max-length", type=int, metavar="N",
+        help="Read N tokens of a text at most; sentences with tags are read in pieces of so many. "
+             "[default: 1000]")  # fmt: skip
 @_class("--balance/--no-balance", default=None, help="Let rare labels count for as much as common ones.")
+@_tag("--tags", type=click.Choice(config.UNITS),
+      help="What has a tag: the words of columns, or each character in lines of source TAB target. "
+           "[default: by the lines]")  # fmt: skip
+@_tag("--token-column", type=int, metavar="N", help="Words stand in column N. [default: 1; of CoNLL-U 2]")
+@_tag("--column", type=int, metavar="N", help="Their tags in column N. [default: the last; of CoNLL-U 4]")
+@_tag("--crf/--no-crf", default=None, help="Learn which tag follows which (a linear-chain CRF). [default: no]")
+@_tag("--char-hidden", type=int, metavar="N",
+      help="Units that read the characters of each word; 0: words are read whole. [default: 32]")  # fmt: skip
 @_model("--counts", type=int, metavar="N",
         help="Blend the network with counts of n-grams of up to N tokens; 0: none. [default: 8, words 5]")  # fmt: skip
 @_model("--counts-from", type=PATH, metavar="FILE.arpa", help="Take the counts of an ARPA file instead.")
@@ -136,7 +148,7 @@ Examples:
 @_model("--layers", type=int, metavar="N", help="Recurrent layers; 0: counts alone. [default: by the corpus]")
 @_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")
 @_model("--bidirectional/--no-bidirectional", default=None,
-        help="Classes: read texts from both ends. [default: yes]")  # fmt: skip
+        help="Classes, tags: read texts from both ends. [default: yes]")  # fmt: skip
 @_model("--head-layers", type=int, metavar="N", help="Layers without recurrence on top. [default: 0]")
 @_model("--head-hidden", type=int, metavar="N", help="Their units. [default: as many as they read]")
 @_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
@@ -145,7 +157,7 @@ Examples:
 @_model("--layer-norm/--no-layer-norm", default=None, help="Normalise what the state tells a layer's next step.")
 @_model("--residual/--no-residual", default=None, help="Each layer but the first adds its values to what it read.")
 @_train("--optimizer", type=click.Choice(config.OPTIMIZERS),
-        help="muon: Adam but for the recurrent weights. [default: muon; classes: adam]")  # fmt: skip
+        help="muon: Adam but for the recurrent weights. [default: muon; classes, tags: adam]")  # fmt: skip
 @_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")
 @_train("--schedule", type=click.Choice(config.SCHEDULES), help="Course of the learning rate. [default: linear]")
 @_train("--warmup", type=int, metavar="N", help=f"Steps of linear rise. {_default(config.TrainConfig, 'warmup')}")

@@ -73,6 +73,10 @@ def read_pairs(file: TextFile, encoding: str, size: int = BLOCK) -> Iterator[Sen
 
     Errors as `pairs_of`.
     """
-    lines = Lines(text_blocks(file, encoding, size), lambda: True)
-    pairs = pairs_of(lines, file.name)
+    return sentences_of(Lines(text_blocks(file, encoding, size), lambda: True), file.name)
+
+
+def sentences_of(lines: Iterable[str], where: str) -> Iterator[Sentence]:
+    """Yield each of some lines, which messages call `where`, as `read_pairs` does (errors as `pairs_of`)."""
+    pairs = pairs_of(lines, where)
     return (Sentence(source, character_tags(source, target)) for source, target in pairs)

@@ -115,11 +115,17 @@ class Lines:
             raise StopIteration
         return self._decoded(self._lines.popleft())
 
-    def ready(self) -> bool:
-        """Return whether the next line, or the end, is there already."""
-        while not self._lines and not self._over and self._arrived():
+    def ready(self, ahead: int = 0) -> bool:
+        """Return whether the next line, or that so many lines `ahead` of it, or the end, is there already."""
+        while len(self._lines) <= ahead and not self._over and self._arrived():
             self._fill()
-        return bool(self._lines) or self._over
+        return len(self._lines) > ahead or self._over
+
+    def peek(self, ahead: int = 0) -> str | None:
+        """Return the next line, or that so many lines `ahead` of it, without taking it; None beyond the end."""
+        while len(self._lines) <= ahead and not self._over:
+            self._fill()
+        return self._decoded(self._lines[ahead]) if len(self._lines) > ahead else None
 
     def _fill(self) -> None:
         text = next(self._texts, None)

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from charlm.config import UNITS
 from charlm.errors import DataError, UsageError
 from charlm.text.character_tags import pair_of, read_pairs
 from charlm.text.columns import Layout, Sentence, Survey, read_sentences
 from charlm.text.reading import BLOCK, TextFile, text_blocks
 from charlm.text.stream import Lines
 
-WORDS, CHARACTERS = UNITS = ("words", "characters")
+WORDS, CHARACTERS = UNITS
 
 
 @dataclass(frozen=True)

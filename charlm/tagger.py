@@ -1,0 +1,288 @@
+"""A trained tagger as a person uses it: the tags of sentences, the spans that they mark, or a restored text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import checks
+from charlm.bio import Span, from_iob2, spans, to_iob2
+from charlm.checkpoint import FORMAT_KEY
+from charlm.config import ModelConfig, TrainConfig
+from charlm.engines import Tally
+from charlm.engines.tagger import TaggerEngine
+from charlm.errors import DataError, UsageError
+from charlm.facts import check_facts
+from charlm.model_files import Tensors, check_size, dump, parse, save
+from charlm.nn.tagger import shapes
+from charlm.tag_metrics import tag_tally
+from charlm.tags import Tags
+from charlm.text.character_tags import applied, composed
+from charlm.text.tag_packing import sentence_chunks
+from charlm.text.tagged_encoder import piece_of
+from charlm.text.tagged_part import TaggedList, TaggedPart, TaggedText
+from charlm.text.tokenizers import Tokenizer
+from charlm.text.windows import always
+
+_SENTENCES = 4096  # of a window, which are answered together,
+_CHARACTERS = 1 << 18  # or as many as reach this many characters
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """What a tagger says of a sentence: a tag for each token, in the scheme of the corpus that it learnt from.
+
+    tokens: words, or where characters are tagged the characters of the text in NFC. tags: of characters what stands
+    in their place. text: the words with a space between, or the characters that the tags make. probabilities: of the
+    tags, one by one. spans: those that the tags mark by conlleval's
+    rule, with the numbers of their first token and of the one after the last; none where tags mark none. unknown: how
+    many tokens training had not. pieces: how many the sentence was read in, 1 unless it is very long.
+    """
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    text: str
+    probabilities: tuple[float, ...]
+    spans: tuple[Span, ...]
+    unknown: int
+    pieces: int
+
+
+@dataclass(frozen=True)
+class TagScore:
+    """How probable the tags of a sentence are: log p(tags | sentence) in nats, over the `scored` ones.
+
+    Tags that the model does not have are left out, `unknown` counts them. per_token: log p of each tag, None for those;
+    and None where the tags of a sentence are scored together (a chain).
+    """
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    logprob: float
+    scored: int
+    unknown: int
+    per_token: tuple[float | None, ...] | None
+
+
+class Judged(NamedTuple):
+    """What the network says of a sentence of n tokens, its pieces put together: log p of every tag [n, L], the numbers
+    of the best tags [n], and -log p of the right ones, [n] or for each piece."""
+
+    text: TaggedText
+    logp: NDArray[np.float64]
+    said: NDArray[np.int32]
+    nats: NDArray[np.float64]
+    pieces: int
+
+
+class Tagger:
+    """A tagger with its tags. `facts` tells where it comes from (`charlm.training` in the file)."""
+
+    def __init__(self, engine: TaggerEngine, config: ModelConfig, tags: Tags, facts: Mapping[str, Any]) -> None:
+        self.trained, self.config, self.tags, self.facts = engine, config, tags, dict(facts)
+
+    def __repr__(self) -> str:
+        names = [name or "(keep)" for name in self.tags.names]
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        return f"<Tagger of {self.tags.unit} with {len(names)} tags: {some}>"
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Whose ids the network reads."""
+        return self.tags.tokenizer
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the tags in the order of their numbers, spans in IOB2."""
+        return self.tags.names
+
+    def predict(
+        self, sentences: Iterable[str | Sequence[str]], ready: Callable[[], bool] = always
+    ) -> Iterator[TaggedSentence]:
+        """Yield the tags of each sentence, in order: a text, which is parted at white space, or a list of tokens.
+
+        Where characters are tagged, a sentence is a text, and all its characters are tokens. `sentences` may go on
+        without end; where `ready()` is false, which is asked after each, those so far are answered before the next is
+        taken. Of spans, tags come as the corpus had them, and only such as can follow one another. Raises TypeError
+        for a single text.
+
+        >>> next(charlm.load("dates").predict(["see you on Friday"])).tags
+        ('O', 'O', 'O', 'B-DATE')
+        """
+        if isinstance(sentences, str | bytes | bytearray):
+            raise TypeError("sentences must be several, such as a list of str, not one")
+        every = checks.several("sentences", sentences, "sentences, such as a list of str")
+        tokens = (self._tokens(number, sentence) for number, sentence in enumerate(every))
+        return (
+            self._answer(of_tokens, found)
+            for window in _windows(tokens, ready)
+            for of_tokens, found in zip(window, self._judged(window), strict=True)
+        )
+
+    def scores(
+        self, sentences: Iterable[tuple[Sequence[str], Sequence[str]]], ready: Callable[[], bool] = always
+    ) -> Iterator[TagScore]:
+        """Yield how probable the tags of each (tokens, tags) are, in order; `ready` as in `predict`.
+
+        Tags are in any scheme; those of characters are what stands in their place, "" where they stay.
+        """
+        numbers = {name: number for number, name in enumerate(self.names)}
+        held = ((tuple(tokens), tuple(tags)) for tokens, tags in sentences)
+        for window in _windows(held, ready, lambda pair: sum(map(len, pair[0]))):
+            gold = [
+                [numbers.get(tag, -1) for tag in to_iob2(tags, self.tags.scheme)] for _, tags in window
+            ]
+            judged = self._judged([tokens for tokens, _ in window], gold)
+            for (tokens, tags), of, found in zip(window, gold, judged, strict=True):
+                yield self._score(tokens, tags, of, found)
+
+    def tally(self, texts: TaggedPart, stop: Callable[[], bool] = lambda: False) -> Tally | None:
+        """Return the sums over tagged sentences (`charlm.tag_metrics`); None if `stop` interrupted it."""
+        return evaluate(self.trained, texts, self.tags, stop)
+
+    def judged(
+        self, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[int]] | None = None
+    ) -> list[Judged]:
+        """Return what the network says of sentences of tokens, whose tags have the numbers `gold`, -1 for none."""
+        return self._judged(sentences, gold)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the one file that tagging needs, atomically (errors as `charlm.model_files.save`)."""
+        save(path, self.trained.tensors(), self.metadata())
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the file says beside the tensors: configuration, tags, vocabularies, origin."""
+        return {
+            FORMAT_KEY: "2", "charlm.task": "tag", "charlm.model": dump(self.config.to_dict()),
+            "charlm.training": dump(self.facts), **self.tags.metadata(),
+        }  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as what a file holds; the copy computes on one thread."""
+        return rebuilt, (self.trained.tensors(), self.metadata())
+
+    def tokens_of(self, text: str) -> tuple[str, ...]:
+        """Return the tokens of a text: what white space parts, or where characters are tagged all of them, in NFC."""
+        return tuple(composed(text)) if self.tags.of_characters else tuple(text.split())
+
+    def _tokens(self, number: int, sentence: str | Sequence[str]) -> tuple[str, ...]:
+        if isinstance(sentence, str):
+            return self.tokens_of(sentence)
+        name = f"sentences[{number}]"
+        if self.tags.of_characters:
+            return self.tokens_of(checks.text(name, sentence))
+        tokens = tuple(checks.texts(name, sentence))
+        if not all(tokens):
+            raise UsageError(f"{name} has an empty token")
+        return tokens
+
+    def _answer(self, tokens: tuple[str, ...], found: Judged) -> TaggedSentence:
+        tags = self.tags
+        names = [tags.names[number] for number in found.said.tolist()]
+        p = np.exp(found.logp[np.arange(len(names)), found.said])
+        unknown = int(np.count_nonzero(tags.encoder.unknown(found.text.words)))
+        marked = tuple(spans(names) if tags.scheme else ())
+        text = applied(tokens, names) if tags.of_characters else " ".join(tokens)
+        said = tuple(text if tags.of_characters else from_iob2(names, tags.scheme))
+        return TaggedSentence(tokens, said, text, tuple(p.tolist()), marked, unknown, found.pieces)
+
+    def _score(
+        self, tokens: tuple[str, ...], tags: tuple[str, ...], gold: Sequence[int], found: Judged
+    ) -> TagScore:
+        known = sum(number >= 0 for number in gold)
+        alone = None
+        if not self.tags.crf:
+            logp = found.logp[np.arange(len(gold)), np.maximum(gold, 0)].tolist()
+            alone = tuple(one if number >= 0 else None for one, number in zip(logp, gold, strict=True))
+        return TagScore(tokens, tags, -float(found.nats.sum()), known, len(gold) - known, alone)
+
+    def _judged(
+        self, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[int]] | None = None
+    ) -> list[Judged]:
+        encoder, longest = self.tags.encoder, self.tags.max_length
+        texts = [encoder(tokens) for tokens in sentences]
+        for text, of in zip(texts, gold or (), strict=gold is not None):
+            text.tags[:] = of
+        cuts = [encoder.cuts(text, longest) if len(text) else [] for text in texts]
+        pieces = [piece_of(text, cut) for text, some in zip(texts, cuts, strict=True) for cut in some]
+        found = iter(self._judged_pieces(pieces))
+        return [self._joined(text, list(islice(found, len(some)))) for text, some in zip(texts, cuts, strict=True)]
+
+    def _judged_pieces(self, pieces: Sequence[TaggedText]) -> list[Judged]:
+        found: list[Any] = [None] * len(pieces)
+        for numbers, chunk in sentence_chunks(TaggedList(pieces), self.tags.reading):
+            judged = self.trained.judge(chunk, self.tags.allowed)
+            inside = chunk.starts[1:-1]
+            each = [np.split(values, inside) for values in (judged.logp, judged.tags)]
+            nats = np.split(judged.nats, len(numbers) if self.tags.crf else inside)
+            for number, logp, said, own in zip(numbers.tolist(), *each, nats, strict=True):
+                found[number] = Judged(pieces[number], logp, said, own, 1)
+        return found
+
+    def _joined(self, text: TaggedText, pieces: Sequence[Judged]) -> Judged:
+        if len(pieces) == 1:
+            return pieces[0]
+        none = (np.zeros((0, len(self.names))), np.zeros(0, np.int32), np.zeros(0))
+        columns = zip(none, *((piece.logp, piece.said, piece.nats) for piece in pieces), strict=True)
+        logp, said, nats = (np.concatenate(column) for column in columns)
+        return Judged(text, logp, said, nats, max(1, len(pieces)))
+
+
+def evaluate(
+    engine: TaggerEngine, texts: TaggedPart, tags: Tags, stop: Callable[[], bool] = lambda: False
+) -> Tally | None:
+    """Return the sums over tagged sentences (`charlm.tag_metrics`); None if `stop` interrupted it."""
+    total, unseen = Tally(), tuple(texts.unseen_names)
+    for numbers, chunk in sentence_chunks(texts, tags.reading):
+        if stop():
+            return None
+        judged = engine.judge(chunk, tags.allowed)
+        words = np.concatenate([text.words for text in texts.sentences(numbers)])
+        total += tag_tally(
+            judged.tags, texts.gold(numbers), judged.nats, chunk.starts, tags.names,
+            tags.encoder.unknown(words), unseen, read=chunk.read,
+        )  # fmt: skip
+    return total
+
+
+def rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | None = None) -> Tagger:
+    """Return the tagger that a file's tensors and metadata describe; raises DataError where they do not fit."""
+    try:
+        facts, tags = parse(metadata, "charlm.training"), Tags.of_file(metadata)
+        config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
+        shape = tags.shape(config)
+    except UsageError as error:  # in a file it is no setting of the user's
+        raise DataError(str(error)) from None
+    check_facts(facts)
+    if not config.layers:
+        raise DataError("a tagger needs layers")
+    if tags.tokenizer.size != config.vocab_size:
+        raise DataError(f"the vocabulary has {tags.tokenizer.size} tokens, the model {config.vocab_size}")
+    check_size(tensors, shapes(shape))
+    train = train or TrainConfig()
+    if train.engine != "numpy":
+        raise UsageError(f"engine {train.engine} does not know taggers, which NumPy computes: leave --engine out")
+    engine = TaggerEngine(shape, train.threads or 1, train)
+    engine.load(tensors)
+    return Tagger(engine, config, tags, facts)
+
+
+def _windows(
+    items: Iterable[Any], ready: Callable[[], bool], size: Callable[[Any], int] = lambda tokens: sum(map(len, tokens))
+) -> Iterator[list[Any]]:
+    """Yield items in lists of bounded size, each ended where `ready()` says no to the next one."""
+    window, held = list[Any](), 0
+    for item in items:
+        window.append(item)
+        held += size(item)
+        if len(window) == _SENTENCES or held >= _CHARACTERS or not ready():
+            yield window
+            window, held = [], 0
+    if window:
+        yield window
