@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charlm.config import NO_TOKEN
 from charlm.text import packing
-from charlm.text.packing import TextList, WholeTextBatches, chunks_of, make_chunk, pack
+from charlm.text.packing import TextList, WholeTextBatches, chunks_of, deal, make_chunk, pack
 from charlm.text.shuffling import Order
 from charlm.text.tokenizers import EOS
 
@@ -291,3 +291,27 @@ def test_every_text_is_read_once_and_known_by_its_number(most, window):
 def test_texts_read_together_are_of_like_length():
     chunks = [chunk for _, chunk in chunks_of(TextList(drawn(2000, 30)), most=2000)]
     assert sum(chunk.read for chunk in chunks) / sum(chunk.inputs.size for chunk in chunks) > 0.92
+
+
+# Many short texts
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100, 3001])
+def test_texts_that_are_dealt_out_lie_side_by_side_and_leave_little_empty(count):
+    for seed, steps in itertools.product(range(3), (1, 32, 50)):
+        lengths = np.random.default_rng([count, seed]).integers(1, 18, count)
+        column, first, height, width = deal(lengths, steps)
+        taken = np.zeros((height, width), int)
+        for length, b, t in zip(lengths, column, first, strict=True):
+            taken[t : t + length, b] += 1
+        assert taken.max() == 1
+        assert taken.sum() == lengths.sum()
+        assert taken[0].all()  # there is no column without a text
+        assert height <= max(steps, lengths.max()) + lengths.max()
+        if count > 1000 and steps > 1:
+            assert taken.mean() > 0.95
+
+
+def test_a_single_long_text_is_dealt_a_column():
+    column, first, height, width = deal(np.array([100]), 32)
+    assert (column.tolist(), first.tolist(), height, width) == ([0], [0], 100, 1)

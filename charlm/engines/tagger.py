@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,7 +83,11 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
     def judge(self, chunk: TagChunk, allowed: Allowed | None = None) -> Judgement:
         """Return log p of all tags, the best tags and the nats of the right ones, as the methods below do."""
         chain = None if allowed is None else Transitions.allowed(*allowed)
-        return judge(self.params, self.shape, self._scores(chunk), chunk, chain)
+        return Judgement(
+            *self._figures(
+                lambda scores, part: judge(self.params, self.shape, scores, part, chain), chunk
+            )
+        )
 
     def log_probs(self, chunk: TagChunk) -> NDArray[np.float64]:
         """Return log p of every tag of every place in nats, [N, L]; of a chain over all tags of the other places."""
@@ -97,20 +103,38 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
         Without a chain and where everything is allowed, that is the most probable tag of each place.
         """
         chain = None if allowed is None else Transitions.allowed(*allowed)
-        return best_tags(self.params, self.shape, self._scores(chunk), chunk, chain)
+        (tags,) = self._figures(
+            lambda scores, part: (best_tags(self.params, self.shape, scores, part, chain),), chunk
+        )
+        return tags
 
-    def _scores(self, chunk: TagChunk) -> NDArray[np.float64]:
-        """Return the network's scores of all tags, [N, L], by all threads where that is worth it."""
+    def _figures(
+        self, work: Callable[[Array, TagChunk], Sequence[Array]], chunk: TagChunk
+    ) -> list[Array]:
+        """Return what `work` makes of the scores [N, L] of a chunk, by all threads where that is worth it.
+
+        Its arrays have an entry for each place, but the third, where a chain is learnt, one for each sentence.
+        """
         weights = self.weights()
         if chunk.read * self.params.flat.size < WORTH_SHARING:
-            return self._workers[0].do(lambda network: network.scores(weights, chunk))
+            return self._workers[0].do(
+                lambda network: list(work(network.scores(weights, chunk), chunk))
+            )
 
-        def forward(network: TaggerNetwork, _: int, part: slice, __: State) -> tuple[Array, Array]:
+        def forward(
+            network: TaggerNetwork, _: int, part: slice, __: State
+        ) -> tuple[Array, Sequence[Array]]:
             own = (chunk.sentence_column >= part.start) & (chunk.sentence_column < part.stop)
-            inside = np.repeat(own, np.diff(chunk.starts))
-            return inside, network.scores(weights, chunk.columns(part))
+            some = chunk.columns(part)
+            return own, work(network.scores(weights, some), some)
 
-        result = np.empty((len(chunk.tags), self.shape.tags))
-        for inside, scores in self._each_part(forward, chunk.width, ()):
-            result[inside] = scores
-        return result
+        parts = self._each_part(forward, chunk.width, ())
+        sentences = np.argsort(np.concatenate([np.flatnonzero(own) for own, _ in parts]))
+        lengths = np.diff(chunk.starts)
+        places = np.argsort(
+            np.concatenate([np.flatnonzero(np.repeat(own, lengths)) for own, _ in parts])
+        )
+        return [
+            np.concatenate(each)[sentences if k == 2 and self.shape.crf else places]
+            for k, each in enumerate(zip(*(figures for _, figures in parts), strict=True))
+        ]

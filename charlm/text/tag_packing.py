@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from charlm.config import NO_TOKEN
 from charlm.text.batches import Ids
-from charlm.text.packing import Layout, WholeBatches, alike, lay_out
+from charlm.text.packing import Layout, WholeBatches, alike, deal, lay_out
 from charlm.text.splitting import mix
 from charlm.text.tagged_part import TaggedText, TaggedTexts
 from charlm.text.tokenizers import EOS, UNK
@@ -68,7 +68,7 @@ class Words:
             own = np.ones(len(ids), np.bool_)
             own[ends - 1] = False
             ids[own] = self.characters
-            found = self._packed = lay_out(ids, self.lengths + 1, _WORD_STEPS)
+            found = self._packed = lay_out(ids, self.lengths + 1, _WORD_STEPS, deal)
         return found
 
     def at(self, rows: NDArray[np.int64]) -> Words:
