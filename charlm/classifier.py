@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from charlm.nn.ngrams import MOST
 from charlm.text.batches import Ids
 from charlm.text.labels import is_label
 from charlm.text.packing import TextList, Texts, chunks_of
+from charlm.text.sequences import KINDS, LINE, PARAGRAPH, Kind
 from charlm.text.tokenizers import UNK, Tokenizer, tokenizer_from_dict
 from charlm.text.windows import always, windows
 
@@ -41,6 +42,7 @@ class Classes:
     had each. form: where labels stood (`charlm.text.labels`). pool: how a text's steps become one
     vector. max_length: the tokens of a text that are read. balance: whether rare labels counted for
     as much as common ones. ngrams: of how many tokens n-grams count beside the network, 0 for none.
+    sequences: what of a file is a text, line or paragraph.
     """
 
     tokenizer: Tokenizer
@@ -51,6 +53,12 @@ class Classes:
     max_length: int
     balance: bool = False
     ngrams: int = 0
+    sequences: str = LINE.name
+
+    @property
+    def kind(self) -> Kind:
+        """What of a file is a text."""
+        return KINDS[self.sequences]
 
     @property
     def common(self) -> int:
@@ -62,6 +70,7 @@ class Classes:
         return {
             "names": list(self.names), "counts": list(self.counts), "labels": self.form, "pool": self.pool,
             "max_length": self.max_length, "balance": self.balance, "ngrams": self.ngrams,
+            **({} if self.kind is LINE else {"sequences": self.sequences}),
         }  # fmt: skip
 
     def metadata(self) -> dict[str, str]:
@@ -79,7 +88,8 @@ class Classes:
         names, counts = tuple(values["names"]), tuple(values["counts"])
         tokenizer = tokenizer_from_dict(vocabulary["tokenizer"])
         rest = (values[name] for name in ("labels", "pool", "max_length", "balance", "ngrams"))
-        return cls(tokenizer, names, counts, *rest)
+        known = cls(tokenizer, names, counts, *rest)
+        return replace(known, sequences=values.get("sequences", LINE.name))
 
 
 @dataclass(frozen=True)
@@ -289,6 +299,8 @@ def _answer(
 
 def _check(values: Mapping[str, Any]) -> None:
     """Raise DataError unless what a file says of labels has exactly the right entries."""
+    if values.get("sequences") == PARAGRAPH.name:  # which stands there alone: a line goes without saying
+        values = {name: value for name, value in values.items() if name != "sequences"}
     if values.keys() != _OF_CLASSES.keys():
         raise DataError(f"the classes need exactly {', '.join(_OF_CLASSES)}")
     names, counts = values["names"], values["counts"]

@@ -21,7 +21,7 @@ from charlm.cells import CELLS
 from charlm.errors import UsageError
 
 TOKENIZERS = ("char", "byte", "word")
-SEQUENCES = ("auto", "line", "document")
+SEQUENCES = ("auto", "line", "paragraph", "document")
 CONTEXTS = ("auto", "sequence", "newline", "stream")
 HOLD_OUTS = ("auto", "files", "parts")
 NONLINEARITIES = ("tanh", "relu")

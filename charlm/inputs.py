@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,30 +28,31 @@ from charlm.text.corpus import Corpus, prepare
 from charlm.text.labels import labels_of
 from charlm.text.parts import Part
 from charlm.text.reading import BLOCK, TextFile, is_standard_input, open_file, text_blocks, whole_words
-from charlm.text.stream import Lines, open_lines
+from charlm.text.sequences import Kind
+from charlm.text.stream import InOrder, open_texts
 from charlm.text.tokenizers import EOS, SPECIALS
 
 PARTS = ("valid", "test")
 
 
-def text_lines(
-    models: Sequence[Trained], path: str, encoding: str, shard: tuple[int, int] = (1, 1),
+def texts_of(
+    models: Sequence[Trained], kind: Kind, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
-) -> Lines:  # fmt: skip
-    """Return the lines of a file, or of stdin (`-`) as they come, without their newline (errors as reading a corpus).
+) -> InOrder:  # fmt: skip
+    """Return the lines or paragraphs of a file, or of stdin (`-`) as they come (errors as reading a corpus).
 
     Models of bytes, where there are no others, get the bytes as they are.
     """
     if _bytes_alone(models):
-        return open_lines(path, None, shard, _as_utf8, before_waiting)
-    return open_lines(path, encoding, shard, str, before_waiting)
+        return open_texts(path, None, kind, shard, _as_utf8, before_waiting)
+    return open_texts(path, encoding, kind, shard, str, before_waiting)
 
 
-def labelled_text_lines(
+def labelled_texts_of(
     model: Classifier, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
-) -> tuple[Iterator[tuple[str, str]], Lines]:  # fmt: skip
-    """Return label and text of each line of a file, or of stdin (`-`) as they come, and the lines that are read.
+) -> tuple[Iterator[tuple[str, str]], InOrder]:  # fmt: skip
+    """Return label and text of each line or paragraph of a file, or of stdin (`-`) as they come, and what is read.
 
     They are in the form that the classifier was trained with (errors as `charlm.text.labels.labels_of`).
     """
@@ -61,9 +61,8 @@ def labelled_text_lines(
     where, name = "standard input" if stdin else path, path if regular and not stdin else None
     if form == "file" and name is None and (stdin or os.path.exists(path)):
         raise UsageError(f"this classifier takes labels from the names of files, and {where} has none: name a file")
-    lines = open_lines(path, None if as_bytes else encoding, shard, str, before_waiting)
-    numbered = zip(itertools.count(*shard), lines)
-    pairs = labels_of(numbered, where, name, form, as_bytes, frozenset(model.labels))
+    lines = open_texts(path, None if as_bytes else encoding, model.classes.kind, shard, str, before_waiting)
+    pairs = labels_of(lines.numbered(), where, name, form, as_bytes, frozenset(model.labels))
     return ((label, _as_utf8(text) if as_bytes else text) for label, text in pairs), lines
 
 
@@ -85,10 +84,11 @@ def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, e
     Raises UsageError where the models do not have the same text, or the part was empty; MissingInputError where a
     directory has no run, DataError where its corpus has changed since.
     """
-    if len({model.language.sequences for model in models}) > 1:
+    kinds = dict.fromkeys(model.language.sequences for model in models)
+    if len(kinds) > 1:
         raise UsageError(
-            "of these models some have lines as their texts and some documents, which --corpus would cut in two ways: "
-            "give --file FILE with --lines or --whole"
+            f"of these models some have {'s as their texts and some '.join(kinds)}s, which --corpus would cut in "
+            "different ways: give --file FILE with --lines or --whole"
         )
     if corpus in PARTS:
         return _same_text(_held_out_parts(models, places, corpus))

@@ -9,20 +9,27 @@ from typing import Any
 from charlm.config import CONTEXTS
 from charlm.errors import DataError
 from charlm.text.batches import Context
+from charlm.text.sequences import KINDS, Kind
 from charlm.text.tokenizers import Tokenizer, tokenizer_from_dict
 
 
 @dataclass(frozen=True)
 class Language:
-    """What a model knows of its text: the tokenizer, lines or documents, and what is fed at a start."""
+    """What a model knows of its text: the tokenizer, what a sequence is, and what is fed at a start."""
 
     tokenizer: Tokenizer
     sequences: str
     context: str
 
     @property
+    def kind(self) -> Kind:
+        """What a sequence is."""
+        return KINDS[self.sequences]
+
+    @property
     def document(self) -> bool:
-        return self.sequences == "document"
+        """Whether a sequence is a whole file."""
+        return self.kind.document
 
     @property
     def start(self) -> Context:
@@ -40,7 +47,7 @@ class Language:
         """Rebuild; raises DataError where anything is missing or wrong."""
         if set(values) != {"tokenizer", "sequences", "context"}:
             raise DataError("the vocabulary needs exactly tokenizer, sequences and context")
-        if values["sequences"] not in ("line", "document") or values["context"] not in CONTEXTS[1:]:
+        if values["sequences"] not in (*KINDS,) or values["context"] not in CONTEXTS[1:]:
             raise DataError("the vocabulary names unknown sequences or an unknown context")
         language = cls(
             tokenizer_from_dict(values["tokenizer"]), values["sequences"], values["context"]

@@ -33,6 +33,7 @@ from charlm.nn.model import shapes
 from charlm.sampling import SamplingConfig, next_log_probs
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Ids
+from charlm.text.sequences import PARAGRAPH
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 from charlm.text.windows import always
 from charlm.writing import Sample, Writer
@@ -91,8 +92,8 @@ class Model:
 
     def writer(self, prompt: str = "") -> Writer:
         """Return what writes after a prompt."""
-        ids, document = self.prompt_ids(prompt), self.language.document
-        return Writer(self.engine, self.tokenizer, self.language.start, prompt, ids, document)
+        ids, kind = self.prompt_ids(prompt), self.language.kind
+        return Writer(self.engine, self.tokenizer, self.language.start, prompt, ids, kind)
 
     def sample(
         self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0, **settings: Any
@@ -134,7 +135,7 @@ class Model:
         return self.writer(prompt).beam(width, SamplingConfig(length, unk=unk, **settings))
 
     def score(self, text: str, eos: bool | None = None, per_token: bool = False) -> Score:
-        """Return the score of one text; `eos` says whether its end counts (default: for models of lines)."""
+        """Return the score of one text; `eos` says whether its end counts (default: not of a document)."""
         return next(self.scores([checks.text("text", text)], eos, per_token))
 
     def scores(
@@ -151,7 +152,7 @@ class Model:
         return score_texts(self.engine, self.tokenizer, self.language.start, each, counts, wanted, ready)
 
     def counts_eos(self, eos: bool | None = None) -> bool:
-        """Return whether the end of a text is scored: as asked, else for models of lines alone."""
+        """Return whether the end of a text is scored: as asked, else unless the model is of documents."""
         return not self.language.document if eos is None else checks.flag("eos", eos)
 
     def full_scores(self, text: str, eos: bool | None = None) -> Iterator[TokenScore]:
@@ -243,9 +244,13 @@ class Model:
         return sorted({piece for piece, odd in zip(pieces, unknown, strict=True) if odd})
 
     def prompt_ids(self, prompt: str) -> Ids:
-        """Encode a prompt; raises UsageError for a newline where the model knows only single lines."""
-        if "\n" in checks.text("prompt", prompt) and not self.language.document:
-            raise UsageError("the prompt has a newline, but this model knows single lines only: leave it out")
+        """Encode a prompt; raises UsageError for a newline, or a blank line, where the model's texts have none."""
+        if self.language.kind.why_not(checks.text("prompt", prompt), begins=True):
+            raise UsageError(
+                "the prompt has a blank line, but a paragraph has none inside: leave it out"
+                if self.language.kind.newline
+                else "the prompt has a newline, but this model knows single lines only: leave it out"
+            )
         return self.tokenizer.encode(prompt)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -269,7 +274,7 @@ class Model:
         parts = {"model": self.config.to_dict(), "vocabulary": self.language.to_dict(), "training": self.facts}
         if self.counts:
             parts["counts"] = self.counts.facts() | {"weight": self.counts_weight}
-        form = 2 if self.counts else self.config.format
+        form = 2 if self.counts or self.language.kind is PARAGRAPH else self.config.format
         return {f"charlm.{key}": dump(part) for key, part in parts.items()} | {FORMAT_KEY: str(form)}
 
 

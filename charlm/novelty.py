@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from charlm.text.sequences import Kind
+
+_BETWEEN = "\ud800"  # half a character, which no text has: no run goes over it
+
 
 class Novelty:
-    """Compares texts with a training text, given as its sequences: the lines, or the whole of each document."""
+    """Compares texts with a training text, given as its sequences."""
 
-    def __init__(self, sequences: Iterable[str], lines: bool) -> None:
-        """Remember the text; `lines` says that a text is copied if it is a line, not if it is anywhere in it."""
+    def __init__(self, sequences: Iterable[str], kind: Kind) -> None:
+        """Remember the text; of documents a text is copied if it stands anywhere in one, else if it is one."""
         parts = list(sequences)
-        self._lines = frozenset(parts) if lines else None
-        self._text = "\n".join(parts)
+        self._whole = None if kind.document else frozenset(parts)
+        self._text = _BETWEEN.join(parts)
 
     def copied(self, text: str) -> bool:
         """Return whether the whole text stands in the training text."""
-        return text in (self._text if self._lines is None else self._lines)
+        return text in (self._text if self._whole is None else self._whole)
 
     def longest_run(self, text: str) -> str:
         """Return the longest piece of the text that stands in the training text, the first of several as long."""

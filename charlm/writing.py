@@ -19,6 +19,7 @@ from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig, beam_search, generate
 from charlm.text.batches import Context, Ids
 from charlm.text.possible import Possible
+from charlm.text.sequences import LINE, Kind
 from charlm.text.tokenizers import EOS, SPECIALS, UNK, Tokenizer
 
 _BATCH = 256  # texts drawn side by side
@@ -49,7 +50,7 @@ class Sample:
 class Writer:
     """Writes with one model after one prompt, whose tokens are `ids` [n]; `context` says what a text begins with.
 
-    A `document` that no prompt begins is never empty: its first token is not EOS, as if that had been drawn again.
+    A document that no prompt begins is never empty: its first token is not EOS, as if that had been drawn again.
     """
 
     engine: Predictor
@@ -57,11 +58,11 @@ class Writer:
     context: Context
     prompt: str
     ids: Ids
-    document: bool = False
+    kind: Kind = LINE
 
     def possible(self, config: SamplingConfig) -> Possible:
         """Return what tells whether a string can stand in what is written."""
-        return Possible(self.tokenizer, self.document, config.unk == "keep")
+        return Possible(self.tokenizer, self.kind, config.unk == "keep")
 
     def stream(self, config: SamplingConfig, seed: int | None, number: int = 0) -> Iterator[str]:
         """Write one text, the one of that number among those of a seed: yield the prompt, then pieces as drawn."""
@@ -205,7 +206,7 @@ class Writer:
 
     def _opening(self) -> NDArray[np.bool_] | None:
         """Return which tokens may come first [V] so that a document is not empty; None: all may."""
-        if not self.document or len(self.ids):
+        if not self.kind.document or len(self.ids):
             return None
         allowed = np.arange(self.tokenizer.size) != EOS
         return allowed if self.tokenizer.size > len(SPECIALS) else None

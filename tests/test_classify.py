@@ -503,6 +503,7 @@ WRONG = {
     "counts": [[1, 2], [1, 2, -1], [1, 2, "3"], [1, 2, True], None, 5, [1.0, 2.0, 3.0], [1, 2, 10**4000]],
     "labels": ["xml", None, 5], "pool": ["sum", None, 5], "max_length": [0, -1, 1.5, None, "8", True],
     "ngrams": [1, 9, -1, 2**40, None, True], "balance": [1, None, "no"], "more": [1],
+    "sequences": ["line", "document", None, ["paragraph"]],
 }  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def prepared_while(monkeypatch, change, paths, **settings):
     return prepare(paths, TextConfig(**settings))
 
 
-@pytest.mark.parametrize("sequences", ["line", "document"])
+@pytest.mark.parametrize("sequences", ["line", "paragraph", "document"])
 def test_a_log_may_grow(tmp_path, monkeypatch, sequences):
     path = put(tmp_path, ENGLISH)
     whole = prepare([path], TextConfig(sequences=sequences))

@@ -58,7 +58,7 @@ def facts(corpus) -> list:
 # Blocks
 
 
-@pytest.mark.parametrize("mode", ["line", "document"])
+@pytest.mark.parametrize("mode", ["line", "paragraph", "document"])
 @pytest.mark.parametrize("kind", ["char", "byte", "word"])
 def test_the_size_of_a_block_changes_nothing(tmp_path, kind, mode):
     config = TextConfig(kind, sequences=mode, valid_fraction=0.3, test_fraction=0.2, split_seed=0)
@@ -73,7 +73,7 @@ def test_the_size_of_a_block_changes_nothing(tmp_path, kind, mode):
 @given(
     text=st.lists(st.sampled_from([*"ab \n\r\té中😀,'", "\r\n", "\ufeff", "\u2028", "\x85", "<unk>"])).map("".join),
     kind=st.sampled_from(["char", "byte", "word"]),
-    mode=st.sampled_from(["auto", "line", "document"]),
+    mode=st.sampled_from(["auto", "line", "paragraph", "document"]),
     block=st.integers(1, 7),
 )
 def test_the_size_of_a_block_changes_nothing_in_any_text(tmp_path_factory, text, kind, mode, block):
@@ -328,7 +328,7 @@ def test_a_word_document_has_newlines(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "word"])
-@pytest.mark.parametrize("mode", ["auto", "line", "document"])
+@pytest.mark.parametrize("mode", ["auto", "line", "paragraph", "document"])
 @pytest.mark.parametrize(
     ("text", "found"),
     [("", "nothing: it is empty"), ("\n\n\n", "nothing but white space"), (" \t \r", "nothing but white space")],
@@ -572,16 +572,16 @@ def test_an_empty_part():
     assert (len(part), part.sequences, part.read(0, 0).tolist()) == (0, 0, [])
 
 
-@pytest.mark.parametrize("mode", ["line", "document"])
+@pytest.mark.parametrize("mode", ["line", "paragraph", "document"])
 @pytest.mark.parametrize("kind", ["char", "byte", "word"])
 def test_memory_does_not_grow_with_the_corpus(tmp_path, kind, mode):
     config = TextConfig(kind, sequences=mode, **ALL)
     prepare([put(tmp_path, "the man " * 2)], config)  # what is made once and kept does not count
-    path = put(tmp_path, "the man " * (1 << 17))  # one line of 1 MiB
+    path = put(tmp_path, ("the man\n" if mode == "paragraph" else "the man ") * (1 << 17))  # one text of 1 MiB
     tracemalloc.start()
     corpus = prepare([path], config, block=1 << 12)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert corpus.train.characters == 1 << 20
+    assert corpus.train.characters == (1 << 20) - (mode == "paragraph")
     tables = 12 * 0x110000 if kind == "char" else 0  # a count and an id of every code point
     assert peak < tables + (3 << 18)

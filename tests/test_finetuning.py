@@ -128,6 +128,7 @@ OTHER = [
     ({"tokenizer": "word"}, "--tokenizer word (the model has --tokenizer char)"),
     ({"lowercase": True}, "--lowercase (the model has --no-lowercase)"),
     ({"sequences": "document"}, "--sequences document (the model has --sequences line)"),
+    ({"sequences": "paragraph"}, "--sequences paragraph (the model has --sequences line)"),
     ({"context": "stream"}, "--context stream (the model has --context sequence)"),
     ({"hidden": 64}, "--hidden 64 (the model has --hidden 8)"),
     ({"layers": 2}, "--layers 2 (the model has --layers 1)"),

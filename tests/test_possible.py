@@ -7,14 +7,15 @@ import pytest
 
 from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig
+from charlm.text import sequences
 from charlm.text.possible import Possible
 from charlm.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tests.tiny import tiny_model
 
 WORDS = ["the", "cat", "don't", ",", '"', "(", ")", "-"]
-LINE = Possible(CharTokenizer(list("abc ")), document=False)
-DOCUMENT = Possible(CharTokenizer(list("abc \n")), document=True)
-BYTES = Possible(ByteTokenizer(), document=False)
+LINE = Possible(CharTokenizer(list("abc ")), sequences.LINE)
+DOCUMENT = Possible(CharTokenizer(list("abc \n")), sequences.DOCUMENT)
+BYTES = Possible(ByteTokenizer(), sequences.LINE)
 
 
 @pytest.mark.parametrize("begins", [False, True])
@@ -22,7 +23,7 @@ BYTES = Possible(ByteTokenizer(), document=False)
 def test_words_are_judged_as_the_decoder_spaces_them(word_pattern, begins):
     """Every string of up to six characters that is cut from a text of up to three words is possible."""
     tokenizer = WordTokenizer(WORDS, word_pattern=word_pattern)
-    possible = Possible(tokenizer, document=False)
+    possible = Possible(tokenizer, sequences.LINE)
     ids = range(2, tokenizer.size)
     texts = {tokenizer.decode(some) for n in (1, 2, 3) for some in itertools.product(ids, repeat=n)}
     written = {text[i:j] for text in texts for i in ([0] if begins else range(len(text))) for j in range(i + 1, i + 7)}
@@ -40,12 +41,12 @@ def test_words_are_judged_as_the_decoder_spaces_them(word_pattern, begins):
     ("the\ncat", "single lines"),
 ])  # fmt: skip
 def test_words_that_cannot_come_are_named(text, reason):
-    assert reason in Possible(WordTokenizer(WORDS), document=False).why_not(text)
+    assert reason in Possible(WordTokenizer(WORDS), sequences.LINE).why_not(text)
 
 
 def test_a_model_that_lowers_says_so():
     for tokenizer in (CharTokenizer(list("anb "), lowercase=True), WordTokenizer(["anna", "b"], lowercase=True)):
-        possible = Possible(tokenizer, document=False)
+        possible = Possible(tokenizer, sequences.LINE)
         assert possible.why_not("Anna b") == "the model writes lower case only, as 'anna b'"
         assert not possible.why_not("anna b")
         assert "X" in possible.why_not("Xyz")
@@ -58,14 +59,14 @@ def test_characters_that_cannot_come_are_named():
     assert not DOCUMENT.why_not("a\nb")
     assert "single lines" in BYTES.why_not("a\nb")
     assert not BYTES.why_not("Ж\udce9")
-    assert not Possible(CharTokenizer(list("ab")), document=False, unknown=True).why_not("a<unk>")
+    assert not Possible(CharTokenizer(list("ab")), sequences.LINE, unknown=True).why_not("a<unk>")
 
 
 def test_what_is_wanted_may_begin_in_the_prompt():
     assert not LINE.why_not("Жab", before="aЖ")
     assert not LINE.why_not("Ж", before="aЖb")
     assert LINE.why_not("Жab", before="Жb")
-    words = Possible(WordTokenizer(WORDS), document=False)
+    words = Possible(WordTokenizer(WORDS), sequences.LINE)
     assert not words.why_not("dog the", before="a dog")
     assert words.why_not("dog the", before="a dog sat")
 
@@ -96,7 +97,7 @@ def test_a_pattern_may_match_in_the_prompt_and_any_byte():
     assert not LINE.why_no_match("Ж.*", before="Ж")
     assert not LINE.why_no_match("[Ж]a", before="Ж")
     assert not BYTES.why_no_match(r"Ж\d")
-    words = Possible(WordTokenizer(WORDS), document=False)
+    words = Possible(WordTokenizer(WORDS), sequences.LINE)
     assert "no text of the model has 'dog'" in words.why_no_match("the dog.*")
     assert not words.why_no_match("the cat.*")
 
@@ -157,7 +158,7 @@ def test_a_start_of_words_is_what_the_text_starts_with():
 def test_what_no_text_of_words_has_is_refused():
     """Every string of up to four characters, against all texts of up to five words: nearly all that never come."""
     tokenizer = WordTokenizer(["a", "bb", ",", "("])
-    possible = Possible(tokenizer, document=False)
+    possible = Possible(tokenizer, sequences.LINE)
     texts = "\n".join(tokenizer.decode(some) for some in itertools.product(range(2, tokenizer.size), repeat=5))
     strings = ["".join(some) for n in range(1, 5) for some in itertools.product("ab ,(", repeat=n)]
     refused = {text for text in strings if possible.why_not(text)}

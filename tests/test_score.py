@@ -42,6 +42,7 @@ def models(tmp_path_factory):
         "word": tiny_model(["ab", "b", "é"], words=True),
         "document": tiny_model("abé\n", sequences="document"),
         "byte": byte_model(),
+        "paragraph": tiny_model("abé\n", sequences="paragraph"),
     }
     for name, model in made.items():
         model.save(room / f"{name}.safetensors")
@@ -71,7 +72,7 @@ def test_lines_that_end_as_on_an_old_mac_are_told(models, kind, text, told):
         assert ("charlm: standard input: more carriage returns alone than lines" in found.stderr) == told
 
 
-@pytest.mark.parametrize("kind", ["char", "word", "document", "byte"])
+@pytest.mark.parametrize("kind", ["char", "word", "document", "byte", "paragraph"])
 @pytest.mark.parametrize("way", ["--lines", "--whole"])
 def test_stdin_is_read_as_a_file_is(models, tmp_path, kind, way):
     file = tmp_path / "text"
@@ -388,7 +389,7 @@ def test_odd_tokens_of_a_model_are_written(tmp_path, tokens):
 # --- a long text, token by token --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["char", "word", "document", "byte"])
+@pytest.mark.parametrize("kind", ["char", "word", "document", "byte", "paragraph"])
 @pytest.mark.parametrize("eos", ["--eos", "--no-eos"])
 def test_the_tokens_of_a_file_are_those_of_its_text(models, tmp_path, kind, eos):
     """To the bit, in every form, over many chunks and blocks of it."""

@@ -15,6 +15,7 @@ from charlm.errors import MissingInputError, UsageError
 from charlm.text import repeats
 from charlm.text.corpus import prepare
 from charlm.text.repeats import LineHashes, repeats_of
+from charlm.text.sequences import LINE
 from charlm.text.tokenizers import EOS
 from tests.test_commands import charlm
 
@@ -285,7 +286,7 @@ def test_of_a_long_part_some_lines_stand_for_all_in_flat_memory(monkeypatch):
     assert 500 < found.compared < 1500
     assert abs(found.lines / found.compared - 0.25) < 0.08
     assert peak < 3_000_000
-    assert "about 2" in str(found.note("line"))
+    assert "about 2" in str(found.note(LINE))
 
 
 # What is said
@@ -294,7 +295,7 @@ def test_of_a_long_part_some_lines_stand_for_all_in_flat_memory(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a\n\nb\n\n", "(a text in each line: --sequences line)"),
+        ("a\n\nb\n\n", "(a text in each line: --sequences line; between blank lines: --sequences paragraph)"),
         ("a\nb\n", "(lines of one text: --sequences document)"),
     ],
 )

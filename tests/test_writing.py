@@ -16,6 +16,7 @@ from charlm.errors import UsageError
 from charlm.nn import kernel
 from charlm.novelty import Novelty
 from charlm.sampling import SamplingConfig, probabilities
+from charlm.text.sequences import DOCUMENT, LINE, PARAGRAPH
 from charlm.text.tokenizers import EOS, UNK
 from tests.tiny import tiny_model
 
@@ -176,17 +177,17 @@ def test_a_model_goes_to_another_process_as_arrays_and_json():
     assert copy.facts == model.facts
 
 
-pieces = st.text(alphabet="abn ", max_size=12)
+pieces = st.text(alphabet="abn \n", max_size=12)
 
 
 @given(st.lists(pieces, max_size=4), pieces)
-def test_the_longest_copied_run_is_the_longest_of_all(lines, text):
-    corpus = "\n".join(lines)
-    runs = [text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1) if text[i:j] in corpus]
-    novelty = Novelty(lines, lines=True)
-    found = novelty.longest_run(text)
-    assert found in corpus
-    assert found in text
-    assert len(found) == max(map(len, runs), default=0)
-    assert novelty.copied(text) == (text in lines)
-    assert Novelty(lines, lines=False).copied(text) == (text in corpus)
+def test_the_longest_copied_run_is_the_longest_within_a_sequence(sequences, text):
+    runs = [text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1)]
+    runs = [run for run in runs if any(run in sequence for sequence in sequences)]
+    for kind in (LINE, PARAGRAPH, DOCUMENT):
+        novelty = Novelty(sequences, kind)
+        found = novelty.longest_run(text)
+        assert found == "" or found in runs
+        assert len(found) == max(map(len, runs), default=0)
+        within = any(text in sequence for sequence in sequences)
+        assert not text or novelty.copied(text) == (within if kind is DOCUMENT else text in sequences)

@@ -12,6 +12,7 @@ from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.model import Model
+    from charlm.text.sequences import Kind
 
 PARTS = ("valid", "test")
 _NOTHING = 'give texts to score ("a sentence"), - for stdin, --file FILE or --corpus FILE'
@@ -67,13 +68,18 @@ class Asked:
         """The file that texts come from, - for standard input."""
         return STDIN if self.stdin else self.path
 
+    def kind(self, models: Sequence[Model]) -> Kind:
+        """Return what of the file is a text: as said, else what it is for all the models, lines where they differ."""
+        from charlm.text.sequences import DOCUMENT, LINE
+
+        if self.nbest or self.lines is not None:
+            return LINE if self.nbest or self.lines else DOCUMENT
+        kind, *others = {model.language.kind for model in models}
+        return LINE if others or (self.stdin and kind.document) else kind
+
     def whole(self, models: Sequence[Model]) -> bool:
-        """Return whether the file is one text: as said, else where it is so for all the models."""
-        if self.file is None or self.nbest:
-            return False
-        if self.lines is not None:
-            return not self.lines
-        return not self.stdin and all(model.language.document for model in models)
+        """Return whether there is a file, and it is one text."""
+        return self.file is not None and self.kind(models).document
 
     def counts_eos(self, models: Sequence[Model]) -> bool:
         """Return whether the end of a text is scored: as said, else where it is so for all the models."""

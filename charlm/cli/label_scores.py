@@ -81,7 +81,7 @@ def _pairs(asked: Asked, model: Classifier) -> tuple[Pairs, Callable[[], bool]]:
     from charlm import inputs
 
     shard = part_of_lines(asked.shard)
-    pairs, lines = inputs.labelled_text_lines(
+    pairs, lines = inputs.labelled_texts_of(
         model, asked.file, asked.encoding, shard, sys.stdout.flush
     )
     tell_of_line_ends(asked.file, lines)

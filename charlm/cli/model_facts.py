@@ -101,6 +101,7 @@ def _of_classifier(model: Classifier) -> dict[str, Any]:
         "parameters": _parameters(model),
         "labels": [{"label": name, "texts": count} for name, count in labels],
         "labels_from": classes.form,
+        "sequences": classes.sequences,
         "balance": classes.balance,
         **_of_vocabulary(model.tokenizer),
         "max_length": classes.max_length,

@@ -16,8 +16,8 @@ from charlm.cli.texts import (
     STDIN,
     TextsCommand,
     hint_at_files,
-    lines_of,
     part_of_lines,
+    texts_of,
     texts_or_stdin,
 )
 from charlm.errors import UsageError
@@ -43,10 +43,10 @@ Examples:
     metavar="N",
     help="Threads that compute. [default: as many as there are processors]",
 )
-@_input("--file", "path", type=PATH, metavar="FILE", help="Label the lines of a file.")
+@_input("--file", "path", type=PATH, metavar="FILE", help="Label the lines of a file, or its paragraphs.")
 @_input("--columns/--plain", "columns", default=None,
         help="Tags: a token a line, in columns, or a sentence a line. [default: by the first line]")  # fmt: skip
-@_input("--shard", metavar="I/N", help="Only every Nth line, or of columns sentence, from the Ith on.")
+@_input("--shard", metavar="I/N", help="Only every Nth line, paragraph or sentence of columns, from the Ith on.")
 @_input(
     "--encoding",
     default="utf-8",
@@ -73,6 +73,8 @@ Examples:
 )
 def predict(**options: Any) -> None:
     """Say which label suits each text best: each argument, each line of stdin (-) or of a file.
+
+    A classifier of paragraphs takes the paragraphs of stdin and files, which blank lines part.
 
     A line a text: label, probability and text, parted by tabs. Of a tagger: the tag of each token,
     as one more column; or where characters are tagged, the restored text.
@@ -110,8 +112,9 @@ def _lines(
         return texts, lambda: True
     if path == STDIN:
         tell_what_is_awaited("the texts")
-    lines = lines_of([model], path, options["encoding"], part_of_lines(options["shard"]))
-    return lines, lines.ready
+    shard = part_of_lines(options["shard"])
+    read = texts_of([model], model.classes.kind, path, options["encoding"], shard)
+    return read, read.ready
 
 
 def _check(asked: Given, texts: Sequence[str], stdin: bool, path: str | None) -> None:

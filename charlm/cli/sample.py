@@ -45,7 +45,7 @@ Examples:
 @_text("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="COUNT",
        help="Write COUNT texts.")  # fmt: skip
 @_text("--stop", metavar="TEXT", callback=as_utf8, help=r"End before this string; a newline is $'\n' in the shell.")
-@_text("--lines", type=int, metavar="N", help="End after N lines (models of documents).")
+@_text("--lines", type=int, metavar="N", help="End after N lines (models of documents or paragraphs).")
 @_text("--beam", type=click.IntRange(1), metavar="K", help="The K most probable texts, found by a beam of width K.")
 @_draw("--temperature", type=float, default=1.0, show_default=True, metavar="X",
        help="Below 1 safer, above 1 wilder; 0: the most probable.")  # fmt: skip
@@ -66,7 +66,8 @@ Examples:
 @_output("--echo/--no-echo", default=True, show_default=True, help="Write the prompt too.")
 @_output("--number", is_flag=True, help="Number the texts.")
 @_output("--separator", metavar="TEXT", callback=as_utf8,
-         help=r"Between texts, such as $'\n'. [default: nothing, or a line of dashes for documents]")  # fmt: skip
+         help=r"Between texts, such as $'\n'. [default: nothing; for paragraphs a blank line, "
+         "for documents one of dashes]")  # fmt: skip
 @_output("--novelty", type=PATH, metavar="FILE", is_flag=False, flag_value=OWN_CORPUS,
          help="Mark what is copied from the training text, or from FILE.")  # fmt: skip
 @_output("--raw", is_flag=True, help="Send control characters to a terminal as they are.")
@@ -134,7 +135,7 @@ def _refuse_useless(given: Given) -> None:
 
 
 def _refuse_for_this_model(given: Given, model: Model) -> None:
-    if not model.language.document and given.values["lines"] is not None:
+    if not model.language.kind.newline and given.values["lines"] is not None:
         raise UsageError("this model writes single lines: ask for N of them with -n, and leave --lines out")
     if model.tokenizer.kind == "byte":
         given.refuse("a model of bytes knows them all", "unk")
@@ -196,13 +197,15 @@ def _prompt(prompt: str, model: Model) -> str:
         if file == "-":
             raise
         raise MissingInputError(f"{error}; for a text that begins with @ write @{prompt}") from None
-    return text if model.language.document else text.removesuffix("\n")
+    return text if model.language.kind.newline else text.removesuffix("\n")
 
 
 def _separator(separator: str | None, model: Model, as_json: bool) -> str:
     if separator is not None:
         return separator
-    return "-" * 20 + "\n" if model.language.document and not as_json else ""
+    if as_json or not model.language.kind.newline:
+        return ""
+    return "-" * 20 + "\n" if model.language.document else "\n"
 
 
 @dataclass(frozen=True)
@@ -254,8 +257,8 @@ def _novelty(writer: Model, model: str, source: str) -> Novelty:
 
     if source != OWN_CORPUS:
         text = inputs.file_text(writer, source, "utf-8")
-        return Novelty([text] if writer.language.document else text.split("\n"), not writer.language.document)
-    return Novelty(inputs.training_text(writer, Path(model)), not writer.language.document)
+        return Novelty(writer.language.kind.of(text), writer.language.kind)
+    return Novelty(inputs.training_text(writer, Path(model)), writer.language.kind)
 
 
 def _verdict(judge: Novelty, text: str) -> dict[str, Any]:

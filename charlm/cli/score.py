@@ -16,12 +16,12 @@ from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
 from charlm.cli.label_scores import refuse_label, score_labels
 from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.tag_scores import score_tags
-from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, lines_of, part_of_lines, texts_or_stdin
+from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, part_of_lines, texts_of, texts_or_stdin
 
 if TYPE_CHECKING:
     from charlm.model import Model
     from charlm.scoring import Score
-    from charlm.text.stream import Lines
+    from charlm.text.stream import InOrder
 
 _model = option("Model")
 _input = option("Input")
@@ -52,9 +52,9 @@ Examples:
 @_model("--device", metavar="NAME", default="auto", help="Of engine torch: cpu, cuda, cuda:1, mps.")
 @_model("--no-counts", is_flag=True, help="Let the networks predict alone, without the counts of their texts.")
 @_input("--file", "path", type=PATH, metavar="FILE",
-        help="Score a file: its lines, or the whole for a model of documents.")  # fmt: skip
+        help="Score a file: its lines, its paragraphs or the whole, whatever the model's texts are.")  # fmt: skip
 @_input("--lines/--whole", "lines", default=None, help="Take --file or - by lines, or as one text.")
-@_input("--shard", metavar="I/N", help="Only every Nth line, from the Ith on.")
+@_input("--shard", metavar="I/N", help="Only every Nth line, or paragraph, from the Ith on.")
 @_input("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of the file or of stdin.")
 @_input("--corpus", type=PATH, metavar="FILE|valid|test",
         help="Score as training validates: a file, or a part of the run's own.")  # fmt: skip
@@ -74,13 +74,16 @@ Examples:
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--known", is_flag=True, help="Of several models: compare the texts that all know in full.")
-@_figures("--eos/--no-eos", default=None, help="Score the end of each text. [default: for models of lines]")
+@_figures("--eos/--no-eos", default=None,
+          help="Score the end of each text. [default: unless the model is of documents]")
 @_figures("--per-token", is_flag=True, help="Also each token: log-probability, bits, rank, and the three best.")
 @_output("--format", "form", type=click.Choice(_FORMATS), help="[default: table; json and tsv: totals on stderr]")
 @_output("--json", "as_json", is_flag=True, help="Short for --format json.")
 @_output("--tsv", "as_tsv", is_flag=True, help="Short for --format tsv.")
 def score(**options: Any) -> None:
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file.
+
+    A model of paragraphs takes stdin and files by paragraphs, which blank lines part.
 
     Of a classifier: how probable the label of each text is; of a tagger: the tags of each sentence.
     """
@@ -194,8 +197,9 @@ def _re_order(asked: Asked, scorer: Model) -> None:
     print_lists(zip(listed, scores, strict=True), asked.weight, asked.format)
 
 
-def _lines(asked: Asked, models: Sequence[Model]) -> Lines:
-    return lines_of(models, asked.file or STDIN, asked.encoding, part_of_lines(asked.shard))
+def _lines(asked: Asked, models: Sequence[Model]) -> InOrder:
+    kind = asked.kind(models)
+    return texts_of(models, kind, asked.file or STDIN, asked.encoding, part_of_lines(asked.shard))
 
 
 def _places(asked: Asked) -> list[Path]:

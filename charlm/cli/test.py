@@ -17,6 +17,7 @@ from charlm.errors import DataError, UsageError
 if TYPE_CHECKING:
     from charlm.classifier import Classifier
     from charlm.tagger import Tagger
+    from charlm.text.sequences import Kind
 
 _model = option("Model")
 _input = option("Input")
@@ -128,6 +129,15 @@ def _form(models: Sequence[Classifier]) -> str:
     return next(iter(forms))
 
 
+def _kind(models: Sequence[Classifier]) -> Kind:
+    kinds = {model.classes.kind: None for model in models}
+    if len(kinds) > 1:
+        raise UsageError(
+            "some of these models have lines as their texts and some paragraphs: test them one by one"
+        )
+    return next(iter(kinds))
+
+
 def _pairs(models: Sequence[Classifier], gold: Sequence[str], form: str, encoding: str) -> Any:
     """Return label and text of each gold line; notes on the files go to stderr."""
     from charlm.text.folders import open_all, text_files
@@ -147,7 +157,7 @@ def _pairs(models: Sequence[Classifier], gold: Sequence[str], form: str, encodin
     tokenizer = min(
         (model.tokenizer for model in models), key=lambda tokenizer: tokenizer.kind == "byte"
     )
-    return gold_lines(files, tokenizer, names, form, encoding)
+    return gold_lines(files, tokenizer, names, form, encoding, _kind(models))
 
 
 def _bytes_alone(models: Sequence[Classifier]) -> bool:

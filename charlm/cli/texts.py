@@ -13,7 +13,8 @@ from charlm.cli.base import GroupedCommand, visible
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
-    from charlm.text.stream import Lines
+    from charlm.text.sequences import Kind
+    from charlm.text.stream import InOrder
 
 STDIN = "-"
 _AFTER_DASHES = "charlm.after_dashes"
@@ -65,16 +66,18 @@ def hint_at_files(texts: Sequence[str], done: str, does: str) -> None:
         )
 
 
-def lines_of(models: Sequence[Any], path: str, encoding: str, shard: tuple[int, int]) -> Lines:
-    """Return the lines of a file; what is printed goes out before the next one is waited for."""
+def texts_of(
+    models: Sequence[Any], kind: Kind, path: str, encoding: str, shard: tuple[int, int]
+) -> InOrder:
+    """Return the lines or paragraphs of a file; what is printed goes out before the next one is waited for."""
     from charlm import inputs
 
-    lines = inputs.text_lines(models, path, encoding, shard, sys.stdout.flush)
-    tell_of_line_ends(path, lines)
-    return lines
+    texts = inputs.texts_of(models, kind, path, encoding, shard, sys.stdout.flush)
+    tell_of_line_ends(path, texts)
+    return texts
 
 
-def tell_of_line_ends(name: str, lines: Lines) -> None:
+def tell_of_line_ends(name: str, lines: InOrder) -> None:
     """Say at the command's end what may be wrong with the lines of a file."""
 
     def tell() -> None:

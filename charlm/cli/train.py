@@ -104,7 +104,8 @@ Examples:
        help="Words: a regular expression for a token, e.g. '\\S+' for split text.")
 @_text("--vocab-size", type=int, metavar="N", help="Keep the N-2 commonest tokens. [default: words 20000, else all]")
 @_text("--min-count", type=int, metavar="N", help="Keep tokens seen N times. [default: words 2, else 1]")
-@_text("--sequences", type=click.Choice(config.SEQUENCES), help="Is each line a text, or the file? [default: auto]")
+@_text("--sequences", type=click.Choice(config.SEQUENCES),
+       help="Is each line a text, the lines between blank ones, or the file? [default: auto: line or document]")
 @_text("--context", type=click.Choice(config.CONTEXTS),
        help="Each text begins from zero, or as after a newline, or where the last ended (stream). "
             "[default: newline for documents, else sequence]")  # fmt: skip

@@ -193,7 +193,7 @@ class _ClassifyTask:
     def resolved(self, material: LabelledCorpus, text: TextConfig) -> dict[str, Any]:
         return {
             "labels": material.labels,
-            "sequences": "line",
+            "sequences": material.sequences,
             "context": "sequence",
             "hold_out": "parts",
         }
@@ -211,6 +211,7 @@ class _ClassifyTask:
             own.max_length,
             own.balance,
             own.ngrams,
+            material.sequences,
         )
 
     def known(self, metadata: Mapping[str, str]) -> Classes:

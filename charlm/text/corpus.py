@@ -19,6 +19,7 @@ from charlm.text.folders import open_all, text_files
 from charlm.text.parts import Part, PartBuilder
 from charlm.text.reading import BLOCK, TextFile, text_blocks
 from charlm.text.repeats import LineHashes, repeat_notes
+from charlm.text.sequences import DOCUMENT, KINDS, LINE, Kind
 from charlm.text.splitting import TEST, TRAIN, VALID, Layout, hold_out_notes, whole_files
 from charlm.text.surveys import Survey, content_notes, count_lines, survey
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
@@ -77,13 +78,13 @@ def prepare(
     files = open_all(named, *(texts for texts, _ in held))
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
     surveys = [survey(read(file)) for file in files[TRAIN]]
-    sequences, reason = _decide(sequences or config.sequences, surveys, [file.name for file in files[TRAIN]])
+    of, reason = _decide(sequences or config.sequences, surveys, [file.name for file in files[TRAIN]])
     layout = Layout(
         files[TRAIN],
         [survey.characters for survey in surveys],
         read,
         words=kind == "word",
-        sequences=sequences,
+        kind=of,
         shares=(0 if files[VALID] else config.valid_fraction, 0 if files[TEST] else config.test_fraction),
         seed=config.split_seed,
     )
@@ -94,12 +95,12 @@ def prepare(
     notes += [note for _, of_part in held for note in of_part]
     said = (*notes, *content_notes(files[TRAIN], surveys, kind), *hold_out_notes(layout), *repeats)
     train, valid, test = parts
-    return Corpus(tokenizer, sequences, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
+    return Corpus(tokenizer, of.name, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
 
 
 def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
     """Hold out whole files where that was asked for, or "auto" and the files are documents."""
-    if wanted == "auto" and layout.sequences == "line":
+    if wanted == "auto" and not layout.kind.document:
         return layout
     whole = whole_files(layout.files, layout.characters, layout.shares, layout.seed, wanted)
     return dataclasses.replace(layout, whole=whole)
@@ -108,18 +109,19 @@ def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
 # --- what a sequence is -----------------------------------------------------------------------------------------
 
 
-def _decide(wanted: str, surveys: Sequence[Survey], names: Sequence[str]) -> tuple[str, str]:
-    """Return what is a sequence, "line" or "document", and a sentence that says why."""
+def _decide(wanted: str, surveys: Sequence[Survey], names: Sequence[str]) -> tuple[Kind, str]:
+    """Return what is a sequence, where nothing is set a line or a document, and a sentence that says why."""
     lines, blank = count_lines(surveys, names)
     if wanted != "auto":
-        return wanted, f"sequences: {wanted}, as set"
+        return KINDS[wanted], f"sequences: {wanted}, as set"
     if lines == 1:
-        return "document", "sequences: document, because the corpus is a single line"
+        return DOCUMENT, "sequences: document, because the corpus is a single line"
     count = f"{blank:,} of {lines:,} lines {'is' if blank == 1 else 'are'} blank"
     if 100 * blank >= lines:
-        return "document", f"sequences: document, because {count} (a text in each line: --sequences line)"
+        other = "a text in each line: --sequences line; between blank lines: --sequences paragraph"
+        return DOCUMENT, f"sequences: document, because {count} ({other})"
     count = f"only {count}" if blank else f"none of {lines:,} lines is blank"
-    return "line", f"sequences: line, because {count} (lines of one text: --sequences document)"
+    return LINE, f"sequences: line, because {count} (lines of one text: --sequences document)"
 
 
 # --- the vocabulary of the training part ------------------------------------------------------------------------
@@ -130,8 +132,10 @@ def _vocabulary(layout: Layout, counter: CharCounter | WordCounter | None, known
         return known or ByteTokenizer()
     for part, text in itertools.chain.from_iterable(layout.documents()):
         if part == TRAIN:
-            counter.add(text)
-    return counter.tokenizer(layout.sequences == "document", known.to_dict()["tokens"] if known else ())
+            pieces = layout.kind.inside(text)
+            for piece in pieces if isinstance(counter, WordCounter) else ["".join(pieces)]:
+                counter.add(piece)
+    return counter.tokenizer(layout.kind.newline, known.to_dict()["tokens"] if known else ())
 
 
 # --- ids on disk ------------------------------------------------------------------------------------------------
@@ -142,7 +146,8 @@ def _encode_all(
 ) -> tuple[list[Part], list[str]]:
     """Return the training, the validation and the test part, and notes on what stands in two of them."""
     builders = [PartBuilder(tokenizer.size) for _ in files]
-    lines = [LineHashes() for _ in files] if any(layout.shares) or any(files[VALID:]) else []
+    end = layout.kind.end or "\n"
+    lines = [LineHashes(end) for _ in files] if any(layout.shares) or any(files[VALID:]) else []
     _encode(layout, tokenizer, builders, lines)
     for part in (VALID, TEST):
         if held := files[part]:
@@ -153,19 +158,18 @@ def _encode_all(
     parts = [builder.part() for builder in builders]
     if not len(parts[TRAIN]):
         raise DataError(NOTHING_TO_TRAIN_ON)
-    return parts, list(repeat_notes(lines, layout.sequences)) if lines else []
+    return parts, list(repeat_notes(lines, layout.kind)) if lines else []
 
 
 def _encode(
     layout: Layout, tokenizer: Tokenizer, builders: Sequence[PartBuilder], hashes: Sequence[LineHashes]
 ) -> None:
-    lines = layout.sequences == "line"
-    encode = tokenizer.encode_lines if lines else tokenizer.encode
+    kind = layout.kind
     for document in layout.documents():
         for part, text in document:
-            characters = len(text) - (text.count("\n") if lines else 0)
             data = text.encode("latin-1") if tokenizer.kind == "byte" else text.encode("utf-8", "surrogatepass")
-            builders[part].append(encode(data if tokenizer.kind == "byte" else text), characters, data)
+            ids = kind.encode(tokenizer, data if tokenizer.kind == "byte" else text)
+            builders[part].append(ids, kind.characters(text), data)
             if hashes:
                 hashes[part].add(text)
         for builder in builders:

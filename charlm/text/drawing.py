@@ -33,10 +33,12 @@ def hash_parts(hashes: NDArray[np.uint64], shares: tuple[float, float]) -> list[
     return parts
 
 
-def refuse_documents(sequences: str, hold_out: str, what: str, text: str) -> None:
+def refuse_documents(
+    sequences: str, hold_out: str, what: str, text: str, allowed: Sequence[str] = ("auto", "line")
+) -> None:
     """Raise UsageError for settings of a language model's corpus, given what has texts that are
     drawn one by one."""
-    if sequences not in ("auto", "line"):
+    if sequences not in allowed:
         raise UsageError(f"sequences {sequences} does not go with {what}: {text}")
     if hold_out == "files":
         how = "texts are held out one by one (whole files: --valid-file)"

@@ -30,6 +30,7 @@ from charlm.text.folders import open_all, shortened, text_files
 from charlm.text.labelled_part import LabelledPart, LabelledPartBuilder
 from charlm.text.labels import find_form, labelled_lines
 from charlm.text.reading import TextFile, text_blocks
+from charlm.text.sequences import KINDS, LINE, Kind
 from charlm.text.splitting import TEST, TRAIN, VALID
 from charlm.text.surveys import content_notes, count_lines, survey
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
@@ -46,7 +47,7 @@ class LabelledCorpus:
     """A tokenizer, the names of the labels and the three parts.
 
     `labels` says where labels stood and `reason` why; `notes` what else the user should know;
-    `paths` are the files, those of directories one by one.
+    `paths` are the files, those of directories one by one. `sequences`: what a text is.
     """
 
     tokenizer: Tokenizer
@@ -58,6 +59,7 @@ class LabelledCorpus:
     test: LabelledPart
     paths: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    sequences: str = "line"
 
     @property
     def train_tokens(self) -> int:
@@ -79,6 +81,7 @@ class _Reading:
     size: int
     shares: tuple[float, float] = (0.0, 0.0)
     seed: int = 0
+    kind: Kind = LINE
 
     def blocks(
         self, files: Iterable[TextFile], known: Collection[str] | None = None
@@ -86,7 +89,8 @@ class _Reading:
         """Yield labels [n] and texts [n], as many as are handled together."""
         labels, texts, characters = list[str](), list[str](), 0
         for file in files:
-            for label, text in labelled_lines(file, self.form, self.encoding, known, self.size):
+            lines = labelled_lines(file, self.form, self.encoding, known, self.size, self.kind)
+            for label, text in lines:
                 labels.append(label)
                 texts.append(text)
                 characters += len(text)
@@ -125,23 +129,27 @@ def prepare_labelled(
     Validation and test files take the place of that share of `paths`. Raises UsageError, DataError,
     MissingInputError, StorageError.
     """
-    refuse_documents(config.sequences, config.hold_out, "labels", "each text is a line")
+    refuse_documents(
+        config.sequences, config.hold_out, "labels", "each text is a line, or a paragraph",
+        ("auto", "line", "paragraph"),
+    )  # fmt: skip
+    of = KINDS.get(config.sequences, LINE)
     kind = tokenizer.kind if tokenizer else config.tokenizer
     encoding = None if kind == "byte" else config.encoding
     (named, notes), *held = (text_files(group) for group in (paths, valid_files, test_files))
     files = open_all(named, *(texts for texts, _ in held))
     surveys = [survey(text_blocks(file, encoding, block)) for file in files[TRAIN]]
     count_lines(surveys, [file.name for file in files[TRAIN]])
-    form, reason = find_form(labels, files[TRAIN], encoding, block)
+    form, reason = find_form(labels, files[TRAIN], encoding, block, of)
     shares = (
         0 if files[VALID] else config.valid_fraction,
         0 if files[TEST] else config.test_fraction,
     )
-    reading = _Reading(form, encoding, block, shares, config.split_seed)
+    reading = _Reading(form, encoding, block, shares, config.split_seed, of)
     counter = counter_for(config) if grow or not tokenizer else None
     found = _count(reading, files[TRAIN], counter)
     names = _names(found, names, grow)
-    tokenizer = _tokenizer(counter, tokenizer)
+    tokenizer = _tokenizer(counter, tokenizer, of)
     parts, hashes = _encode_all(reading, files, tokenizer, names, longest)
     notes += [note for _, of_part in held for note in of_part]
     said = (
@@ -151,7 +159,7 @@ def prepare_labelled(
     )
     train, valid, test = parts
     return LabelledCorpus(
-        tokenizer, names, form, reason, train, valid, test, tuple(map(str, named)), said
+        tokenizer, names, form, reason, train, valid, test, tuple(map(str, named)), said, of.name
     )
 
 
@@ -162,6 +170,7 @@ def labelled_part(
     form: str,
     longest: int | None = None,
     encoding: str = "utf-8",
+    kind: Kind = LINE,
 ) -> tuple[LabelledPart, tuple[str, ...]]:
     """Return the texts of gold files by a model's tokenizer and labels `names`, and notes.
 
@@ -169,7 +178,7 @@ def labelled_part(
     """
     files, notes = gold_files(paths)
     builder = LabelledPartBuilder(tokenizer, names, longest)
-    reading = _Reading(form, None if tokenizer.kind == "byte" else encoding, _BLOCK)
+    reading = _Reading(form, None if tokenizer.kind == "byte" else encoding, _BLOCK, kind=kind)
     for block in reading.blocks(files, frozenset(names)):
         builder.add(*block)
     part = builder.part()
@@ -183,6 +192,7 @@ def gold_lines(
     names: Sequence[str],
     form: str,
     encoding: str = "utf-8",
+    kind: Kind = LINE,
 ) -> Iterator[tuple[str, str]]:
     """Yield the label and the text, as read, of each text of a `labelled_part` in its order.
 
@@ -190,7 +200,8 @@ def gold_lines(
     """
     as_bytes = tokenizer.kind == "byte"
     for file in gold_files(paths)[0]:
-        lines = labelled_lines(file, form, None if as_bytes else encoding, frozenset(names))
+        code = None if as_bytes else encoding
+        lines = labelled_lines(file, form, code, frozenset(names), kind=kind)
         for label, text in lines:
             data = text.encode("latin-1") if as_bytes else text.encode("utf-8", "surrogatepass")
             yield label, data.decode("utf-8", "surrogateescape" if as_bytes else "surrogatepass")
@@ -235,10 +246,12 @@ def _names(found: Counter[str], known: Sequence[str] | None, grow: bool) -> tupl
     return names
 
 
-def _tokenizer(counter: CharCounter | WordCounter | None, known: Tokenizer | None) -> Tokenizer:
+def _tokenizer(
+    counter: CharCounter | WordCounter | None, known: Tokenizer | None, kind: Kind
+) -> Tokenizer:
     if counter is None:
         return known or ByteTokenizer()
-    return counter.tokenizer(False, known.to_dict()["tokens"] if known else ())
+    return counter.tokenizer(kind.newline, known.to_dict()["tokens"] if known else ())
 
 
 # --- texts on disk --------------------------------------------------------------------------------

@@ -143,11 +143,13 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Ids, NDArr
     they are in Latin-1.
 
     Each is encoded as it is by itself, which a pattern of words would not do where the next line is
-    in sight.
+    in sight; a newline inside a text is a token.
     """
-    if tokenizer.kind == "word":
+    if tokenizer.kind == "word" or any("\n" in text for text in texts):
         end = np.array([EOS], np.int32)
-        pieces = [piece for text in texts for piece in (tokenizer.encode(text), end)]
+        raw = tokenizer.kind == "byte"
+        encoded = (tokenizer.encode(_bytes(text, tokenizer) if raw else text) for text in texts)
+        pieces = [piece for ids in encoded for piece in (ids, end)]
         ids = np.concatenate(pieces or [end[:0]])
         return ids, np.fromiter(map(len, pieces[::2]), np.int64, len(texts)) + 1
     lines = "".join(f"{text}\n" for text in texts)

@@ -5,7 +5,8 @@
     prefix       __label__x text, as fastText has it
     first-word   the label up to the first white space, then the text
 
-A text is a line; lines of white space alone are none.
+A text is a line, or a paragraph, whose label stands on its first line: where nothing follows it
+there, the text begins on the next one. Lines of white space alone are no texts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from functools import lru_cache
 from charlm.config import LABELS
 from charlm.errors import DataError, UsageError
 from charlm.text.reading import BLOCK, TextFile, text_blocks
-from charlm.text.stream import Lines
+from charlm.text.sequences import LINE, Kind
+from charlm.text.stream import read_texts
 
 PREFIX = "__label__"
 
@@ -27,6 +29,7 @@ _SAY_WHERE = (
     "say with --labels where labels stand: file (the stem of the file's name), "
     f"tab (label TAB text), prefix ({PREFIX}x text) or first-word"
 )
+_SEVERAL = "has several labels: give each text one"
 _COMPRESSED = (".gz", ".xz", ".bz2")
 _FIRST_WORD = re.compile(r"\s*(\S+)\s*(.*)", re.DOTALL)
 _FIRST_WORD_OF_BYTES = re.compile(_FIRST_WORD.pattern, re.DOTALL | re.ASCII)  # \xa0 ends an à
@@ -47,17 +50,18 @@ def labelled_lines(
     encoding: str | None,
     known: Collection[str] | None = None,
     size: int = BLOCK,
+    kind: Kind = LINE,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the label and the text of each line of a file that has one, in order.
+    """Yield the label and the text of each line, or each paragraph, of a file that has one, in order.
 
     Encoding None takes the text as bytes, each the code point of its value; a label is UTF-8 all
     the same. `known` are the labels that a gold file may have: under `file` one of its lines may
     give the label by tab, too. Raises DataError for a line that is not of the form, UsageError for
     `file` where a file has no name.
     """
-    lines = Lines(text_blocks(file, encoding, size), lambda: True)
+    texts = read_texts(text_blocks(file, encoding, size), kind)
     name = None if file.copied else file.name
-    return labels_of(enumerate(lines, start=1), file.name, name, form, encoding is None, known)
+    return labels_of(texts.numbered(), file.name, name, form, encoding is None, known)
 
 
 def labels_of(
@@ -74,15 +78,24 @@ def labels_of(
     """
     read = _reader(where, name, form, as_bytes, known)
     for number, line in _not_blank(lines, as_bytes):
+        first, newline, rest = line.partition("\n")
         try:
-            label, text = read(line)
+            label, text = read(first)
+            if form == "prefix" and _FURTHER_LABEL.search(rest):
+                raise _MisfitError(_SEVERAL)
+            if newline:
+                text = f"{text}\n{rest}" if text.strip() else rest
             yield _label(label, as_bytes), text
         except _MisfitError as misfit:
             raise DataError(f"{where}: line {number} {misfit}") from None
 
 
 def find_form(
-    wanted: str | None, files: Sequence[TextFile], encoding: str | None, size: int = BLOCK
+    wanted: str | None,
+    files: Sequence[TextFile],
+    encoding: str | None,
+    size: int = BLOCK,
+    kind: Kind = LINE,
 ) -> tuple[str, str]:
     """Return where labels stand and a sentence that says why (UsageError where nothing tells).
 
@@ -93,10 +106,10 @@ def find_form(
             known = ", ".join(LABELS)
             raise UsageError(f"labels {wanted!r} is unknown: it should be one of {known}")
         return wanted, f"labels: {wanted}, as set"
-    lines, forms = 0, {"prefix": f"begins with {PREFIX}", "tab": "has a tab"}
+    count, forms = 0, {"prefix": f"begins with {PREFIX}", "tab": "has a tab"}
     for file in files:
-        for number, line in _numbered(file, encoding, size):
-            lines += 1
+        for number, text in _numbered(file, encoding, size, kind):
+            count, line = count + 1, text.partition("\n")[0]
             if "prefix" in forms and not line.lstrip().startswith(PREFIX):
                 del forms["prefix"]
             if "tab" in forms and "\t" not in line:
@@ -107,7 +120,7 @@ def find_form(
                     f"{place} has no label before a tab or after {PREFIX}: {_SAY_WHERE}"
                 )
     form, found = next(iter(forms.items()))
-    which = "the line" if lines == 1 else f"each of {lines:,} lines"
+    which = f"the {kind.name}" if count == 1 else f"each of {count:,} {kind.name}s"
     return form, f"labels: {form}, because {which} {found}"
 
 
@@ -123,10 +136,12 @@ def is_label(text: str) -> bool:
     return shown and text == text.strip() != ""
 
 
-def _numbered(file: TextFile, encoding: str | None, size: int) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file that are not blank, numbered from 1 among all."""
-    lines = Lines(text_blocks(file, encoding, size), lambda: True)
-    return _not_blank(enumerate(lines, start=1), encoding is None)
+def _numbered(
+    file: TextFile, encoding: str | None, size: int, kind: Kind
+) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a file that are not blank, with the numbers of their first lines."""
+    texts = read_texts(text_blocks(file, encoding, size), kind)
+    return _not_blank(texts.numbered(), encoding is None)
 
 
 def _not_blank(lines: Iterable[tuple[int, str]], as_bytes: bool) -> Iterator[tuple[int, str]]:
@@ -182,7 +197,7 @@ def _by_prefix(pattern: re.Pattern[str]) -> Reader:
                 f"does not begin with {PREFIX}, but should be: {PREFIX}x text ({_SAY_WHERE})"
             )
         if _FURTHER_LABEL.search(text):
-            raise _MisfitError("has several labels: give each text one")
+            raise _MisfitError(_SEVERAL)
         return word.removeprefix(PREFIX), text
 
     return read

@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from charlm.text.sequences import Kind
 from charlm.text.tokenizers import EOS, SPECIALS, UNK, Tokenizer
 
-_SINGLE_LINES = "the model writes single lines"
 _ANY = -1  # in place of a token's id: whatever may stand there
 
 
 class Possible:
-    """What a tokenizer's vocabulary can write: of a line or a `document`, and with `<unk>` in it or not."""
+    """What a tokenizer's vocabulary can write: in a sequence of a kind, and with `<unk>` in it or not."""
 
-    def __init__(self, tokenizer: Tokenizer, document: bool, unknown: bool = False) -> None:
-        self._tokenizer, self._document = tokenizer, document
+    def __init__(self, tokenizer: Tokenizer, kind: Kind, unknown: bool = False) -> None:
+        self._tokenizer, self._kind = tokenizer, kind
         self._bytes = tokenizer.kind == "byte"
         first = UNK if unknown else len(SPECIALS)
         self._names = {} if self._bytes else {tokenizer.token(k): k for k in range(first, tokenizer.size)}
@@ -32,8 +32,8 @@ class Possible:
 
         `before` stands before what is written, and `text` may begin in it.
         """
-        if not self._document and "\n" in text and "\n" not in before:
-            return _SINGLE_LINES
+        if reason := self._kind.why_not(text, before, begins):
+            return reason
         if self._fits(text, begins) or text in before:
             return ""
         if any(before.endswith(text[:k]) and self._fits(text[k:], True) for k in range(1, len(text))):

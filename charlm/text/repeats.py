@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.text.reading import Scratch
+from charlm.text.sequences import Kind
 
 _PIECE = 1 << 12  # characters of a long line that are hashed at a time
 _MOST_LINES = 1 << 17  # of a part that are compared: of a longer one, those whose hash is drawn
@@ -17,17 +18,20 @@ _TELLING = 0.1  # share of a document's text: short lines come again in any
 
 
 class LineHashes:
-    """Hashes and lengths of the lines of a text given in pieces, on disk; blank lines are none."""
+    """Hashes and lengths of the lines of a text given in pieces, on disk; blank lines are none.
 
-    def __init__(self) -> None:
+    Where two newlines are the `end`, they are those of paragraphs.
+    """
+
+    def __init__(self, end: str = "\n") -> None:
         self.count = 0
-        self._file = Scratch()
+        self._file, self._end = Scratch(), end
         self._tail, self._before = "", 0  # of the unfinished line: its last characters, the hash of those before
         self._length = 0
 
     def add(self, text: str) -> None:
         """Take a piece of text."""
-        first, *lines = text.split("\n")
+        first, *lines = text.split(self._end)
         self._extend(first)
         if not lines:
             return
@@ -81,16 +85,17 @@ class Repeats:
     share: float  # of the characters
     drawn: bool
 
-    def note(self, sequences: str) -> str | None:
+    def note(self, kind: Kind) -> str | None:
         """Return what to tell the user, None where it says nothing about the figures."""
         about = "about " if self.drawn else ""
-        if sequences == "line" and self.lines:
+        if not kind.document and self.lines:
             share = f"{100 * self.lines / self.compared:.3g} %"
             count = f"{share} of the" if self.drawn else f"{self.lines:,} of {self.compared:,}"
             verb = "stands" if self.lines == 1 and not self.drawn else "stand"
             tail = "" if self.drawn else f" ({share})"
-            return f"{about}{count} {self.part} lines {verb} in the training part too{tail}: that share is not new text"
-        if sequences == "document" and self.share >= _TELLING:
+            found = f"{about}{count} {self.part} {kind.name}s {verb} in the training part too{tail}"
+            return f"{found}: that share is not new text"
+        if kind.document and self.share >= _TELLING:
             share = f"{about}{100 * self.share:.0f} % of the {self.part} text"
             return f"{share} is in lines that stand in the training part too: that share is not new text"
         return None
@@ -111,8 +116,8 @@ def repeats_of(train: LineHashes, held: LineHashes, part: str) -> Repeats:
     return Repeats(part, int(repeated.sum()), len(rows), int(rows[repeated, 1].sum()) / characters, step > 0)
 
 
-def repeat_notes(parts: Sequence[LineHashes], sequences: str) -> Iterator[str]:
+def repeat_notes(parts: Sequence[LineHashes], kind: Kind) -> Iterator[str]:
     """Yield a note on each part held out, given after the training part, that has lines of it."""
     for held, name in zip(parts[1:], ("validation", "test"), strict=True):
-        if held.count and (note := repeats_of(parts[0], held, name).note(sequences)):
+        if held.count and (note := repeats_of(parts[0], held, name).note(kind)):
             yield note

@@ -1,7 +1,7 @@
 """How the text of a corpus falls into its training, validation and test part.
 
-Lines are drawn by their number. Of documents, whole files are held out where there are enough of them; where there
-are few, each gives its end.
+Lines and paragraphs are drawn by their number. Of documents, whole files are held out where there are enough of them;
+where there are few, each gives its end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from charlm.errors import UsageError
 from charlm.text.folders import shortened
-from charlm.text.reading import TextFile, nonblank_lines, whole_words
+from charlm.text.reading import TextFile, whole_words
+from charlm.text.sequences import Kind
 
 TRAIN, VALID, TEST = range(3)
 _FEWEST_FILES = 10  # of different content from which whole ones are held out
@@ -35,27 +36,25 @@ class Layout:
     characters: Sequence[int]  # in each file
     read: Callable[[TextFile], Iterator[str]]
     words: bool
-    sequences: str
+    kind: Kind
     shares: tuple[float, float]  # of the text, for validation and for test
     seed: int
     whole: Sequence[int] | None = None  # the part of each file, where none is cut
 
     def documents(self) -> Iterator[Iterator[tuple[int, str]]]:
-        """Yield the (part, text) pieces of each document in turn, or those of all lines."""
-        lines = self.sequences == "line"
+        """Yield the (part, text) pieces of each document in turn, or those of all lines or paragraphs, parted."""
         if self.whole is not None:
             for file, part in zip(self.files, self.whole, strict=True):
                 yield zip(itertools.repeat(part), self._texts(file))
-        elif lines:
-            texts = itertools.chain.from_iterable(nonblank_lines(self.read(file)) for file in self.files)
-            yield _split_lines(whole_words(texts) if self.words else texts, self.shares, self.seed)
+        elif not self.kind.document:
+            texts = itertools.chain.from_iterable(self.kind.parted(self.read(file)) for file in self.files)
+            yield _split_drawn(whole_words(texts) if self.words else texts, self.shares, self.seed, self.kind.end)
         else:
             for file, characters in zip(self.files, self.characters, strict=True):
                 yield _split_document(self._texts(file), _cuts(characters, self.shares), self.words)
 
     def _texts(self, file: TextFile) -> Iterator[str]:
-        texts = self.read(file)
-        texts = nonblank_lines(texts) if self.sequences == "line" else texts
+        texts = self.kind.parted(self.read(file))
         return whole_words(texts) if self.words else texts
 
 
@@ -114,7 +113,7 @@ def _near(parts: Sequence[int], sizes: Sequence[int], shares: tuple[float, float
 
 def hold_out_notes(layout: Layout) -> Iterator[str]:
     """Yield what of several documents is held out."""
-    if not any(layout.shares) or (layout.whole is None and (layout.sequences == "line" or len(layout.files) == 1)):
+    if not any(layout.shares) or (layout.whole is None and (not layout.kind.document or len(layout.files) == 1)):
         return
     if layout.whole is None:
         parts = zip(("validation", "test"), layout.shares, strict=True)
@@ -129,19 +128,21 @@ def hold_out_notes(layout: Layout) -> Iterator[str]:
             yield f"held out for {name}: {len(held):,} of {len(layout.whole):,} files, {share:.1%} of the text: {names}"
 
 
-def _split_lines(texts: Iterable[str], shares: tuple[float, float], seed: int) -> Iterator[tuple[int, str]]:
+def _split_drawn(
+    texts: Iterable[str], shares: tuple[float, float], seed: int, end: str
+) -> Iterator[tuple[int, str]]:
     number = 0
     for text in texts:
-        lines = text.split("\n")  # the last is unfinished or empty
+        lines = text.split(end)  # the last is unfinished or empty
         parts = line_parts(np.arange(number, number + len(lines), dtype=np.uint64), shares, seed)
         for part in np.unique(parts).tolist():
             chosen = list(itertools.compress(lines, (parts == part).tolist()))
-            yield part, "\n".join(chosen if parts[-1] == part else [*chosen, ""])
+            yield part, end.join(chosen if parts[-1] == part else [*chosen, ""])
         number += len(lines) - 1
 
 
 def line_parts(numbers: NDArray[np.uint64], shares: tuple[float, float], seed: int) -> NDArray[np.int8]:
-    """Return the part [n] of lines by their numbers [n] alone: a hash of each, as a uniform number in [0, 1).
+    """Return the part [n] of lines or paragraphs by their numbers [n] alone: a hash of each, uniform in [0, 1).
 
     The hash is SplitMix64 (Steele, Lea and Flood 2014) as a function of the counter.
     """

@@ -1,4 +1,4 @@
-"""Lines of standard input, a pipe or a file as they come, so that each can be answered before the next is there."""
+"""Lines and paragraphs of a file, a pipe or standard input as they come: each can be answered before the next."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from charlm.text.reading import (
     standard_input,
     text_blocks,
 )
+from charlm.text.sequences import Kind
 
 _GRACE = 0.002  # seconds without input that count as a pause: a writer that is busy comes back sooner
 
@@ -115,6 +116,10 @@ class Lines:
             raise StopIteration
         return self._decoded(self._lines.popleft())
 
+    def numbered(self) -> Iterator[tuple[int, str]]:
+        """Yield the lines with their numbers among all, from 1 on."""
+        return zip(itertools.count(self._first + 1, self._step), self)
+
     def ready(self, ahead: int = 0) -> bool:
         """Return whether the next line, or that so many lines `ahead` of it, or the end, is there already."""
         while len(self._lines) <= ahead and not self._over and self._arrived():
@@ -145,6 +150,79 @@ class Lines:
     def _take(self, lines: list[str]) -> None:
         self._lines.extend(lines[(self._first - self._number) % self._step :: self._step])
         self._number += len(lines)
+
+
+class Paragraphs:
+    """The paragraphs of a text in order, lines between blank ones; of `shard` (k, n) every nth, from the kth on.
+
+    The newlines inside stay, that of the last line does not. `ready` as for `Lines`.
+    """
+
+    def __init__(
+        self, lines: Lines, shard: tuple[int, int] = (1, 1), decoded: Callable[[str], str] = str
+    ) -> None:
+        """Take all of `lines`; `decoded` is what to make of each paragraph."""
+        self._lines, self._decoded = lines, decoded
+        (first, self._step), self._count = shard, 0
+        self._first = first - 1
+        self._read = 0  # lines
+        self._begun: list[str] = []  # lines of the paragraph whose end has not come
+        self._whole: deque[tuple[int, str]] = deque()
+        self._over = False
+
+    @property
+    def note(self) -> str | None:
+        """As for `Lines`."""
+        return self._lines.note
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for _, text in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, str]]:
+        """Yield the paragraphs with the numbers of their first lines, from 1 on."""
+        while True:
+            while not self._whole and not self._over:
+                self._take()
+            if not self._whole:
+                return
+            number, text = self._whole.popleft()
+            yield number, self._decoded(text)
+
+    def ready(self) -> bool:
+        """Return whether the next paragraph, or the end, is there already."""
+        while not self._whole and not self._over and self._lines.ready():
+            self._take()
+        return bool(self._whole) or self._over
+
+    def _take(self) -> None:
+        line = next(self._lines, None)
+        if line is not None and line.strip():
+            self._begun.append(line)
+        elif self._begun:
+            if self._count % self._step == self._first:
+                self._whole.append((self._read - len(self._begun) + 1, "\n".join(self._begun)))
+            self._count, self._begun = self._count + 1, []
+        self._over = line is None
+        self._read += 1
+
+
+InOrder = Lines | Paragraphs
+
+
+def read_texts(texts: Iterator[str], kind: Kind) -> InOrder:
+    """Return the lines, or the paragraphs, of a text given in pieces."""
+    lines = Lines(texts, lambda: True)
+    return Paragraphs(lines) if kind.newline else lines
+
+
+def open_texts(
+    path: str, encoding: str | None, kind: Kind, shard: tuple[int, int] = (1, 1),
+    decoded: Callable[[str], str] = str, before_waiting: Callable[[], object] = lambda: None,
+) -> InOrder:  # fmt: skip
+    """Return the lines or the paragraphs of a file as `open_lines` does."""
+    if kind.newline:
+        return Paragraphs(open_lines(path, encoding, before_waiting=before_waiting), shard, decoded)
+    return open_lines(path, encoding, shard, decoded, before_waiting)
 
 
 def open_lines(
