@@ -52,6 +52,8 @@ class TagConfig(Section):
             one_of("tags", self.tags, UNITS)
         for name, column in (("token-column", self.token_column), ("column", self.column)):
             within(name, column, -_MOST_COLUMN, _MOST_COLUMN)
+            if column == 0:
+                raise UsageError(f"{name} counts from 1, or from the last, -1, backwards: 0 is none")
         within("char-hidden", self.char_hidden, 0, _WIDEST)
         within("ngrams", self.ngrams, 0, MOST)
         share("token-dropout", self.token_dropout)
