@@ -1,11 +1,13 @@
 """The figures of a tagger over sentences with gold tags: ratios of sums, which add up over any
 number of chunks.
 
-    accuracy          right / tokens            majority     tokens of the training part's commonest
-    tag / tokens unknown accuracy  right / tokens, of the tokens that training has not precision
-    right spans / said        recall       right spans / gold spans F1                2 right spans
-    / (said + gold) word accuracy     of tagged characters: words, parted by white space, all of
-    whose characters are right
+    accuracy            right / tokens
+    majority            tokens of the training part's commonest tag / tokens
+    unknown accuracy    right / tokens, of the tokens that training has not
+    precision           right spans / said spans
+    recall              right spans / gold spans
+    F1                  2 right spans / (said spans + gold spans)
+    word accuracy       of tagged characters: words, parted by white space, that are right in whole
 
 Spans are read by conlleval's rule (`charlm.bio`), one is right where its kind and both its ends
 are; they count in the tags that are trained, which for spans are those of IOB2. A gold tag that the
@@ -132,10 +134,8 @@ def _spans_of(
     before[_firsts(starts, len(tags))] = none
     begins = kinds.begins[before, numbers]
     inside = kinds.kind[numbers] >= 0
-    over = np.append((begins | ~inside)[1:], True)[
-        : len(tags)
-    ]  # a sentence's first is one of these
-    begin, stop = np.flatnonzero(begins), np.flatnonzero(inside & over) + 1
+    after = np.roll(begins | ~inside, -1)  # true at each sentence's first, so the last is right too
+    begin, stop = np.flatnonzero(begins), np.flatnonzero(inside & after) + 1
     return np.stack([begin, stop, kinds.kind[numbers[begin]]], axis=1)
 
 

@@ -123,6 +123,7 @@ CONLLU = """# sent_id = 1
 3\t#\t#\tSYM\t_\t_\t1\tobl\t_\t_
 
 #newdoc
+# sent_id = 2
 1\tmar\tmar\tNOUN\t_\t_\t0\troot\t_\t_
 """
 
@@ -172,7 +173,9 @@ def test_comments_that_could_be_tokens_head_every_sentence(tmp_path):
     form, reason = found(file)
     assert rows(form.sentences(file, "utf-8")) == ["x/B-x #/O", "#/O x/B-x #/O", "#/O x/B-x #/O"]
     assert form.layout.heads == 1
-    assert reason.endswith("of 4; a line before each sentence, # ..., passes as a comment")
+    assert reason.endswith("of 4; before each sentence a line, # ..., is no token")
+    again = "# O\nx O\n# O\n\n# O\ny O\n"  # a comment and a token may be written alike
+    assert read(tmp_path, again) == ["x/O #/O", "y/O"]
     one = "# O\nx O\n\nb O\n"  # not in every sentence
     assert read(tmp_path, one) == ["#/O x/O", "b/O"]
     assert read(tmp_path, "# O\n\n# O\nx O\n") == ["#/O", "#/O x/O"]

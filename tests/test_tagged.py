@@ -456,7 +456,7 @@ def test_long_sentences_are_cut_into_pieces(tmp_path, kind, longest):
     assert corpus.train.text_digest == whole.train.text_digest
     assert corpus.notes[-1] == (
         f"{cut} of 100 sentences are longer than {longest} steps and are cut into pieces, "
-        "each of which is read by itself"
+        "each for itself: a span over a cut is two"
     )
 
 
@@ -560,7 +560,7 @@ def test_lines_that_repeat_are_told_as_lines(tmp_path):
     assert len(long.train) == 6
     assert (
         long.notes[-1]
-        == "3 of 3 lines are longer than 1 steps and are cut into pieces, each of which is read by itself"
+        == "3 of 3 lines are longer than 1 steps and are cut into pieces, each for itself"
     )
 
 

@@ -26,6 +26,7 @@ _SPACES = re.compile(r"[ \t\r\f\v]+")  # others, such as a no-break space, may s
 _BLANKS = " \t\r\f\v"
 _DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)")
 _CONLLU = 10  # columns
+_MOST_KNOWN, _LONG = 1 << 14, 100  # of lines that come again and again, and their characters
 _NODE = re.compile(r"\d+(?:[-.]\d+)?\t")
 _NO_NODE = re.compile(r"\d+[-.]\d+\t")  # a range or an empty node
 
@@ -61,8 +62,10 @@ class Layout:
             token, tag = _place(self.token, width), _place(self.tag, width)
             parted = "tabs" if self.tabs else "white space"
             told = f"parted by {parted}, the token in column {token}, the tag in column {tag}"
-        heads = "a line" if self.heads == 1 else f"{self.heads} lines"
-        more = f"; {heads} before each sentence, # ..., passes as a comment" if self.heads else ""
+        more = ""
+        if self.heads:
+            what = "a line, # ..., is" if self.heads == 1 else f"{self.heads} lines, # ..., are"
+            more = f"; before each sentence {what} no token"
         return f"columns: {told} of {width}{more}"
 
 
@@ -154,6 +157,7 @@ class _Reader:
     _tags: list[str] = field(default_factory=list)
     _heads: int = 0
     _rows: dict[int, _Row] = field(default_factory=dict)  # by the number of columns
+    _known: dict[str, tuple[str, str]] = field(default_factory=dict)  # token and tag by the line
     _waiting: list[str] = field(default_factory=list)
     _judged: bool = False  # whether it is known if these lines are CoNLL-U, whatever training had
 
@@ -182,6 +186,10 @@ class _Reader:
 
     def _read(self, line: str) -> Sentence | None:
         self._number += 1
+        if (known := self._known.get(line)) is not None:
+            self._append(*known)
+            self._lines.append(line)
+            return None
         if not line.strip():
             self._lines.append(line)
             return self._ended()
@@ -221,7 +229,7 @@ class _Reader:
     def _token(self, line: str) -> None:
         cells = self.layout.cells(line)
         row = self._rows.get(len(cells)) or self._row(len(cells))
-        token = cells[row.token].strip(_BLANKS) or cells[row.token]
+        token, tag = cells[row.token].strip(_BLANKS) or cells[row.token], ""
         if not token:
             raise self._error(f"has an empty token (column {row.token + 1})")
         if self.tagged:
@@ -229,8 +237,14 @@ class _Reader:
             if not _is_tag(tag):
                 what = f"a tag that cannot be shown, {tag!r:.40}," if tag else "an empty tag"
                 raise self._error(f"has {what} (column {row.tag + 1})")
-            self._tags.append(tag)
+        if len(self._known) < _MOST_KNOWN and len(line) < _LONG and line[0] != "#":
+            self._known[line] = token, tag
+        self._append(token, tag)
+
+    def _append(self, token: str, tag: str) -> None:
         self._tokens.append(token)
+        if self.tagged:
+            self._tags.append(tag)
         self._places.append(len(self._lines))
 
     def _row(self, width: int) -> _Row:
@@ -276,18 +290,17 @@ def _is_tag(tag: str) -> bool:
 
 @dataclass
 class Survey:
-    """What the lines of files say of their layout.
-
-    sentences: what blank lines part. width: the columns of the first token's line.
-    """
+    """What the lines of files say of their layout; `sentences` is how many blank lines part."""
 
     sentences: int = 0
     _sure: list[bool] = field(default_factory=lambda: [True, True])  # tabs, CoNLL-U: so far, in all
     _hashed: bool = True  # whether all lines that begin with # have a tab
     _found: bool = False  # a line that is a token for sure
     _first: str = ""  # the first of them, or of those that may be
-    _heads: int | None = None
-    _block: list[int] = field(default_factory=lambda: [0, 0])  # lines, and `# ` before any other
+    _heads: int | None = None  # the fewest `# ` lines that a sentence begins with
+    _lines: int = 0  # of the sentence in hand,
+    _hashes: int = 0  # of these such as begin with #, before any other,
+    _spaced: int = 0  # and such as begin with # and a space
 
     def line(self, line: str) -> None:
         """Take a line."""
@@ -296,12 +309,11 @@ class Survey:
             return
         if _DOCUMENT.match(line):
             return
-        lines, heads = self._block
-        before_all = lines == heads
-        self._block[0] += 1
-        if before_all and line.startswith("# "):
-            self._block[1] += 1
-        if before_all and line.startswith("#"):
+        head = line.startswith("#") and self._lines == self._hashes
+        self._lines += 1
+        if head:
+            self._spaced += line.startswith("# ") and self._spaced == self._hashes
+            self._hashes += 1
             self._hashed &= "\t" in line
             self._first = self._first or line
             return
@@ -312,12 +324,11 @@ class Survey:
 
     def end(self) -> None:
         """End a sentence: a blank line, or the end of a file."""
-        lines, heads = self._block
-        if lines:
+        if self._lines:
             self.sentences += 1
-            heads = min(heads, lines - 1)  # a sentence has a token
+            heads = min(self._spaced, self._lines - 1)  # a sentence has a token
             self._heads = heads if self._heads is None else min(heads, self._heads)
-        self._block = [0, 0]
+        self._lines = self._hashes = self._spaced = 0
 
     def layout(self, token: int | None, tag: int | None) -> tuple[Layout, int]:
         """Return the layout and the columns of the first token's line."""

@@ -176,7 +176,7 @@ def prepare_tagged(
         *([scheme_note(counts.pairs)] if counts.scheme else []),
         *notes,
         *content_notes(files[TRAIN], surveys, "char"),
-        *_notes(parts, hashes, files, reading, longest),
+        *_notes(parts, hashes, files, reading, pieces),
     )
     train, valid, test = parts
     where = tuple(map(str, named))
@@ -332,7 +332,7 @@ def _mark(sentence: Sentence) -> int:
 
 def _notes(
     parts: Sequence[TaggedPart], hashes: Sequence[TextHashes],
-    files: Sequence[Sequence[TextFile]], reading: _Reading, longest: int | None,
+    files: Sequence[Sequence[TextFile]], reading: _Reading, pieces: _Pieces,
 ) -> Iterator[str]:  # fmt: skip
     train, valid, _ = parts
     called = _LINES if reading.form.unit == CHARACTERS else _CALLED
@@ -350,23 +350,22 @@ def _notes(
         if files[number] and (note := shared_note(hashes[TRAIN], *held, called)):
             yield note
     for part, name in zip(parts, _PARTS, strict=True):
-        yield from unseen_notes(part, name, reading.form.unit)
-    yield from cut_notes(parts, longest, called.many)
+        yield from _unseen_notes(part, name, reading.form.unit)
+    yield from _cut_notes(parts, pieces, called.many)
 
 
-def unseen_notes(part: TaggedPart, name: str, unit: str) -> Iterator[str]:
-    """Yield how many tokens have tags that training has not."""
+def _unseen_notes(part: TaggedPart, name: str, unit: str) -> Iterator[str]:
     if part.unseen:
         what = "character" if unit == CHARACTERS else "token"
         have = f"{what} has a tag" if part.unseen == 1 else f"{what}s have tags"
-        names = shortened(list(part.unseen_names))
+        names = shortened([tag if tag.isprintable() else repr(tag) for tag in part.unseen_names])
         yield f"{part.unseen:,} {name} {have} that training has not, which count as wrong: {names}"
 
 
-def cut_notes(parts: Sequence[TaggedPart], longest: int | None, many: str) -> Iterator[str]:
-    """Yield how many sentences are cut into pieces."""
+def _cut_notes(parts: Sequence[TaggedPart], pieces: _Pieces, many: str) -> Iterator[str]:
     if cut := sum(part.cut for part in parts):
         verb = "is" if cut == 1 else "are"
         count = f"{cut:,} of {sum(part.whole for part in parts):,} {many}"
-        pieces = "cut into pieces, each of which is read by itself"
-        yield f"{count} {verb} longer than {longest:,} steps and {verb} {pieces}"
+        told = f"longer than {pieces.longest:,} steps and {verb} cut into pieces, each for itself"
+        spans = ": a span over a cut is two" if pieces.scheme else ""
+        yield f"{count} {verb} {told}{spans}"

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +41,11 @@ class TaggedText:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Where among the characters each token begins, and where the last ends, [n + 1]."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths)])
 
 
 Piece = tuple[TaggedText, Sequence[str]]  # with the names of its tags
