@@ -1,8 +1,10 @@
 """A corpus of tagged sentences: its parts, tags and vocabularies, what is read of them and what is told."""
 
 import itertools
+import os
 import random
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from charlm.text.tagged_encoder import Encoder, Vocabularies, piece_of
 from charlm.text.tagged_part import TaggedList, TaggedPartBuilder
 from charlm.text.tokenizers import UNK, CharTokenizer, WordTokenizer, tokenizer_from_dict
 
+SHARED = Path(__file__).parent / "../../shared/data/tasks"
 TAGS = ["B-x", "I-x", "B-y", "O", "O"]
 WORDS = ["là", "New York", "a", "b\u00a0c", "Été", "ß", "#"]
 every_kind = pytest.mark.parametrize("kind", ["word", "char"])
@@ -673,3 +676,43 @@ def test_a_pipe_is_read_once(tmp_path, monkeypatch):
     assert corpus.paths == (file.name,)
     with pytest.raises(UsageError, match="standard input"):
         prepare_tagged(["-"], config(), valid_files=["-"])
+
+
+# Sets that others have counted
+
+
+@pytest.mark.parametrize(
+    ("files", "sentences", "unknown", "told"),
+    [
+        (
+            ["wnut17/train.conll", "wnut17/dev.conll", "wnut17/test.conll"],
+            [3394, 1009, 1287],
+            0.219,
+            "scheme: IOB2, because B- begins all of 1,959 spans that follow none of their kind",
+        ),
+        (
+            ["wikigold/wikigold.conll.txt"],
+            [1696, 0, 0],
+            None,
+            "scheme: IOB1, because I- begins all of 3,558 spans that follow none of their kind; "
+            "trained as IOB2",
+        ),
+    ],
+    ids=["wnut17", "wikigold"],
+)
+def test_no_token_of_a_known_set_is_lost(files, sentences, unknown, told):
+    """Hashtags, lone # and a space in place of tabs: every line that is not blank and begins no document."""
+    paths = [str(SHARED / name) for name in files]
+    if not all(map(os.path.exists, paths)):
+        pytest.skip("needs ../shared/data/tasks")
+    held = [[path] for path in paths[1:]] or [[], []]
+    corpus = prepare_tagged(paths[:1], config(valid_fraction=0), None, None, None, *held)
+    every = [corpus.train, corpus.valid, corpus.test]
+    assert list(map(len, every)) == sentences
+    lines = [Path(path).read_text(encoding="utf-8").split("\n") for path in paths]
+    blank = "", "-DOCSTART- O"
+    counts = [sum(line.strip() not in blank for line in some) for some in lines]
+    assert [part.tokens for part in every if len(part)] == counts
+    assert told in corpus.notes
+    if unknown:
+        assert corpus.test.unknown / corpus.test.tokens == pytest.approx(unknown, abs=5e-4)
