@@ -1,10 +1,11 @@
-"""charlm: character and word language models and classifiers that train, write, score and predict on NumPy alone.
+"""charlm: character and word language models, classifiers and taggers that train, write and predict on NumPy alone.
 
     import charlm
     model = charlm.load("charlm-model")
     print(model.sample(length=200, seed=1))
     print(model.score("a sentence").perplexity)
     print(*charlm.load("classifier").predict(["a sentence"]))
+    print(*charlm.load("tagger").predict(["a sentence"]))
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from charlm.model import Model
     from charlm.sampling import SamplingConfig
     from charlm.scoring import Score, TokenScore
+    from charlm.tagger import TaggedSentence, Tagger
     from charlm.writing import Sample
 
 # Public names and where they live: imported when asked for, so that `charlm --help` does not wait for NumPy.
@@ -31,13 +33,15 @@ _PUBLIC = {
     "Sample": "charlm.writing",
     "SamplingConfig": "charlm.sampling",
     "Score": "charlm.scoring",
+    "TaggedSentence": "charlm.tagger",
+    "Tagger": "charlm.tagger",
     "TokenScore": "charlm.scoring",
     "load": "charlm.loading",
 }
 
 __all__ = [
-    "Answer", "CharlmError", "Classifier", "Model", "Sample", "SamplingConfig", "Score", "TokenScore", "__version__",
-    "load",
+    "Answer", "CharlmError", "Classifier", "Model", "Sample", "SamplingConfig", "Score", "TaggedSentence", "Tagger",
+    "TokenScore", "__version__", "load",
 ]  # fmt: skip
 
 
