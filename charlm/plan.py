@@ -74,7 +74,7 @@ def defaults(
         "hidden": hidden,
         "embedding": embedding,
         "tie": words and embedding == hidden,
-        "layer_norm": tokens > _LARGE_CORPUS and not words,
+        "layer_norm": tokens > _LARGE_CORPUS and not words and given.get("engine") != "torch",  # there a step at a time
         "residual": shape["layers"] > 1,
         "dropout": _dropout(budget / tokens),
         "optimizer": optimizer,

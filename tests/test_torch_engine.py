@@ -312,6 +312,23 @@ def test_bfloat16_rounds_the_steps_and_not_the_figures(chunk_of):
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
 
 
+def test_bfloat16_does_not_round_the_loss_that_is_told(chunk_of):
+    """With a head of zeros every token has one probability: the loss is known to all digits."""
+    config = config_of("lstm")
+    engine = TorchEngine(config, TrainConfig(engine="torch", precision="bfloat16"))
+    zeros = {name: 0 * value for name, value in engine.tensors().items() if name.startswith("head.")}
+    engine.load(engine.tensors() | zeros)
+    loss, _, _ = engine.update(chunk_of(config, 6, 4), engine.zero_state(4), 0.01)
+    assert loss.mean == pytest.approx(np.log(TOKENS), rel=1e-6)
+
+
+def test_both_engines_say_how_much_they_read(chunk_of):
+    config = config_of()
+    chunk = chunk_of(config, 6, 4)
+    losses = [engine.update(chunk, engine.zero_state(4), 0.01)[0] for engine in pair(config)]
+    assert [loss.read for loss in losses] == [24, 24]
+
+
 TEXT = "the cat sat on the mat and the dog ate the hat\n" * 60
 
 

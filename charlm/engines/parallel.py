@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
@@ -155,7 +156,7 @@ class ParallelEngine:
         own = self._ranks.scatter(orders)
         before = state.own if isinstance(state, _Share) else self._own.taken(own.state)
         loss, norm, after = self._own.learn(own.batch, before, lr, count)
-        return loss, norm, _Share(after)
+        return dataclasses.replace(loss, read=batch.read), norm, _Share(after)
 
     def snapshot(self, state: State) -> Snapshot:
         arrays, facts = self._own.snapshot(self._whole(state))

@@ -100,7 +100,8 @@ class _Network(nn.Module):
         """Return nats = -sum(weight * log p), with dropout, and the state after; it is [layers, N, H] of N pieces."""
         y, state = self.hidden(rows, state, generator)
         lost = functional.cross_entropy(self.head(y).float(), rows.targets, reduction="none")
-        return lost @ rows.weight, state
+        # Not `lost @ rows.weight`: autocast would round both, and with them the loss that is told, to bfloat16.
+        return torch.dot(lost, rows.weight), state
 
     def hidden(self, rows: _Rows, state: State, generator: torch.Generator | None = None) -> tuple[torch.Tensor, State]:
         """Return what the softmax reads [R, W] and the state after; `generator` switches dropout on."""
@@ -230,7 +231,7 @@ class TorchEngine:
             group["lr"] = lr
         self._optimizer.step()
         self._steps += 1
-        return Tally(total, count), size, self._end(pieces, tuple(part.detach() for part in after))
+        return Tally(total, count, batch.read), size, self._end(pieces, tuple(part.detach() for part in after))
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
         logp, state = self.log_probs(batch, state)
