@@ -211,6 +211,26 @@ def test_what_is_predicted_is_what_is_learnt(cell, bidirectional, kind):
     np.testing.assert_allclose(network.scores(weights, chunk), expected, rtol=1e-4, atol=1e-5)
 
 
+@chains
+def test_tags_follow_one_another_as_is_allowed(crf):
+    """As the chain of all scores would have it, which is not what places say by themselves."""
+    shape = shape_of("words", crf, bidirectional=True)
+    engine, chunk = TaggerEngine(shape), chunk_of(shape, [9, 3, 0, 7, 8, 5])
+    engine.params.flat[:] = drawn_params(shape, spread=1.0).flat
+    start, step, end = np.array([1, 0, 1], bool), ~np.eye(3, dtype=bool), np.array([1, 1, 0], bool)
+    said = engine.decode(chunk, (start, step, end))
+    np.testing.assert_array_equal(said, engine.judge(chunk, (start, step, end)).tags)
+    broken = 0
+    for a, b in itertools.pairwise(chunk.starts):
+        tags, free = said[a:b], engine.decode(chunk)[a:b]
+        if b > a:
+            assert start[tags[0]]
+            assert end[tags[-1]]
+            assert step[tags[:-1], tags[1:]].all()
+            broken += not (start[free[0]] and end[free[-1]] and step[free[:-1], free[1:]].all())
+    assert broken
+
+
 # Training
 
 
