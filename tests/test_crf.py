@@ -9,8 +9,7 @@ from charlm.nn import crf, kernel, names
 from charlm.nn.crf import (
     Transitions,
     chain_backward,
-    chain_log_probs,
-    chain_nats,
+    chain_figures,
     expected,
     viterbi,
 )
@@ -37,6 +36,14 @@ def drawn(tags=3, lengths=LENGTHS, seed=0, spread=1.5):
     )
     scores = spread * rng.standard_normal((count, tags))
     return chain, scores, rng.integers(tags, size=count), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def chain_log_probs(params, scores, starts):
+    return chain_figures(params, scores, np.zeros(len(scores), int), starts)[0]
+
+
+def chain_nats(*arguments):
+    return chain_figures(*arguments)[1]
 
 
 def params_of(chain, dtype=np.float64):

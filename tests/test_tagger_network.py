@@ -231,6 +231,37 @@ def test_tags_follow_one_another_as_is_allowed(crf):
     assert broken
 
 
+@chains
+@pytest.mark.parametrize("kind", ["words", "characters", "steps"])
+def test_sentences_without_a_token_are_read_and_learnt_from_in_silence(kind, crf):
+    shape = shape_of(kind, crf, bidirectional=True)
+    engine, chunk = TaggerEngine(shape), chunk_of(shape, [0, 0], steps=1)
+    said = engine.judge(chunk)
+    assert said.logp.shape == (0, TAGS)
+    assert said.nats.tolist() == [0.0, 0.0] * crf
+    before = engine.params.flat.copy()
+    tally, norm, _ = engine.update(chunk, (), 0.1)
+    assert (tally.nats, tally.count, norm) == (0, 0, 0)
+    np.testing.assert_array_equal(engine.params.flat, before)
+
+
+def forbidding_nothing():
+    return np.ones(TAGS, bool), np.ones((TAGS, TAGS), bool), np.ones(TAGS, bool)
+
+
+@chains
+def test_no_weights_of_a_file_raise_or_warn(crf):
+    shape = shape_of("words", crf, bidirectional=True)
+    engine, chunk = TaggerEngine(shape), chunk_of(shape)
+    rng = np.random.default_rng(0)
+    for size in (1e20, 1e30, 3e38):
+        for weights in (size, size * rng.uniform(-1, 1, engine.params.flat.size)):
+            engine.load({n: np.full_like(v, 0) for n, v in engine.tensors().items()})
+            engine.params.flat[:] = weights
+            tags = engine.judge(chunk, forbidding_nothing()).tags
+            assert ((tags >= 0) & (tags < TAGS)).all()
+
+
 # Training
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TrainConfig
-from charlm.engines.learner import WORTH_SHARING, Learner
+from charlm.engines.learner import WORTH_SHARING, Learner, overflowing
 from charlm.engines.weights import unknown_tells_nothing
 from charlm.nn import kernel, names
 from charlm.nn.crf import Transitions
@@ -117,9 +117,10 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
         """
         weights = self.weights()
         if chunk.read * self.params.flat.size < WORTH_SHARING:
-            return self._workers[0].do(
-                lambda network: list(work(network.scores(weights, chunk), chunk))
-            )
+            with overflowing():
+                return self._workers[0].do(
+                    lambda network: list(work(network.scores(weights, chunk), chunk))
+                )
 
         def forward(
             network: TaggerNetwork, _: int, part: slice, __: State

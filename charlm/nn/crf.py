@@ -71,18 +71,22 @@ def crf_shapes(tags: int) -> dict[str, Shape]:
     return {names.CRF_WEIGHT: (tags, tags), names.CRF_START: (tags,), names.CRF_END: (tags,)}
 
 
-def chain_nats(params: Params, scores: Array, tags: Array, starts: Array) -> Array:
-    """Return -log p of the known tags of each sentence in nats, [S]; arguments as of `chain_backward`."""
+def chain_figures(params: Params, scores: Array, tags: Array, starts: Array) -> tuple[Array, Array]:
+    """Return log p of every tag of every place, [N, L], and -log p of the known tags of each sentence, [S].
+
+    In nats and float64; a place's p is over all tags of the others. Arguments as of `chain_backward`.
+    """
     chain, compiled = Transitions.of(params), kernel.serves(params[names.CRF_WEIGHT])
     scores = np.asarray(scores, np.float64)
-    every = expected(chain, scores, starts, compiled).logz
+    every = expected(chain, scores, starts, compiled)
     right = _score(chain, scores, np.maximum(tags, 0), starts)
     if (
         tags < 0
-    ).any():  # of those sentences alone: in another company the others are not summed so
+    ).any():  # of those sentences alone: others are not summed in another way beside them
         some = _any(tags < 0, starts)
         right[some] = expected(chain, _only(scores, tags), starts, compiled).logz[some]
-    return np.asarray(every - right)
+    logp = np.log(np.maximum(every.p, np.finfo(np.float64).tiny))
+    return np.asarray(logp), np.asarray(every.logz - right)
 
 
 def chain_backward(
@@ -106,13 +110,6 @@ def chain_backward(
     grads[names.CRF_START][...] += dscores[begin].sum(axis=0)
     grads[names.CRF_END][...] += dscores[last].sum(axis=0)
     return float((every.logz - known.logz).sum()), dscores.astype(scores.dtype)
-
-
-def chain_log_probs(params: Params, scores: Array, starts: Array) -> Array:
-    """Return log p of every tag of every place, float64 [N, L]; arguments as of `chain_backward`."""
-    compiled = kernel.serves(params[names.CRF_WEIGHT])
-    p = expected(Transitions.of(params), np.asarray(scores, np.float64), starts, compiled).p
-    return np.asarray(np.log(np.maximum(p, np.finfo(np.float64).tiny)))
 
 
 def expected(chain: Transitions, scores: Array, starts: Array, compiled: bool = False) -> Expected:

@@ -22,8 +22,7 @@ from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.crf import (
     Transitions,
     chain_backward,
-    chain_log_probs,
-    chain_nats,
+    chain_figures,
     crf_shapes,
     viterbi,
 )
@@ -220,8 +219,7 @@ def judge(
         nats[known] = -scores[known, chunk.tags[known]]
         tags = best_tags(params, shape, scores, chunk, allowed)
         return Judgement(scores, tags, nats)
-    logp = chain_log_probs(params, scores, chunk.starts)
-    nats = chain_nats(params, scores, chunk.tags, chunk.starts)
+    logp, nats = chain_figures(params, scores, chunk.tags, chunk.starts)
     return Judgement(logp, best_tags(params, shape, scores, chunk, allowed), nats)
 
 
