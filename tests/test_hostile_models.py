@@ -19,8 +19,9 @@ import charlm
 from charlm.classifier import Classifier
 from charlm.cli.model_facts import facts_of, shown_facts
 from charlm.errors import DataError
+from charlm.tagger import Tagger
 from tests.test_counts_model import alone, with_counts
-from tests.tiny import tiny_classifier, tiny_model
+from tests.tiny import tiny_classifier, tiny_model, tiny_tagger
 
 ZEROS = b"0" * 64
 SECONDS, MEMORY = 0.5, 64 * 2**20  # what one answer may take, the memory beside twice the file
@@ -33,12 +34,15 @@ MODELS = {
     "classifier": lambda: tiny_classifier(
         hidden=2, embedding=2, bidirectional=True, pool="attention", head_layers=1, head_hidden=2
     ),
+    "tagger": lambda: tiny_tagger(
+        words=("ab",), names=("B-x", "I-x", "O"), hidden=2, embedding=2, char_hidden=1, crf=True
+    ),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def good(request, tmp_path_factory):
-    """Return the bytes of a small model of words, and of one of classes."""
+    """Return the bytes of a small model of each kind."""
     path = tmp_path_factory.mktemp("good") / "m.safetensors"
     MODELS[request.param]().save(path)
     return path.read_bytes()
@@ -63,10 +67,10 @@ def signed(header, data):
     return prefix + blank[:start] + digest + blank[start + 64 :] + data
 
 
-NESTED = ("charlm.model", "charlm.vocabulary", "charlm.training", "charlm.classes")
+NESTED = ("charlm.model", "charlm.vocabulary", "charlm.training", "charlm.classes", "charlm.tags")
 NUMBERS = [0, 1, -1, 2, 3, 7, 255, 2**16, 2**31 - 1, 2**31, 2**40, 2**63, 2**64, 10**30, -(2**63), 0.5, -0.5, 1e308]
 TEXTS = ["", "a", "lstm", "gru", "char", "byte", "F32", "F64", "I64", "U8", "__import__('os')", "\0", "x" * 10_000,
-         "classify", "lm", "max"]  # fmt: skip
+         "classify", "lm", "max", "tag", "words", "characters", "IOB2"]  # fmt: skip
 NESTS = [[], [0], [1, 2], [[]], [2**40, 2**40], {}, {"a": 1}, {"__reduce__": []}]
 VALUES = [None, True, False, float("nan"), float("inf"), *NUMBERS, *TEXTS, *NESTS]
 PIECES = [b"{", b"}", b'"', b",", b"\\u0000", b"\xff", b"1e999", b"NaN", b"-0"]
@@ -143,6 +147,8 @@ def answer(path, content):
         model = charlm.load(path, threads=1)
         if isinstance(model, Classifier):
             model.probabilities("a bb")
+        elif isinstance(model, Tagger):
+            next(model.predict(["a bb"]))
         else:
             model.score("a bb")
             model.sample(5, seed=1)
@@ -211,15 +217,20 @@ WATCH = """
 import pathlib, sys
 import charlm
 from charlm.errors import DataError
+from charlm.tasks import TASKS, task_named
 
 def answer(path):
     try:
         model = charlm.load(path, threads=1)
-        model.probabilities("a bb") if hasattr(model, "probabilities") else model.score("a bb")
+        ask = getattr(model, "probabilities", None) or getattr(model, "score", None) or model.tokens_of
+        ask("a bb")
+        list(model.predict(["a bb"])) if hasattr(model, "predict") else None
     except DataError:
         pass
 
 KINDS = {"import", "compile", "exec", "subprocess", "os", "shutil", "pickle", "marshal", "socket", "urllib", "code"}
+for name in TASKS:
+    task_named(name)  # a file may say that it is of another one
 room = pathlib.Path(sys.argv[1])
 for name in ("0.bad", "good"):
     answer(room / name)

@@ -23,7 +23,7 @@ from charlm.errors import StorageError
 from charlm.settings_file import read_toml, to_toml
 from charlm.text.reading import is_standard_input, is_stream
 from tests.test_commands import LINES, ROOT, SMALL, assert_refused, charlm
-from tests.tiny import tiny_classifier, tiny_model
+from tests.tiny import tiny_classifier, tiny_model, tiny_restorer, tiny_tagger
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs descriptors as POSIX has them")
 PATIENCE = 60  # seconds: a generous multiple of what each wait takes
@@ -328,6 +328,11 @@ def test_nothing_from_a_path_a_text_or_a_model_drives_a_terminal(tmp_path):
     tiny_classifier(f"ab{EVIL}", names=(f"no{EVIL}", "yes"), counts=(2, 1), longest=3, spread=0.1).save(labels)
     gold = tmp_path / f"gold{EVIL}"
     gold.write_text(f"yes\ta{EVIL}b\nno\tba\n")
+    tags, marks = tmp_path / f"tags{EVIL}", tmp_path / f"marks{EVIL}"
+    tiny_tagger(f"ab{EVIL}", words=(f"a{EVIL}b",), longest=3).save(tags)
+    tiny_restorer(tokens=f"ab{EVIL}", names=("", *sorted(set(EVIL) - set("\n")))).save(marks)
+    columns = tmp_path / f"columns{EVIL}"
+    columns.write_text(f"# {EVIL}\na{EVIL}b\tB-x\nba\tO\n\n")
     (tmp_path / f"{EVIL}.toml").write_text(f"{json.dumps(EVIL)} = 1".replace("\x7f", "\\u007f"))
     commands = [
         ["info", "-m", file],
@@ -354,6 +359,18 @@ def test_nothing_from_a_path_a_text_or_a_model_drives_a_terminal(tmp_path):
         ["test", "-m", labels, gold, "--json"],
         ["test", "-m", labels, "-m", labels, gold],
         ["test", "-m", labels, tmp_path / EVIL],
+        ["info", "-m", tags],
+        ["predict", "-m", tags, EVIL],
+        ["predict", "-m", tags, "--file", columns],
+        ["predict", "-m", tags, "--file", columns, "--json"],
+        ["predict", "-m", tags, "--file", columns, "--tsv"],
+        ["test", "-m", tags, columns],
+        ["test", "-m", tags, "-m", tags, columns],
+        ["score", "-m", tags, "--file", columns, "--per-token"],
+        ["train", columns, "--task", "tag", "-m", tmp_path / f"m{EVIL}"],
+        ["info", "-m", marks],
+        ["predict", "-m", marks, EVIL, "ab"],
+        ["predict", "-m", marks, EVIL, "--json"],
         ["sample", "-m", file, "-n", "9", "--json"],
         ["sample", "-m", file, "--prompt", f"Z{EVIL}", "-n", "9"],
         ["sample", "-m", file, "-n", "2", "--separator", EVIL],
