@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from charlm import checks
 from charlm.engines import Array, Predictor, State
 from charlm.errors import UsageError
+from charlm.text.allowed import Allowed
 from charlm.text.batches import Context, Ids
 from charlm.text.tokenizers import EOS, UNK
 
@@ -85,21 +86,23 @@ def _only_eos(_: int, token: int) -> bool:
 
 def generate(
     engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, seed: int, texts: Sequence[int] = (0,),
-    ended: Callable[[int, int], bool] = _only_eos, first: NDArray[np.bool_] | None = None,
+    ended: Callable[[int, int], bool] = _only_eos, may: Allowed | None = None,
 ) -> Iterator[Step]:  # fmt: skip
     """Draw texts, given by their numbers, that go on from `prompt` [n ids], in one batch; yield tokens as they come.
 
     A text ends where `ended(number, id)`, called once for each token in order, says so, or after `config.length`
-    tokens. `first` [V] says which tokens may come first. Each text has a generator of its own, made from the seed and
+    tokens. `may` says which tokens may come. Each text has a generator of its own, made from the seed and
     its number, so that it does not depend on the texts drawn beside it.
     """
     chance, going = _Chance(seed, texts, config.length), list(range(len(texts)))
     read = np.concatenate([[context.first_input], prompt]).astype(np.int32)
     inputs, state = np.repeat(read[:, None], len(texts), axis=1), engine.zero_state(len(texts))
     seen = _Seen(prompt, len(texts)) if config.repetition_penalty != 1 else None
+    may = may or Allowed()
+    blank = may.begin(prompt, len(texts))
     for t in itertools.count() if config.length == 0 else range(config.length):
         logp, state = next_log_probs(engine, inputs, state)  # [n, V]
-        allowed = first if t == 0 else None
+        allowed = may.tokens(t == 0, blank)
         drawn = draw(probabilities(logp, config, seen.among(going, logp.shape[1]) if seen else None, allowed),
                      chance(t, going))  # fmt: skip
         ids = drawn.tolist()
@@ -108,10 +111,11 @@ def generate(
         numbers = [texts[row] for row in going]
         left = [k for k, (number, token) in enumerate(zip(numbers, ids, strict=True)) if not ended(number, token)]
         yield Step(numbers, ids, logp[np.arange(len(ids)), drawn].tolist())
+        blank = may.after(blank, drawn)
         if len(left) < len(ids):
             if not left:
                 return
-            going, drawn = [going[k] for k in left], drawn[left]
+            going, drawn, blank = [going[k] for k in left], drawn[left], None if blank is None else blank[left]
             state = engine.select(state, left)
         inputs = drawn[None].astype(np.int32)
 
@@ -190,7 +194,7 @@ def probabilities(
     if seen is not None:
         scores[seen] *= min(config.repetition_penalty, _EXTREME)
     if allowed is not None:
-        scores[..., ~allowed] = -math.inf
+        scores[np.broadcast_to(~allowed, scores.shape)] = -math.inf
     if config.unk == "reject":
         scores[..., UNK] = -math.inf
     if config.temperature == 0:
@@ -212,12 +216,12 @@ def probabilities(
 
 def beam_search(
     engine: Predictor, context: Context, prompt: Ids, config: SamplingConfig, width: int,
-    is_over: Callable[[list[int]], bool], first: NDArray[np.bool_] | None = None,
+    is_over: Callable[[list[int]], bool], may: Allowed | None = None,
 ) -> list[tuple[list[int], float]]:  # fmt: skip
     """Return the `width` most probable ways on from `prompt` that a beam so wide finds: ids and log p, best first.
 
     A way ends where `is_over(ids)` says so or after `config.length` tokens; ended ones compete with those under way.
-    `<unk>` is left out unless `config.unk` keeps it. `first` [V] says which tokens may come first.
+    `<unk>` is left out unless `config.unk` keeps it. `may` says which tokens may come.
     """
     if config.length == 0:
         raise UsageError("a beam needs an end: give a length of 1 or more")
@@ -225,9 +229,12 @@ def beam_search(
     logp, state = next_log_probs(engine, read[:, None], engine.zero_state(1))
     going: list[tuple[list[int], float]] = [([], 0.0)]
     ended: list[tuple[list[int], float]] = []
+    may = may or Allowed()
+    blank = may.begin(prompt, 1)
     for t in range(config.length):
-        if t == 0 and first is not None:
-            logp[:, ~first] = -math.inf
+        allowed = may.tokens(t == 0, blank)
+        if allowed is not None:
+            logp[np.broadcast_to(~allowed, logp.shape)] = -math.inf
         if config.unk == "reject":
             logp[:, UNK] = -math.inf
         totals = logp + np.array([[total] for _, total in going])
@@ -242,7 +249,10 @@ def beam_search(
         going = [(ids, total) for ids, total, _ in left]
         if not going:
             break
-        state = engine.select(state, [row for _, _, row in left])
+        kept = [row for _, _, row in left]
+        if blank is not None:
+            blank = may.after(blank[kept], np.array([ids[-1] for ids, _ in going]))
+        state = engine.select(state, kept)
         logp, state = next_log_probs(engine, np.array([[ids[-1] for ids, _ in going]], np.int32), state)
     return sorted(ended + going, key=lambda way: -way[1])[:width]
 

@@ -17,6 +17,7 @@ from charlm import checks
 from charlm.engines import Predictor
 from charlm.errors import UsageError
 from charlm.sampling import SamplingConfig, beam_search, generate
+from charlm.text.allowed import Allowed
 from charlm.text.batches import Context, Ids
 from charlm.text.possible import Possible
 from charlm.text.sequences import LINE, Kind
@@ -50,7 +51,8 @@ class Sample:
 class Writer:
     """Writes with one model after one prompt, whose tokens are `ids` [n]; `context` says what a text begins with.
 
-    A document that no prompt begins is never empty: its first token is not EOS, as if that had been drawn again.
+    A document that no prompt begins is never empty: its first token is not EOS, as if that had been drawn again. A
+    paragraph has no blank line, and does not end on one, for the same reason.
     """
 
     engine: Predictor
@@ -66,34 +68,34 @@ class Writer:
 
     def stream(self, config: SamplingConfig, seed: int | None, number: int = 0) -> Iterator[str]:
         """Write one text, the one of that number among those of a seed: yield the prompt, then pieces as drawn."""
-        (start, first), base = self._start(config), _seed(seed)
-        return self._stream(self._text(config, start), config, base, number, start, first)
+        (start, may), base = self._start(config), _seed(seed)
+        return self._stream(self._text(config, start), config, base, number, start, may)
 
     def series(self, config: SamplingConfig, seed: int | None) -> Iterator[Iterator[str]]:
         """Write one text after another, each as its pieces, which must be taken before the next text.
 
         There is no end but by `stop` or `lines`, the lines of all texts counted together.
         """
-        (start, first), base = self._start(config), _seed(seed)
-        return self._series(config, base, start, first)
+        (start, may), base = self._start(config), _seed(seed)
+        return self._series(config, base, start, may)
 
     def _series(
-        self, config: SamplingConfig, seed: int, start: Ids, first: NDArray[np.bool_] | None
+        self, config: SamplingConfig, seed: int, start: Ids, may: Allowed
     ) -> Iterator[Iterator[str]]:
         for number in itertools.count():
             text = self._text(config, start)
-            yield self._stream(text, config, seed, number, start, first)
+            yield self._stream(text, config, seed, number, start, may)
             if text.ended in ("stop", "lines") or text.lines_left == 0:
                 return
             config = replace(config, lines=text.lines_left)
 
     def _stream(
-        self, text: _Text, config: SamplingConfig, seed: int, number: int, start: Ids, first: NDArray[np.bool_] | None
+        self, text: _Text, config: SamplingConfig, seed: int, number: int, start: Ids, may: Allowed
     ) -> Iterator[str]:
         yield self.prompt
         yield text.release()
         ended = _Ended({number: text})
-        for _ in generate(self.engine, self.context, start, config, seed, (number,), ended, first):
+        for _ in generate(self.engine, self.context, start, config, seed, (number,), ended, may):
             yield text.release()
 
     def samples(self, count: int | None, config: SamplingConfig, seed: int | None) -> Iterator[Sample]:
@@ -101,18 +103,18 @@ class Writer:
         count = None if count is None else checks.whole("count", count, 1)
         if config.length == 0 and count != 1:
             raise UsageError("a text without end (length 0) can only be written alone: give the texts a length")
-        (start, first), base = self._start(config), _seed(seed)
-        return self._samples(count, config, base, start, first)
+        (start, may), base = self._start(config), _seed(seed)
+        return self._samples(count, config, base, start, may)
 
     def _samples(
-        self, count: int | None, config: SamplingConfig, seed: int, start: Ids, first: NDArray[np.bool_] | None
+        self, count: int | None, config: SamplingConfig, seed: int, start: Ids, may: Allowed
     ) -> Iterator[Sample]:
         begun = 0
         while count is None or begun < count:
             numbers = range(begun, begun + (_BATCH if count is None else min(_BATCH, count - begun)))
             texts = {number: self._text(config, start) for number in numbers}
             waiting = begun
-            for step in generate(self.engine, self.context, start, config, seed, numbers, _Ended(texts), first):
+            for step in generate(self.engine, self.context, start, config, seed, numbers, _Ended(texts), may):
                 for number, logprob in zip(step.texts, step.logprobs, strict=True):
                     texts[number].logprob += logprob
                 while waiting in texts and texts[waiting].ended:
@@ -138,7 +140,7 @@ class Writer:
         useless = [name for name in _OF_DRAWING if getattr(config, name) != getattr(usual, name)]
         if useless:
             raise UsageError(f"a beam draws nothing: leave {useless[0].replace('_', '-')} out")
-        start, first = self._start(config)
+        start, may = self._start(config)
 
         def written(ids: list[int]) -> _Text:
             text = self._text(replace(config, length=0), start)
@@ -151,7 +153,7 @@ class Writer:
 
         bounded = config.stop is not None or config.lines is not None
         found = []
-        for drawn, logprob in beam_search(self.engine, self.context, start, config, width, is_over, first):
+        for drawn, logprob in beam_search(self.engine, self.context, start, config, width, is_over, may):
             text = written(drawn)
             text.logprob = logprob
             if not text.ended:
@@ -162,16 +164,18 @@ class Writer:
     def _text(self, config: SamplingConfig, start: Ids) -> _Text:
         return _Text(config, self.tokenizer, start, len(self.ids))
 
-    def _start(self, config: SamplingConfig) -> tuple[Ids, NDArray[np.bool_] | None]:
-        """Return the ids to begin after, and which tokens may come first so that the text starts as it must."""
+    def _start(self, config: SamplingConfig) -> tuple[Ids, Allowed]:
+        """Return the ids to begin after, and which tokens may come so that the text starts as it must."""
         self._refuse_impossible(config)
+        may = Allowed(self.tokenizer, self.kind)
         if not config.starts_with:
-            return self.ids, self._opening()
-        start, first = self._forced(config)
+            may.first = self._opening()
+            return self.ids, may
+        start, may.first = self._forced(config)
         stopped = config.stop is not None and config.stop in config.starts_with
         if stopped or self._text(config, start).ended:
             raise UsageError(f"starts-with {config.starts_with!r} goes beyond where stop or lines end the text")
-        return start, first
+        return start, may
 
     def _refuse_impossible(self, config: SamplingConfig) -> None:
         """Raise UsageError for a string that no text of the model can have where it is wanted."""

@@ -1,9 +1,11 @@
 """Models of paragraphs: what they learn, score and write, and how they stand to models of lines and of documents."""
 
+import itertools
 import json
 import random
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from charlm.language import Language
 from charlm.model import Model, mix
 from charlm.sampling import SamplingConfig
 from charlm.text.sequences import LINE, PARAGRAPH
-from charlm.text.tokenizers import ByteTokenizer
+from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
 from tests.test_commands import assert_refused
 from tests.test_commands import charlm as run
 from tests.test_training import TINY, outcome, train
@@ -191,14 +193,73 @@ def test_what_is_written_is_a_corpus_of_paragraphs(learnt):
     assert sum(text in ("ab\nba\nab", "ba\nab\nba") for text in texts) >= 27
     shown = run("sample", "-m", m, "-n", 30, "--seed", 1).stdout
     assert shown == "\n".join(f"{text}\n" for text in texts)
-    assert PARAGRAPH.of(shown) == [text.strip() for text in texts]
+    assert PARAGRAPH.of(shown) == texts
     on_and_on = run("sample", "-m", m, "--length", 0, "--lines", 9, "--seed", 1).stdout
-    assert on_and_on == "\n".join(f"{text}\n" for text in texts[:3])
+    assert PARAGRAPH.of(on_and_on) == texts[:3]
     once = run("sample", "-m", m, "--seed", 1).stdout
     assert once == f"{texts[0]}\n"
     assert run("sample", "-m", m, "-n", 2, "--seed", 1, "--separator", "%\n").stdout == "\n%\n".join(
         [texts[0], f"{texts[1]}\n"]
     )
+
+
+def blank_so_far(text):
+    return not text.split("\n")[-1].strip()
+
+
+@pytest.mark.parametrize("prompt", ["", "a", "a\n", "a\n ", "a\n b"])
+@pytest.mark.parametrize("settings", [{}, {"temperature": 3.0}, {"top_k": 2}, {"temperature": 0.0}], ids=str)
+def test_what_is_written_is_one_paragraph_whatever_the_model(prompt, settings):
+    model = tiny_model("ab\n\t ", "paragraph", spread=0.5)
+    drawn = list(model.samples(100, SamplingConfig(length=60, **settings), prompt, seed=5))
+    ended = [sample.text for sample in drawn if sample.ended == "eos"]
+    assert all(PARAGRAPH.of(text) == [text] for text in ended)
+    assert all(len(PARAGRAPH.of(sample.text)) == 1 for sample in drawn)
+    if not settings:
+        assert sum("\n" in text.removeprefix(prompt) for text in ended) > 5
+        assert [sample.text for sample in drawn[:3]] == [
+            "".join(model.writer(prompt).stream(SamplingConfig(length=60), 5, number)) for number in range(3)
+        ]
+
+
+def test_the_way_on_is_the_most_probable_that_is_a_paragraph():
+    """Against all texts of up to four tokens, of which those with a blank line are none."""
+    model = tiny_model("a \n", "paragraph", spread=0.7, seed=4)
+    every = []
+    for size in range(1, 5):
+        for letters in itertools.product("a \n", repeat=size):
+            text = "".join(letters)
+            if PARAGRAPH.of(text) == [text]:
+                every.append((float(model.score(text)), text))
+    found = [(each.logprob, each.text) for each in model.beam(300, length=5) if each.ended == "eos"]
+    best = [each for each in found if len(each[1]) <= 4]
+    for (ours, text), (wanted, other) in zip(best, sorted(every, reverse=True), strict=False):
+        assert text == other
+        assert ours == close(wanted)
+    assert len(best) == len(every)
+
+
+def test_other_tokens_are_drawn_in_proportion():
+    """What may not come is left out, as if it had been drawn again until something else came."""
+    model = tiny_model("ab\n", "paragraph", spread=0.5)
+    for prompt in ("", "a", "b\n"):
+        drawn = Counter(sample.ids[0] for sample in model.samples(4000, SamplingConfig(length=1), prompt, seed=2))
+        p = np.exp(model.begin_state(prompt).logp)
+        p[UNK] = 0
+        if blank_so_far(prompt):
+            p[[EOS, model.tokenizer.newline]] = 0
+        p /= p.sum()
+        assert [drawn[token] / 4000 for token in range(len(p))] == pytest.approx(p, abs=0.03)
+        assert not any(drawn[token] for token in np.flatnonzero(p == 0).tolist())
+
+
+def test_words_and_bytes_have_no_blank_line_either(room):
+    for model in (tiny_model(["ab", "\n"], "paragraph", words=True, spread=0.5), charlm.load(room / "byte")):
+        drawn = [sample for sample in model.samples(60, SamplingConfig(length=300), seed=1) if sample.ended == "eos"]
+        assert len(drawn) > 20
+        assert all(PARAGRAPH.of(sample.text) == [sample.text] for sample in drawn)
+    lonely = tiny_model("\n ", "paragraph", spread=0.5)  # which has nothing else to write
+    assert len(list(lonely.samples(3, SamplingConfig(length=9), seed=1))) == 3
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
