@@ -25,12 +25,10 @@ import numpy as np
 from charlm.nn import kernel, names
 from charlm.nn.params import Array, Params, Shape
 
-FORBIDDEN = (
-    -1e12
-)  # a transition that is not allowed; where no tags are free of one, those with the fewest are best
-_FURTHEST = (
-    300.0  # nats that a transition may lie below the best one, so that nothing vanishes in float64
-)
+# Of a transition that is not allowed: where no tags are free of one, those with the fewest are best.
+FORBIDDEN = -1e12
+# Nats that a transition may lie below the best one, so that nothing vanishes in float64.
+_FURTHEST = 300.0
 _AT_ONCE = 1 << 20  # sums that are compared together
 
 
@@ -80,10 +78,8 @@ def chain_figures(params: Params, scores: Array, tags: Array, starts: Array) -> 
     scores = np.asarray(scores, np.float64)
     every = expected(chain, scores, starts, compiled)
     right = _score(chain, scores, np.maximum(tags, 0), starts)
-    if (
-        tags < 0
-    ).any():  # of those sentences alone: others are not summed in another way beside them
-        some = _any(tags < 0, starts)
+    some = _any(tags < 0, starts)
+    if some.any():  # of those sentences alone: others are not summed in another way beside them
         right[some] = expected(chain, _only(scores, tags), starts, compiled).logz[some]
     logp = np.log(np.maximum(every.p, np.finfo(np.float64).tiny))
     return np.asarray(logp), np.asarray(every.logz - right)

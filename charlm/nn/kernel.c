@@ -652,14 +652,14 @@ int NAME(chain)(long S, long L, const int64_t *starts, const double *turned, con
     int failed = !z || !told;
     for (long s = 0; !failed && s < S; s++) {
         for (long n = starts[s]; n < starts[s + 1]; n++) {
-            const double *en = e + n * L, *before = alpha + (n - 1) * L;
+            const double *en = e + n * L;
             double *restrict a = alpha + n * L, total = 0;
             if (n == starts[s])
                 memcpy(a, start, sizeof(double) * L);
             else {
                 memset(a, 0, sizeof(double) * L);
                 for (long i = 0; i < L; i++) {
-                    double w = before[i];
+                    double w = alpha[(n - 1) * L + i];
                     const double *row = step + i * L;
                     INDEPENDENT
                     for (long j = 0; j < L; j++) a[j] += w * row[j];
@@ -675,7 +675,7 @@ int NAME(chain)(long S, long L, const int64_t *starts, const double *turned, con
         for (long j = 0; j < L; j++) ended += alpha[(starts[s + 1] - 1) * L + j] * end[j], z[j] = end[j] / total;
         logz[s] += log(ended);
         for (long n = starts[s + 1] - 1;; n--) {
-            const double *a = alpha + n * L, *before = a - L, *en = e + n * L;
+            const double *a = alpha + n * L, *en = e + n * L;
             double *u = later + n * L, *pn = p + n * L, both = 0, sum = 0;
             for (long j = 0; j < L; j++) both += pn[j] = a[j] * z[j];
             for (long j = 0; j < L; j++) pn[j] /= both, u[j] = 0;
@@ -688,7 +688,7 @@ int NAME(chain)(long S, long L, const int64_t *starts, const double *turned, con
                 for (long i = 0; i < L; i++) told[i] += w * row[i];
             }
             both = 0;
-            for (long i = 0; i < L; i++) both += before[i] * told[i], sum += told[i];
+            for (long i = 0; i < L; i++) both += a[i - L] * told[i], sum += told[i];
             for (long i = 0; i < L; i++) u[i] /= both, z[i] = told[i] / sum;
         }
     }

@@ -149,6 +149,7 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
     within = np.arange(len(tags)) - starts[sentence]  # the place of each token in its sentence
     if reading.way == "characters":
         ids, offset = _spaced(texts, lengths, within, reading.space)
+        lengths = np.maximum(lengths, 1)  # a token without characters is what follows it
     else:
         given = np.concatenate([text.words for text in texts])
         if reading.way == "words":
