@@ -16,8 +16,9 @@
 
 A token and its tag a line, parted by a tab, and a blank line after each sentence. Tags are in BIO
 (IOB2): DATE, TIME and DURATION. Few words tell their tag by themselves: May and March are words
-like any other, numbers count people and pages, April is somebody's name, "from ten to four" are two
-times and "at ten to four" is one. All sentences differ.
+like any other, numbers count people and pages, April is somebody's name, "two weeks" take time and
+"two weeks ago" are a date, "from ten to four" are two times and "at ten to four" is one. Names are
+often made up, so that words are unknown. All sentences differ.
 
     python data/dates.py > data/dates.tsv
     python data/dates.py --held-out 400 > gold.tsv
@@ -30,7 +31,7 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-SENTENCES = 1500
+SENTENCES = 1000
 
 Token = tuple[str, str]  # as it is written, and its tag
 
@@ -50,6 +51,7 @@ NAMES = _words(
     "Anna April August Boris Clara David Elena Felix Greta Hugo Irene Jonas June Karla Leo Maria "
     "May Nils Olga Petra Ruth Sven Tilda Viktor"
 )
+SYLLABLES = _words("ba da fen gor hal ister kam lo mar nov or pel quin ra sel tor ul var win za")
 ROLES = _words("baker dentist doctor farmer mechanic nurse painter pilot singer tailor teacher")
 EVENTS = _words("choir concert course exam game lecture meal meeting party talk tour visit")
 PLACES = _words("bakery bank café garden harbour library market museum school station theatre")
@@ -94,6 +96,10 @@ MESSAGES = [
     "{who} was in {numbered} {on} and saw {they} there {at} .",
     "no {event} {on} , since {who} is away for {duration} .",
     "{who} lives {address} and may visit {they} {when} .",
+    "{they} read from page {number} to {number} {on} .",
+    "take the {clock} bus from {number} {street} , it takes {duration} .",
+    "{they} will be at {number} {street} at {number_of_hour} .",
+    "we met {who} {ago} , and again {on} {at} .",
     "between {clock} and {clock} {who} is {where} with {count} {people} .",
 ]
 
@@ -184,7 +190,7 @@ class Writer:
 
     def _time(self) -> list[Token]:
         return self._span(
-            "TIME", "{hour}", "{hour} o'clock", "{minute_of_day}", "{minute_of_day}", "half past {hour}",
+            "TIME", "{hour}", "{number}", "{hour} o'clock", "{minute_of_day}", "{minute_of_day}", "half past {hour}",
             "{minutes} to {hour}", "{minutes} past {hour}", "a quarter to {hour}", "{number} am", "{number} pm",
             "noon", "midnight", "{hour} in the morning", "{hour} in the evening",
         )  # fmt: skip
@@ -194,6 +200,14 @@ class Writer:
             "DURATION", "{count} hours", "{count} minutes", "{count} days", "{count} weeks", "half an hour", "an hour",
             "a week", "{count} hours and a half", "a year",
         )  # fmt: skip
+
+    def _number_of_hour(self) -> list[Token]:
+        return self._span("TIME", "{number}")
+
+    def _ago(self) -> list[Token]:
+        return self._span(
+            "DATE", "{count} days ago", "{count} weeks ago", "a year ago", "an hour ago"
+        )
 
     def _when(self) -> list[Token]:
         return self._one_of("{on}", "{on} {at}", "{on} , {clock}", "{at}", "{at} {on}")
@@ -259,7 +273,10 @@ class Writer:
         return self._one_of("{who}", "{who}", "{who}", "{name} and {who}")
 
     def _name(self) -> list[Token]:
-        return self._word(NAMES)
+        return self._word(NAMES) if self._rng.random() < 0.6 else [(self._made_up(), "O")]
+
+    def _made_up(self) -> str:
+        return "".join(self._rng.choices(SYLLABLES, k=self._rng.randint(2, 3))).capitalize()
 
     def _role(self) -> list[Token]:
         return self._word(ROLES)
@@ -276,7 +293,8 @@ class Writer:
         return self._filled("at {number} {street}")
 
     def _street(self) -> list[Token]:
-        return [*self._word(STREETS), ("Street", "O")]
+        name = self._rng.choice(STREETS) if self._rng.random() < 0.5 else self._made_up()
+        return [(name, "O"), ("Street", "O")]
 
 
 def sentences(seed: int = 0) -> Iterator[list[Token]]:

@@ -300,7 +300,8 @@ _HOUR, _COUNT = one_of([*dates.HOURS, r"\d+"]), one_of([*dates.HOURS[1:], r"\d+"
 SPANS = {  # what a span of each kind reads like, written apart from the generator
     "DATE": rf"(?:(?:next |last |this |early )?(?:{_DAY}|{_MONTH}|week|month)|tomorrow|yesterday|today|the day after "
             rf"tomorrow|the end of {_MONTH}|(?:{_DAY} (?:, )?)?\d+ {_MONTH}(?: \d{{4}})?|{_MONTH} \d+(?:st|nd|rd|th)|"
-            rf"{_MONTH} \d{{4}}|the (?:{_NTH}|\d+(?:st|nd|rd|th))(?: of {_MONTH})?|\d{{4}}|\d+[-.]\d+[-.]\d+)",
+            rf"{_MONTH} \d{{4}}|the (?:{_NTH}|\d+(?:st|nd|rd|th))(?: of {_MONTH})?|\d{{4}}|\d+[-.]\d+[-.]\d+|"
+            rf"(?:{_COUNT} (?:days|weeks)|a year|an hour) ago)",
     "TIME": rf"(?:{_HOUR}(?: o'clock| am| pm| in the morning| in the evening)?|\d+:\d\d|half past {_HOUR}|"
             rf"{one_of(dates.MINUTES)} (?:to|past) {_HOUR}|a quarter to {_HOUR}|noon|midnight)",
     "DURATION": rf"(?:{_COUNT} (?:hours|minutes|days|weeks)(?: and a half)?|half an hour|an? (?:hour|week|year))",
@@ -326,7 +327,7 @@ def test_dates_are_what_the_generator_writes(capsys):
 
 def test_dates_differ_and_are_as_many_as_promised():
     assert len(DATES) == len({tuple(word for word, _ in sentence) for sentence in DATES}) == dates.SENTENCES
-    assert (DATA / "dates.tsv").stat().st_size < 200_000
+    assert (DATA / "dates.tsv").stat().st_size < 130_000
 
 
 def test_every_span_is_what_its_kind_reads_like():
@@ -339,7 +340,7 @@ def test_every_span_is_what_its_kind_reads_like():
     assert wrong == []
     counts = Counter(kind for kind, *_ in found)
     assert counts.keys() == SPANS.keys()
-    assert min(counts.values()) > 400
+    assert min(counts.values()) > 250
 
 
 def test_spans_of_one_kind_may_stand_side_by_side_or_apart_by_a_word():
@@ -350,11 +351,11 @@ def test_spans_of_one_kind_may_stand_side_by_side_or_apart_by_a_word():
 
 
 def test_a_word_does_not_tell_its_tag():
-    """The commonest tag of each word in the first 1,200 sentences finds a third of the spans of the rest."""
+    """The commonest tag of each word in the first 800 sentences finds a third of the spans of the rest."""
     by_word, right, either = defaultdict(Counter), 0, 0
-    for word, tag in (token for sentence in DATES[:1200] for token in sentence):
+    for word, tag in (token for sentence in DATES[:800] for token in sentence):
         by_word[word][tag] += 1
-    for sentence in DATES[1200:]:
+    for sentence in DATES[800:]:
         gold, kinds = spans_of(sentence), []
         for word, _ in sentence:
             tag = by_word[word].most_common(1)[0][0] if word in by_word else "O"

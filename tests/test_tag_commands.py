@@ -6,6 +6,7 @@ import json
 import math
 import re
 import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -16,7 +17,7 @@ from charlm import tag_gold
 from charlm.bio import from_iob2
 from charlm.comparison import compare, compare_ratios
 from charlm.text.columns import Layout
-from tests.test_commands import assert_refused, started
+from tests.test_commands import ROOT, assert_refused, started
 from tests.test_commands import charlm as run
 from tests.tiny import COMPANY, tiny_classifier, tiny_model, tiny_restorer, tiny_tagger
 
@@ -504,6 +505,49 @@ def test_info_tells_the_tags(room):
     assert facts["parameters"] == sum(value.size for value in weights.values())
     shown = run("info", "-m", room / "characters").stdout
     assert re.search(r"^tags +3: \(keep\) 3, ! 2, \? 1$", shown, re.MULTILINE)
+
+
+# --- the README ------------------------------------------------------------------------------------------------------
+
+SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("### Tags: ")[1].split("\n### ")[0]
+HORSE = "P\u0159\u00edli\u0161 \u017elu\u0165ou\u010dk\u00fd k\u016f\u0148"
+SHELL = f'set -e; charlm() {{ {sys.executable} -m charlm "$@"; }}; python() {{ {sys.executable} "$@"; }}\n'
+
+
+def test_the_readmes_commands_run(tmp_path):
+    """As they stand there, but for two steps of training."""
+    commands = [line[2:] for line in SECTION.splitlines() if line.startswith("$ ")]
+    assert [command.split()[1] for command in commands[1:]] == ["train", "predict", "predict", "test", "score"]
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    script = SHELL + "\n".join(commands).replace("--epochs 20", "--steps 2")
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.startswith(b"Lomoria\t")
+    code = SECTION.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_any_text_makes_a_training_set(tmp_path):
+    """Of accents and, with the change that stands there, of capitals; lengths are equal whatever the text."""
+    text = f"{HORSE}\n\n  u\u0308 e\u0301\tb \n\u0130 \u1e66 \uac00 \ufb03\n" * 9
+    (tmp_path / "book.txt").write_text(text)
+    block = SECTION.split("take the accents off")[-1].split("```\n")
+    script = next(part for part in block if part.startswith("python3 -c"))
+    strip, lower = "u.normalize('NFD', c)[0]", "c.lower()[0]"
+    assert strip in script
+    assert f"with `{lower}` in place of `{strip}`" in SECTION
+    short = script.replace("-m accents &&", "-m accents --steps 2 &&").replace("python3", "python")
+    done = subprocess.run(["bash", "-c", SHELL + short], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(done.stdout.decode()) == len("Prilis zlutoucky kun\n")
+    first, second, third = (tmp_path / "accents.tsv").read_text().splitlines()[:3]
+    assert first == f"Prilis zlutoucky kun\t{HORSE}"
+    assert second == "u e b\t\u00fc \u00e9 b"
+    subprocess.run(["bash", "-c", SHELL + short.replace(strip, lower).partition("\n")[0]], cwd=tmp_path, check=True)
+    for line in [third, *(tmp_path / "accents.tsv").read_text().splitlines()]:
+        source, target = line.split("\t")
+        assert len(source) == len(target)
+    assert line.startswith("i ")
 
 
 def test_python_names():
