@@ -40,18 +40,23 @@ class TaggedSentence:
 
     tokens: words, or where characters are tagged the characters of the text in NFC. tags: of characters what stands
     in their place. text: the words with a space between, or the characters that the tags make. probabilities: of the
-    tags, one by one. spans: those that the tags mark by conlleval's
-    rule, with the numbers of their first token and of the one after the last; none where tags mark none. unknown: how
-    many tokens training had not. pieces: how many the sentence was read in, 1 unless it is very long.
+    tags, one by one. scheme: in which they mark spans, None where they mark none. unknown: how many tokens training
+    had not. pieces: how many the sentence was read in, 1 unless it is very long.
     """
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
     text: str
     probabilities: tuple[float, ...]
-    spans: tuple[Span, ...]
+    scheme: str | None
     unknown: int
     pieces: int
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The spans that the tags mark, by conlleval's rule: kind, number of the first token and of that after the
+        last."""
+        return tuple(spans(self.tags)) if self.scheme else ()
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,15 @@ class TagScore:
 
 
 class Judged(NamedTuple):
-    """What the network says of a sentence of n tokens, its pieces put together: log p of every tag [n, L], the numbers
-    of the best tags [n], and -log p of the right ones, [n] or for each piece."""
+    """What the network says of a sentence of n tokens, its pieces put together: the numbers of the best tags [n] and
+    their probabilities [n], log p of every tag [n, L], and -log p of the right ones, [n] or for each piece."""
 
     text: TaggedText
-    logp: NDArray[np.float64]
     said: NDArray[np.int32]
+    p: NDArray[np.float64]
+    logp: NDArray[np.float64]
     nats: NDArray[np.float64]
-    pieces: int
+    pieces: int = 1
 
 
 class Tagger:
@@ -177,20 +183,20 @@ class Tagger:
         name = f"sentences[{number}]"
         if self.tags.of_characters:
             return self.tokens_of(checks.text(name, sentence))
-        tokens = tuple(checks.texts(name, sentence))
-        if not all(tokens):
+        if not isinstance(sentence, tuple) or not all(type(token) is str for token in sentence):
+            sentence = tuple(checks.texts(name, sentence))
+        if not all(sentence):
             raise UsageError(f"{name} has an empty token")
-        return tokens
+        return sentence
 
     def _answer(self, tokens: tuple[str, ...], found: Judged) -> TaggedSentence:
         tags = self.tags
         names = [tags.names[number] for number in found.said.tolist()]
-        p = np.exp(found.logp[np.arange(len(names)), found.said])
-        unknown = int(np.count_nonzero(tags.encoder.unknown(found.text.words)))
-        marked = tuple(spans(names) if tags.scheme else ())
         text = applied(tokens, names) if tags.of_characters else " ".join(tokens)
         said = tuple(text if tags.of_characters else from_iob2(names, tags.scheme))
-        return TaggedSentence(tokens, said, text, tuple(p.tolist()), marked, unknown, found.pieces)
+        unknown = int(np.count_nonzero(tags.encoder.unknown(found.text.words)))
+        p = tuple(found.p.tolist())
+        return TaggedSentence(tokens, said, text, p, tags.scheme, unknown, found.pieces)
 
     def _score(
         self, tokens: tuple[str, ...], tags: tuple[str, ...], gold: Sequence[int], found: Judged
@@ -210,7 +216,10 @@ class Tagger:
         for text, of in zip(texts, gold or (), strict=gold is not None):
             text.tags[:] = of
         cuts = [encoder.cuts(text, longest) if len(text) else [] for text in texts]
-        pieces = [piece_of(text, cut) for text, some in zip(texts, cuts, strict=True) for cut in some]
+        pieces = [
+            text if len(some) == 1 else piece_of(text, cut)
+            for text, some in zip(texts, cuts, strict=True) for cut in some
+        ]  # fmt: skip
         found = iter(self._judged_pieces(pieces))
         return [self._joined(text, list(islice(found, len(some)))) for text, some in zip(texts, cuts, strict=True)]
 
@@ -218,20 +227,22 @@ class Tagger:
         found: list[Any] = [None] * len(pieces)
         for numbers, chunk in sentence_chunks(TaggedList(pieces), self.tags.reading):
             judged = self.trained.judge(chunk, self.tags.allowed)
-            inside = chunk.starts[1:-1]
-            each = [np.split(values, inside) for values in (judged.logp, judged.tags)]
-            nats = np.split(judged.nats, len(numbers) if self.tags.crf else inside)
-            for number, logp, said, own in zip(numbers.tolist(), *each, nats, strict=True):
-                found[number] = Judged(pieces[number], logp, said, own, 1)
+            p = np.exp(judged.logp[np.arange(len(judged.tags)), judged.tags])
+            bounds = chunk.starts.tolist()
+            ends = range(len(bounds)) if self.tags.crf else bounds  # of nats
+            for place, number in enumerate(numbers.tolist()):
+                some, own = slice(*bounds[place : place + 2]), slice(*ends[place : place + 2])
+                said, of, logp, nats = judged.tags[some], p[some], judged.logp[some], judged.nats[own]
+                found[number] = Judged(pieces[number], said, of, logp, nats)
         return found
 
     def _joined(self, text: TaggedText, pieces: Sequence[Judged]) -> Judged:
         if len(pieces) == 1:
             return pieces[0]
-        none = (np.zeros((0, len(self.names))), np.zeros(0, np.int32), np.zeros(0))
-        columns = zip(none, *((piece.logp, piece.said, piece.nats) for piece in pieces), strict=True)
-        logp, said, nats = (np.concatenate(column) for column in columns)
-        return Judged(text, logp, said, nats, max(1, len(pieces)))
+        none = Judged(text, np.zeros(0, np.int32), np.zeros(0), np.zeros((0, len(self.names))), np.zeros(0))
+        fields = ("said", "p", "logp", "nats")
+        said, p, logp, nats = (np.concatenate([getattr(piece, name) for piece in (none, *pieces)]) for name in fields)
+        return Judged(text, said, p, logp, nats, max(1, len(pieces)))
 
 
 def evaluate(
