@@ -40,16 +40,16 @@ class Tape(Generic[Saved]):
 
 
 class Linear:
-    """z = x W^T + b, the input product of every recurrent layer but the first."""
+    """z = x W^T + b, the input product of every recurrent layer but the first; there may be no b."""
 
-    def __init__(self, weight: str, bias: str) -> None:
+    def __init__(self, weight: str, bias: str | None) -> None:
         self.weight, self.bias = weight, bias
         self._space = Workspace()
         self._tape: Tape[Array] = Tape()
 
     def forward(self, params: Params | Panels, x: Array) -> Array:
         """Map x [T, B, D] to z [T, B, G·H]."""
-        z = self._space("z", (*x.shape[:-1], len(params[self.bias])), x.dtype)
+        z = self._space("z", (*x.shape[:-1], len(params[self.weight])), x.dtype)
         params.affine(self.weight, self.bias, rows_of(x), out=rows_of(z))
         self._tape.put(x)
         return z
@@ -58,7 +58,8 @@ class Linear:
         """Add the gradients of W and b; return dx [T, B, D]."""
         x, weight = self._tape.take(), params[self.weight]
         grads[self.weight][...] += rows_of(dz).T @ rows_of(x)
-        grads[self.bias][...] += rows_of(dz).sum(axis=0)
+        if self.bias is not None:
+            grads[self.bias][...] += rows_of(dz).sum(axis=0)
         dx = self._space("dx", x.shape, x.dtype)
         np.matmul(rows_of(dz), weight, out=rows_of(dx))
         return dx

@@ -9,6 +9,10 @@ NGRAMS = "ngrams.weight"  # [buckets, width], of the n-grams beside the recurren
 POOL_WEIGHT = "pool.weight"  # [W], of the pooling by attention
 
 CHARACTERS = "characters."  # before the names of the network that reads a word's characters
+ENCODER = "encoder."  # before the names of the network that reads what is to be converted
+START_WEIGHT = "start.weight"  # [G·H, W], from what the encoder says to the decoder's first input product
+KEY_WEIGHT, VALUE_WEIGHT = "attention.key.weight", "attention.value.weight"  # [H, W], of a source's steps
+COMBINE_WEIGHT, COMBINE_BIAS = "attention.combine.weight", "attention.combine.bias"  # [H, H], [H], of a target's
 CRF_WEIGHT = "crf.weight"  # [L, L], how well a tag goes before another
 CRF_START, CRF_END = "crf.start", "crf.end"  # [L], how well a tag begins and ends a sentence
 
@@ -63,7 +67,7 @@ def is_dense(name: str) -> bool:
 
 def is_recurrent(name: str) -> bool:
     """Return whether a parameter is a recurrent layer's."""
-    return name.removeprefix(CHARACTERS).startswith(_BODY)
+    return name.removeprefix(CHARACTERS).removeprefix(ENCODER).startswith(_BODY)
 
 
 def layer_of(name: str) -> int | None:

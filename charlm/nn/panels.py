@@ -76,13 +76,24 @@ class Panels(Mapping[str, Array]):
         kernel.call("affine", *x.shape, out.shape[1], x, self._panels[weight], added, out)
         return out
 
-    def read(self, ids: Array, state: State, reset: Array | None, y: Array) -> State:
-        """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after."""
+    def read(
+        self, ids: Array, state: State, reset: Array | None, y: Array,
+        given: tuple[Array, Array] | None = None,
+    ) -> State:  # fmt: skip
+        """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after.
+
+        `given` are steps t·B + b [N] and the input products [N, G·H] that layer 0 reads there instead of those of
+        tokens.
+        """
         after = tuple(np.array(part, order="C") for part in state)
         table, row_of = self._table, ids
-        if table is None:
+        if table is None or given:
             tokens, row_of = np.unique(ids, return_inverse=True)
             table = self._table_of(tokens)
+        if given:
+            steps, products = given
+            row_of.reshape(-1)[steps] = len(table) + np.arange(len(steps))
+            table = np.concatenate([table, products])
         dense = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         kernel.call(
             "read", self._number, self._residual, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table,

@@ -1,0 +1,325 @@
+"""The converter: an encoder reads a source, a decoder writes a target of another length.
+
+    p(target | source) = product over t of softmax(W dense(o_t) + b)[target_t]
+
+    m = encoder(source)        read in both directions, or onwards
+    y = decoder(target)        each step reads the token before it
+    o_t = attention of y_t over m, or y_t itself without it
+
+The decoder begins at a zero state. At its first step, where no token stands before, it reads what
+the encoder said last instead, of two directions each at its own end: its first input product is
+
+    z_0 = S [m_last forward, m_first backward] + b_ih
+
+so that the first step makes a state of the source, by the gates of whatever cell and through all
+layers. (Sutskever et al. 2014 hand on the state itself; Vinyals et al. 2015 begin as here.) A chunk
+holds whole pairs, and nothing is carried over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from charlm.config import NO_TOKEN, ModelConfig
+from charlm.errors import UsageError
+from charlm.nn import kernel, names
+from charlm.nn.attention import Attention, Meeting, Memory, attention_shapes
+from charlm.nn.bidirectional import Bidirectional
+from charlm.nn.dense import DenseLayers, dense_shapes
+from charlm.nn.head import Adjust, SoftmaxHead
+from charlm.nn.layers import Embedding, Linear, TokenInput
+from charlm.nn.panels import Panels
+from charlm.nn.params import Array, Params, Shape, State, Workspace, rows_of
+from charlm.nn.pooling import LastPooling, Places, Rows
+from charlm.nn.stack import Stack, draw, stack_shapes, zero_state
+
+
+@dataclass(frozen=True)
+class ConverterShape:
+    """What a converter's network is: what reads sources, what writes targets, and how they meet.
+
+    >>> ConverterShape(ModelConfig(30, bidirectional=True), ModelConfig(41))
+    """
+
+    encoder: ModelConfig
+    decoder: ModelConfig
+    attention: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise UsageError where the parts cannot be what they are to be."""
+        if self.decoder.bidirectional:
+            raise UsageError("a decoder cannot be bidirectional: it writes its text onwards")
+        if not (self.encoder.layers and self.decoder.layers):
+            raise UsageError("layers must be 1 or more in the encoder and in the decoder")
+        if self.encoder.head_layers or self.encoder.tie:
+            raise UsageError("head-layers and tie are the decoder's: an encoder has no softmax")
+
+
+class Placed(Places, Protocol):
+    """Whole texts end to end: ids [T, B], NO_TOKEN where nothing stands; `reset` [T, B] at each start."""
+
+    @property
+    def inputs(self) -> Array: ...
+    @property
+    def reset(self) -> Array: ...
+
+
+class Pairs(Protocol):
+    """N whole pairs (`charlm.text.pair_packing.PairChunk`).
+
+    source, target: how both are laid out; a target's inputs are the tokens before each, and NO_TOKEN
+    at its first step. targets: the tokens to be predicted, pair by pair [R].
+    """
+
+    @property
+    def source(self) -> Placed: ...
+    @property
+    def target(self) -> Placed: ...
+    @property
+    def targets(self) -> Array: ...
+
+
+class _OpenedInput(TokenInput):
+    """Tokens to the first layer's input product; some steps of a chunk are given theirs."""
+
+    given: tuple[Array, Array]  # steps t·B + b [N], and products [N, G·H]
+    dproducts: Array  # the gradient of the latter
+
+    def forward(
+        self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None
+    ) -> Array:
+        z = super().forward(params, ids, rng)
+        steps, products = self.given
+        rows_of(z)[steps] = products
+        return z
+
+    def backward(self, params: Params, grads: Params, dz: Array) -> None:
+        self.dproducts = rows_of(dz)[self.given[0]]
+        super().backward(params, grads, dz)
+
+
+class ConverterNetwork:
+    """p(target | source) for the N pairs of a chunk at a time. Holds buffers, but no parameters.
+
+    An instance serves one thread; parameters may be shared among several. Dropout acts between the
+    layers of encoder and decoder, on what the encoder hands over and on what the decoder reads it with.
+    """
+
+    def __init__(self, shape: ConverterShape) -> None:
+        self.shape, decoder = shape, shape.decoder
+        both = shape.encoder.bidirectional
+        self._encoder: Bidirectional | Stack = (Bidirectional if both else Stack)(shape.encoder)
+        self._last, self._start = LastPooling(both), Linear(names.START_WEIGHT, None)
+        self._stack = Stack(decoder)
+        self._stack.tokens = self._input = _OpenedInput(
+            names.weight_ih(0), names.bias_ih(0), Embedding.of(decoder)
+        )
+        self._attention = Attention() if shape.attention else None
+        self._dense = DenseLayers(decoder)
+        self._head = SoftmaxHead(
+            decoder.vocab_size, names.EMBED if decoder.tie else names.HEAD_WEIGHT
+        )
+        self._space = Workspace()
+
+    @kernel.flushing()
+    def backward(
+        self, params: Params, grads: Params, chunk: Pairs, state: State, scale: float,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[float, State]:  # fmt: skip
+        """Add the gradients of scale * nats; return nats = -sum(log p(token)) over all targets.
+
+        `state` is not heeded but returned; `rng` switches dropout on.
+        """
+        source, target = chunk.source, chunk.target
+        own, into = params.under(names.ENCODER), grads.under(names.ENCODER)
+        memory, summary = self._read(own, source, rng)
+        y = self._written(params, target, self._first(params, summary), rng)
+        meeting = _meeting(chunk)
+        top = rows = rows_of(y)[meeting.target.row]
+        if self._attention:
+            known = rows_of(memory)[meeting.source.row]
+            top, _ = self._attention.forward(params, rows, known, meeting)
+        top = self._dense.forward(params, top, rng)
+        tokens = chunk.targets[_tokens(chunk, meeting)]
+        weight = np.ones(len(tokens), np.float32)
+        nats, dtop = self._head.backward(params, grads, top, tokens, weight, scale)
+        drows, dknown = self._dense.backward(params, grads, dtop), None
+        if self._attention:
+            drows, dknown = self._attention.backward(params, grads, drows)
+        dy = self._zeros("dy", y)
+        rows_of(dy)[meeting.target.row] = drows
+        self._stack.backward(params, grads, dy)
+        dsummary = self._start.backward(params, grads, self._input.dproducts)
+        dmemory = self._last.backward(own, into, dsummary)
+        if dknown is not None:
+            rows_of(dmemory)[meeting.source.row] += dknown
+        self._encoder.backward(own, into, dmemory)
+        return nats, state
+
+    def log_probs(self, params: Params | Panels, chunk: Pairs) -> Array:
+        """Return log p of the targets' tokens in nats, pair by pair, float64 [R].
+
+        With `Panels` a pair's figures do not depend on what else is in the chunk, nor on its place
+        there, to the bit.
+        """
+        top, _, meeting = self._said(params, chunk)
+        tokens = _tokens(chunk, meeting)
+        result = np.empty(len(tokens))
+        result[tokens] = self._head.log_probs(params, top, chunk.targets[tokens])
+        return result
+
+    def shares(self, params: Params | Panels, chunk: Pairs) -> list[Array]:
+        """Return how much each step of each pair's target looks at each of its source, [n, m] each, EOS included.
+
+        Without attention the arrays have no columns.
+        """
+        _, shares, meeting = self._said(params, chunk)
+        if shares is None:
+            return [np.zeros((n, 0), np.float32) for n in chunk.target.length.tolist()]
+        return meeting.each_pair(shares.copy())
+
+    def encode(self, params: Params | Panels, source: Placed) -> Memory:
+        """Return what is known of whole sources once they are read."""
+        y, summary = self._read(params.under(names.ENCODER), source)
+        first, length = self._first(params, summary), source.length
+        begin = np.cumsum(length) - length
+        if not self._attention:
+            return Memory(first, None, None, begin, length)
+        known = rows_of(y)[Rows(source, y.shape[1]).row]
+        keys, values = self._attention.known(params, known)
+        return Memory(first, keys.copy(), values.copy(), begin, length)
+
+    def step(
+        self, params: Params | Panels, inputs: Array, reset: Array | None, state: State, memory: Memory,
+        which: Array,
+    ) -> tuple[Array, State]:  # fmt: skip
+        """Return what the softmax reads [T, B, W] after inputs [T, B], and the state after; valid until the next call.
+
+        Column b writes the target of source `which[b]`, and begins where its input is NO_TOKEN.
+        """
+        steps = np.flatnonzero(inputs.reshape(-1) == NO_TOKEN)
+        given = steps, memory.first[which[steps % inputs.shape[1]]]
+        y, state = self._decoded(params, inputs, state, reset, given)
+        if self._attention:
+            y = self._attention.step(params, y, memory, which)
+        return self._dense.forward(params, y), state
+
+    def logits(self, params: Params | Panels, top: Array) -> Array:
+        """Return the logits [N, V] of what `step` returned, of some of its rows [N, W]."""
+        return self._head.logits(params, np.ascontiguousarray(top)).copy()
+
+    def token_log_probs(self, params: Params | Panels, top: Array, targets: Array) -> Array:
+        """Return log p of targets [N] in nats, float64 [N]."""
+        return self._head.log_probs(params, top, targets)
+
+    def ranked_log_probs(
+        self,
+        params: Params | Panels,
+        top: Array,
+        targets: Array,
+        most: int,
+        adjust: Adjust | None = None,
+    ) -> tuple[Array, ...]:
+        """Return log p of targets [N], ranks, and the `most` probable tokens, as `SoftmaxHead` does."""
+        return self._head.ranked_log_probs(params, top, targets, most, adjust)
+
+    def _said(self, params: Params | Panels, chunk: Pairs) -> tuple[Array, Array | None, Meeting]:
+        """Return what the softmax reads [R, W], the shares of attention, and the pairs in the order of both."""
+        y, summary = self._read(params.under(names.ENCODER), chunk.source)
+        memory = y
+        y = self._written(params, chunk.target, self._first(params, summary))
+        meeting, shares = _meeting(chunk), None
+        top = rows_of(y)[meeting.target.row]
+        if self._attention:
+            known = rows_of(memory)[meeting.source.row]
+            top, shares = self._attention.forward(params, top, known, meeting)
+        return self._dense.forward(params, top), shares, meeting
+
+    def _read(
+        self, params: Params | Panels, source: Placed, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Array]:
+        """Return the encoder's values [T, B, W], and its last ones for each source [N, W]."""
+        begin: State = ()
+        if not self.shape.encoder.bidirectional:
+            begin = zero_state(self.shape.encoder, source.inputs.shape[1], _dtype(params))
+        y, _ = self._encoder.forward(params, source.inputs, begin, source.reset, rng)
+        return y, self._last.forward(params, y, source)
+
+    def _first(self, params: Params | Panels, summary: Array) -> Array:
+        """Return the decoder's first input products [N, G·H]."""
+        return np.asarray(self._start.forward(params, summary) + params[names.bias_ih(0)])
+
+    def _written(
+        self, params: Params | Panels, target: Placed, first: Array,
+        rng: np.random.Generator | None = None,
+    ) -> Array:  # fmt: skip
+        """Return the decoder's values [T, B, H] over whole targets, which begin with products [N, G·H]."""
+        columns = target.inputs.shape[1]
+        begin = zero_state(self.shape.decoder, columns, _dtype(params))
+        steps = np.asarray(target.first * columns + target.column)
+        return self._decoded(params, target.inputs, begin, target.reset, (steps, first), rng)[0]
+
+    def _decoded(
+        self, params: Params | Panels, inputs: Array, state: State, reset: Array | None,
+        given: tuple[Array, Array], rng: np.random.Generator | None = None,
+    ) -> tuple[Array, State]:  # fmt: skip
+        """Return the decoder's values [T, B, H] and the state after; some steps are given their input products."""
+        if isinstance(params, Panels) and params.reads:
+            y = self._space("y", (*inputs.shape, params.width), np.float32)
+            return y, params.read(inputs, state, reset, y, given if len(given[0]) else None)
+        self._input.given = given
+        return self._stack.forward(params, inputs, state, reset, rng)
+
+    def _zeros(self, name: str, like: Array) -> Array:
+        zeros = self._space(name, like.shape, like.dtype)
+        zeros[...] = 0
+        return zeros
+
+
+def _meeting(chunk: Pairs) -> Meeting:
+    source, target = chunk.source, chunk.target
+    return Meeting(target, target.inputs.shape[1], source, source.inputs.shape[1])
+
+
+def _tokens(chunk: Pairs, meeting: Meeting) -> Array:
+    """Return which token of the chunk's targets each row of the meeting's is, [R]."""
+    begin = np.cumsum(chunk.target.length) - chunk.target.length
+    rows = meeting.target
+    place = np.arange(len(rows.row)) - rows.starts[rows.text]
+    return np.asarray(begin[meeting.order][rows.text] + place)
+
+
+def _dtype(params: Params | Panels) -> type[np.floating]:
+    return params.flat.dtype.type if isinstance(params, Params) else np.float32
+
+
+def shapes(shape: ConverterShape) -> dict[str, Shape]:
+    """Return the names and shapes of all parameters, in the order in which they are read."""
+    encoder, decoder = shape.encoder, shape.decoder
+    read = {names.ENCODER + name: size for name, size in stack_shapes(encoder).items()}
+    body = stack_shapes(decoder)
+    start = {names.START_WEIGHT: (len_of_product(body), encoder.width)}
+    attention = attention_shapes(encoder.width, decoder.hidden) if shape.attention else {}
+    head: dict[str, Shape] = {names.HEAD_BIAS: (decoder.vocab_size,)}
+    if not decoder.tie:
+        head = {names.HEAD_WEIGHT: (decoder.vocab_size, decoder.head_width)} | head
+    return read | body | start | attention | dense_shapes(decoder) | head
+
+
+def len_of_product(body: dict[str, Shape]) -> int:
+    """Return G·H of a network with parameters of these shapes."""
+    return body[names.bias_ih(0)][0]
+
+
+def initialize(shape: ConverterShape, rng: np.random.Generator) -> Params:
+    """Draw first weights as `charlm.nn.stack.draw` says, the encoder's as of a network of its own."""
+    params = Params(shapes(shape))
+    read = params.under(names.ENCODER)
+    read.flat[:] = draw(shape.encoder, read.shapes, rng).flat
+    own = {name: size for name, size in params.shapes.items() if not name.startswith(names.ENCODER)}
+    for name, value in draw(shape.decoder, own, rng).items():
+        params[name][...] = value
+    return params
