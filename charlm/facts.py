@@ -12,7 +12,8 @@ from charlm.errors import DataError, UsageError
 _OF_A_PART = {
     "nats": float | None, "nats_known": float | None, "tokens_scored": int, "unknown": int,
     "accuracy": float | None, "macro_f1": float | None, "majority": float | None, "texts_scored": int,
-    "span_f1": float | None, "unknown_accuracy": float | None, "tags_scored": int,
+    "span_f1": float | None, "unknown_accuracy": float | None, "word_accuracy": float | None,
+    "tags_scored": int,
 }  # fmt: skip
 FACTS: dict[str, Any] = {
     "run": str,

@@ -255,9 +255,10 @@ def evaluate(
             return None
         judged = engine.judge(chunk, tags.allowed)
         words = np.concatenate([text.words for text in texts.sentences(numbers)])
+        spaces = tags.spaces[words] if tags.of_characters else None
         total += tag_tally(
             judged.tags, texts.gold(numbers), judged.nats, chunk.starts, tags.names,
-            tags.encoder.unknown(words), unseen, read=chunk.read,
+            tags.encoder.unknown(words), unseen, spaces, chunk.read,
         )  # fmt: skip
     return total
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm.bio import SCHEMES, Allowed, allowed, mark_spans
 from charlm.config import UNITS, ModelConfig
@@ -24,7 +25,7 @@ from charlm.text.labels import is_label
 from charlm.text.tag_forms import CHARACTERS, Form
 from charlm.text.tag_packing import Reading
 from charlm.text.tagged_encoder import Encoder
-from charlm.text.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, tokenizer_from_dict
+from charlm.text.tokenizers import SPECIALS, CharTokenizer, Tokenizer, WordTokenizer, tokenizer_from_dict
 
 _MOST_TOKENS = 1 << 53  # of a tag: as many as float64 counts
 _WIDEST, _MOST_COLUMN = 1 << 16, 1 << 16
@@ -81,6 +82,12 @@ class Tags:
     def allowed(self) -> Allowed | None:
         """Which tags may follow which; None where all may."""
         return None if self.scheme is None else allowed(self.names)
+
+    @cached_property
+    def spaces(self) -> NDArray[np.bool_]:
+        """Which of the characters, by their ids, are white space."""
+        tokens = self.encoder.characters.to_dict()["tokens"]
+        return np.array([*(False for _ in SPECIALS), *map(str.isspace, tokens)], np.bool_)
 
     @cached_property
     def reading(self) -> Reading:

@@ -111,7 +111,7 @@ def test_it_learns_what_a_character_becomes(tmp_path, pairs, settings):
     train(tmp_path / "m", given | settings)
     model = charlm.load(tmp_path / "m")
     assert model.names == ("", "!", "á", "é")
-    assert model.facts["valid_accuracy"] == 1.0
+    assert model.facts["valid_accuracy"] == model.facts["valid_word_accuracy"] == 1.0
     assert model.facts["valid_span_f1"] is None
     unseen = pairs_of(seed=9, count=40)
     for (source, target), answer in zip(unseen, model.predict([s for s, _ in unseen]), strict=True):
@@ -120,6 +120,17 @@ def test_it_learns_what_a_character_becomes(tmp_path, pairs, settings):
     (answer,) = model.predict(["ba\u00fcq bax"])  # what it has never seen is kept
     assert answer.text == "bá\u00fcq bá!"
     assert answer.unknown == 2
+
+
+def test_words_of_characters_are_those_that_white_space_parts(tmp_path, pairs):
+    """What training says of its test part is what `test` says of it as gold lines."""
+    given = {**TINY, "char_hidden": 0, "corpus": (pairs,), "steps": 12, "lr": 0.02, "test_file": pairs}
+    train(tmp_path / "m", given)
+    facts = charlm.load(tmp_path / "m").facts
+    found = json.loads(charlm_command("test", "-m", tmp_path / "m", pairs, "--json").stdout)
+    for name in ("accuracy", "word_accuracy", "nats"):
+        assert found[name] == pytest.approx(facts[f"test_{name}"], rel=1e-9)
+    assert 0 < found["word_accuracy"] < found["accuracy"] < 1
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOBES"])
@@ -352,9 +363,12 @@ def language_models(tmp_path):
     """Language models of the sentences alone, of words and of characters."""
     path = tmp_path / "texts.txt"
     path.write_text("".join(" ".join(word for word, _ in sentence) + "\n" for sentence in sentences_of(1)))
-    settings = {"hidden": 8, "embedding": 4, "steps": 3, "threads": 1, "batch_size": 4, "seq_len": 8, "min_count": 1}
-    for tokenizer in ("word", "char"):
-        train(tmp_path / tokenizer, {"corpus": (str(path),), "tokenizer": tokenizer, **settings})
+    settings = {"hidden": 8, "embedding": 4, "steps": 3, "threads": 1, "batch_size": 4, "seq_len": 8}
+    for tokenizer in ("word", "char", "byte"):
+        of_words = {"word_pattern": r"\S+"} if tokenizer == "word" else {}
+        counted = {} if tokenizer == "byte" else {"min_count": 1}
+        given = {"corpus": (str(path),), "tokenizer": tokenizer, **settings, **of_words, **counted}
+        train(tmp_path / tokenizer, given)
     return tmp_path
 
 
@@ -379,11 +393,12 @@ def test_a_tagger_starts_from_a_language_model(tmp_path, corpus, language_models
 
 
 def test_what_does_not_fit_the_language_model(tmp_path, corpus, pairs, language_models):
-    for wrong, path, told in (
-        ({"hidden": 16}, corpus, "come from the model"),
-        ({}, pairs, "a model of words cannot be the beginning"),
+    for wrong, base, path, told in (
+        ({"hidden": 16}, "word", corpus, "come from the model"),
+        ({}, "word", pairs, "a model of words cannot be the beginning"),
+        ({}, "byte", corpus, "tokenizer byte does not go with tags"),
     ):
-        given = {"corpus": (path,), "init_from": str(language_models / "word"), "task": "tag", **wrong}
+        given = {"corpus": (path,), "init_from": str(language_models / base), "task": "tag", **wrong}
         with Directory(tmp_path / "n") as directory, pytest.raises(UsageError, match=told):
             open_run(directory, given)
     taught(tmp_path, corpus, steps=1, epochs=None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charlm.tagger import Tagger
 
 _CLASS_FIGURES = ("accuracy", "macro_f1", "nats", "majority")
-_TAG_FIGURES = ("accuracy", "span_f1", "unknown_accuracy", "nats")
+_TAG_FIGURES = ("accuracy", "span_f1", "unknown_accuracy", "word_accuracy", "nats")
 _SHOWN_LABELS = 10
 
 

@@ -103,7 +103,7 @@ def _odd(answers: TagAnswers) -> Iterator[tuple[str, str]]:
         names = list(map(_shown, answers.unseen))
         more = f", ... ({len(names):,} in all)" if len(names) > _UNSEEN_SHOWN else ""
         listed = ", ".join(names[:_UNSEEN_SHOWN])
-        yield "unseen tags", f"of {unseen:,} {answers.model.tags.unit}, counted as wrong: {listed}{more}"
+        yield "unseen tags", f"{unseen:,}, counted as wrong: {listed}{more}"
     if answers.pieces:
         longest = f"{answers.model.tags.max_length:,} steps, read in pieces"
         yield "long", f"{answers.pieces:,} of {answers.sentences:,} sentences of more than {longest}"

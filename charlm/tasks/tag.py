@@ -95,7 +95,8 @@ class TagLesson:
         return TagFigures(tally, self.tags.names, self.tags.common, unseen)
 
     def figures(self, part: str, tally: Tally | None) -> dict[str, float | int | None]:
-        names = ("accuracy", "span_f1", "unknown_accuracy", "nats")
+        words = ("word_accuracy",) if self.tags.of_characters else ()
+        names = ("accuracy", "span_f1", "unknown_accuracy", *words, "nats")
         found = self.tag_figures(part, tally) if tally else None
         return {f"{part}_{name}": finite(getattr(found, name)) if found else None for name in names}
 
@@ -123,8 +124,9 @@ class _TagCourse:
         valid, counts = corpus.valid, corpus.train.counts
         unknown = f", {percent(valid.unknown, valid.tokens)} of valid unknown" if valid.unknown else ""
         common = tags.names[tags.common] or "the character itself"
+        many = "lines" if tags.of_characters else "sentences"
         return [
-            f"sentences: {sizes}; {corpus.train.tokens:,} {tags.unit} to train on, {corpus.tokenizer.size:,} different "
+            f"{many}: {sizes}; {corpus.train.tokens:,} {tags.unit} to train on, {corpus.tokenizer.size:,} different "
             f"({corpus.tokenizer.kind}{unknown})",
             f"tags: {len(tags.names):,}; always {common} would be right in "
             f"{percent(int(counts.max()), int(counts.sum()))} of the training {tags.unit}",
@@ -135,10 +137,10 @@ class _TagCourse:
         if figures.accuracy is None:
             return "-"
         spans = [] if figures.span_f1 is None else [f"span F1 {100 * figures.span_f1:.2f} %"]
-        unknown = figures.unknown_accuracy
+        of = (("unknown", figures.unknown_accuracy), ("words", figures.word_accuracy))
         return ", ".join([
             *spans, f"accuracy {100 * figures.accuracy:.2f} %",
-            *([] if unknown is None else [f"unknown {100 * unknown:.2f} %"]),
+            *(f"{name} {100 * share:.2f} %" for name, share in of if share is not None),
             "- nats" if figures.nats is None else f"{figures.nats:.4f} nats",
         ])  # fmt: skip
 
@@ -176,7 +178,10 @@ class _TagTask:
         return load_body(given)
 
     def inherited(self, base: Any) -> dict[str, Any]:
-        return tokenizer_settings(base.language) | body_settings(base.config)
+        """Return them, but for those that say what a word is: columns do."""
+        cuts = ("word_pattern", "punctuation")
+        kept = {name: value for name, value in tokenizer_settings(base.language).items() if name not in cuts}
+        return kept | body_settings(base.config)
 
     def read(self, given: Mapping[str, Any], text: TextConfig, base: Any) -> TaggedCorpus:
         if "tokenizer" not in given:
