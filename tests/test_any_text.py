@@ -120,7 +120,7 @@ def assert_comes_back(text, known):
     assert (encoded - 2).astype("uint8").tobytes() == text.encode()
 
 
-@settings(max_examples=10_000)
+@settings(max_examples=1_000)
 @given(st.text())
 def test_what_was_encoded_comes_back(text):
     assert_comes_back(text, CharTokenizer(sorted(set(text))))

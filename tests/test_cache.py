@@ -89,18 +89,18 @@ def test_it_is_the_formula_over_ends_of_lines_and_in_several_columns(cell, conte
 def test_warm_up_tokens_fill_the_cache_unscored():
     """What repeats the warm-up costs a new column little, though none of it was scored there."""
     model = tiny_model("abcdefgh", sequences="document")
-    ids = np.tile(ids_of(100, 10) % 8 + 2, 30)[:2100]
+    ids = np.tile(ids_of(25, 10) % 8 + 2, 84)
     columns = columns_of([*ids, EOS], document=True, count_eos=False)
     assert columns.unscored == [0, WARM_UP]
-    expected, batch = by_loops(model, columns, 120)
-    engine = CacheEngine(model.engine, 120, THETA, SHARE)
+    expected, batch = by_loops(model, columns, 30)
+    engine = CacheEngine(model.engine, 30, THETA, SHARE)
     assert nats(engine, columns, 64) == pytest.approx(-(expected * batch.weight).sum(), rel=1e-5)
-    cold = Columns(columns.stored, [WARM_UP], [50], Context())
-    warm = Columns(columns.stored, [0], [WARM_UP + 50], Context(), [WARM_UP])
+    cold = Columns(columns.stored, [WARM_UP], [25], Context())
+    warm = Columns(columns.stored, [0], [WARM_UP + 25], Context(), [WARM_UP])
     assert nats(engine, warm) < 0.8 * nats(engine, cold)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_the_probabilities_of_all_texts_add_up_to_one(cell, monkeypatch):
     """Of all rows of three tokens, ends of lines among them; so of every next token."""
     model = tiny_model("ab", cell=cell)

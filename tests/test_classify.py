@@ -72,7 +72,8 @@ def outcome(where):
 ], ids=str)  # fmt: skip
 def test_it_learns_what_a_text_is(tmp_path, corpus, settings):
     """The order of vowels and consonants, which no count of letters tells."""
-    run = train(tmp_path / "m", {"corpus": (corpus,), "epochs": 25, **TINY, **settings})
+    quick = TINY | {"lr": 0.05}
+    run = train(tmp_path / "m", {"corpus": (corpus,), "epochs": 10, **quick, **settings})
     model = charlm.load(tmp_path / "m")
     assert isinstance(model, Classifier)
     figures = ClassFigures(model.tally(run.corpus.valid), model.classes.common)
@@ -194,10 +195,10 @@ RUNS = {
 
 @pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, corpus, settings):
-    given = {"corpus": (corpus,), "steps": 60, "test_fraction": 0.1, **TINY, **settings}
+    given = {"corpus": (corpus,), "steps": 34, "test_fraction": 0.1, **TINY, **settings}
     train(tmp_path / "whole", given)
     whole = outcome(tmp_path / "whole")
-    for stops in ([1], [26, 27], [5, 6, 41]):
+    for stops in ([1], [5, 26, 27]):
         where = tmp_path / f"parts-{stops[0]}"
         for number, stop in enumerate([*stops, None]):
             train(where, given if number == 0 else {}, stop, resume=number > 0)

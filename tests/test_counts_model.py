@@ -130,7 +130,7 @@ def test_step_by_step_is_as_in_one(model):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("steps", [1, 7, 64])
 def test_chunks_columns_and_threads_change_no_bit_of_the_counts(model, steps, threads, monkeypatch):
-    part, start = Part.from_ids(ids_of(model, 3000, seed=2)), model.language.start
+    part, start = Part.from_ids(ids_of(model, 2100, seed=2)), model.language.start
     engine = CountsEngine(model.counts)
     whole = scoring.token_log_probs(engine, evaluation_columns(part, start, True, True, 1)).target
     running = model.language.document or start.carry

@@ -144,7 +144,7 @@ def test_any_operation_may_fail_and_a_whole_run_stands(room, tmp_path, monkeypat
                 store(room, where)
                 failed = False
         found.add(stands(room, where, old, at > commit or not failed))
-        if at % 8 == 0:
+        if at % 16 == 0:
             goes_on(where)
     assert found == {"old", "new"}
 
@@ -197,7 +197,7 @@ def test_a_kill_at_any_operation_leaves_a_whole_run(room, tmp_path, monkeypatch,
             assert set(os.listdir(where)) - {".lock"} == {*FILES}
             shutil.rmtree(where)
         found.add(stands(room, where, old, True))
-        if at % 4 == 0:
+        if at % 8 == 0:
             goes_on(where)
     assert found == {"old", "new"}
     assert at > 30

@@ -63,7 +63,7 @@ def saved(kind):
 
 
 @posix
-@pytest.mark.parametrize("kills", [200, pytest.param(2000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [60, pytest.param(2000, marks=pytest.mark.full)])
 def test_a_saver_killed_at_any_moment_leaves_a_whole_file(tmp_path, kills):
     """Real SIGKILLs to a process that saves two models by turns: what stands there is always one of them."""
     path, rng, found = tmp_path / "m", random.Random(0), set()
@@ -125,22 +125,24 @@ RUNS = {
         ("rnn", "adam", "lines", {}),
         ("gru", "sgd", "words", {"tokenizer": "word", "min_count": 1}),
         ("lstm", "rmsprop", "document", {"sequences": "document"}),
-        ("gru", "adam", "patience", {"eval_every": 10, "patience": 6}),
-        ("lstm", "adam", "plateau", {"eval_every": 10, "schedule": "plateau"}),
+        ("gru", "adam", "patience", {"eval_every": 6, "patience": 2, "lr": 0.1}),
+        ("lstm", "adam", "plateau", {"eval_every": 6, "schedule": "plateau", "lr": 0.1}),
     ]
 }
 
 
 @pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
-@pytest.mark.parametrize("every", [67, pytest.param(1, marks=pytest.mark.full)])
-def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, settings, every):
-    """200 steps, stopped once at each of many steps, and in chains of three: the same bits, log and samples."""
+@pytest.mark.parametrize(("steps", "every"), [(100, 43), pytest.param(200, 1, marks=pytest.mark.full)])
+def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, settings, steps, every):
+    """Some steps, stopped once at each of many steps, and in chains of three: the same bits, log and samples."""
     corpus = write(tmp_path / "corpus.txt", DOCUMENT if settings.get("sequences") else LINES)
-    given = {"corpus": (corpus,), "steps": 200, **TINY, "threads": 1, **settings}
+    given = {"corpus": (corpus,), "steps": steps, **TINY, "threads": 1, **settings}
     run = train(tmp_path / "whole", given)
     last, whole, text = run.standing.step, outcome(tmp_path / "whole"), run.model.sample(40, seed=1)
+    assert (last < steps) == ("patience" in settings)
+    assert (run.standing.plateaus > 0) == ("eval_every" in settings)
     rng = random.Random(2)
-    chains = [[stop] for stop in range(1, last, every)]
+    chains = [[stop] for stop in {*range(1, last, every), last - 1}]  # at last, patience has nearly run out
     chains += [sorted(rng.sample(range(1, last), 3)) for _ in range(max(1, 20 // every))]
     for stops in chains:
         shutil.rmtree(tmp_path / "parts", ignore_errors=True)

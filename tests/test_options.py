@@ -26,7 +26,7 @@ FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
 TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
 HELD_OUT = "abba, caf\u00e9!\nHe gab <a>.\n" * 4
 NETWORK = {"corpus": "corpus.txt", "--model": "m", "--hidden": "8", "--embedding": "4", "--steps": "4",
-           "--threads": "1"}  # fmt: skip
+           "--threads": "1", "--eval-every": "4"}  # fmt: skip
 BASE = NETWORK | {"--counts": "0"}
 YES = ""  # the value of a flag
 
@@ -50,7 +50,7 @@ TRAIN = {
     "--test-fraction": ("0.3", {}),
     "--valid-file": ("rare.txt", {}),
     "--test-file": ("other.txt", {}),
-    "--split-seed": ("3", {}),
+    "--split-seed": ("2", {}),
     "--hold-out": ("files", {"corpus": "texts", "--sequences": "document"}),
     "--encoding": ("cp1252", {}),
     "--counts": ("3", {}),

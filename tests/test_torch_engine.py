@@ -139,17 +139,18 @@ def test_each_gradient(cell, shape, chunk_of):
         np.testing.assert_allclose(moved[1][name], moved[0][name], rtol=1e-4, atol=limit, err_msg=name)
 
 
+@pytest.mark.parametrize(("times", "rate"), [(15, 0.01), pytest.param(50, 0.003, marks=pytest.mark.full)])
 @pytest.mark.parametrize("context", ["sequence", "stream"])
 @cells
-def test_a_thousand_steps(cell, context, chunk_of):
+def test_hundreds_of_steps(cell, context, times, rate, chunk_of):
     """Rounding grows on the way, but slowly."""
     config = config_of(cell, layers=1)
     in_pieces = [chunk_of(config, 6, 4, seed=k) for k in range(20)]
     chunks = stream(config, chunk_of, 20) if context == "stream" else in_pieces
-    ours, theirs = (steps(engine, chunks * 50, engine.zero_state(4), 0.003)[0][:, 0] for engine in pair(config))
+    ours, theirs = (steps(engine, chunks * times, engine.zero_state(4), rate)[0][:, 0] for engine in pair(config))
     np.testing.assert_allclose(theirs[:10], ours[:10], rtol=1e-5)
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)
-    assert ours[-20:].mean() < 0.93 * ours[:20].mean()  # they have learnt, so the agreement means something
+    assert ours[-20:].mean() < 0.95 * ours[:20].mean()  # they have learnt, so the agreement means something
 
 
 @cells
