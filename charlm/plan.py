@@ -33,14 +33,14 @@ _CHARACTER_EPOCHS, _WORD_EPOCHS = 20, 10  # after which a classifier only learns
 _CLASSIFIER_SHARE = 0.4  # of what products reach: short texts leave it waiting for the rest
 _CLASSIFIER_LR, _CLASSIFIER_DECAY = 0.003, 0.01
 _TAGGER = {  # by what is read: words, characters of words, characters that have the tags
-    "word": {"hidden": 128, "embedding": 64, "char_hidden": 32, "ngrams": 0, "token_dropout": 0.1,
-             "embedding_scale": 0.2, "dropout": 0.5, "epochs": 20},
+    "word": {"hidden": 128, "embedding": 64, "char_hidden": 32, "ngrams": 4, "token_dropout": 0.1,
+             "embedding_scale": 0.2, "dropout": 0.5, "epochs": 15},
     "char": {"hidden": 128, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
              "embedding_scale": 1.0, "dropout": 0.3, "epochs": 20},
     "characters": {"hidden": 192, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
                    "embedding_scale": 1.0, "dropout": 0.2, "epochs": 10},
 }  # fmt: skip
-_TAGGER_LR, _TAGGER_DECAY, _TAGGER_BATCH = 0.003, 0.01, 32
+_TAGGER_LR, _TAGGER_DECAY, _TAGGER_BATCH = 0.005, 0.01, 32
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -142,8 +142,8 @@ def tagger_defaults(
     """Return settings of a tagger for sentences of so many steps and characters together (as `defaults`); and why.
 
     `read` is "word" where a step is a word, "char" where it is a character of one, "characters" where characters have
-    the tags. One layer that reads in both directions; for words what a small layer says of their characters, so that
-    a word which is seen once means something.
+    the tags. One layer that reads in both directions; for words what a small layer says of their characters, and
+    their n-grams, so that a word which is seen once means something.
     """
     usual, minutes, optimizer = _TAGGER[read], given.get("minutes"), given.get("optimizer", "adam")
     shape: dict[str, Any] = {

@@ -121,8 +121,10 @@ del CLASSIFY["--bidirectional"]
 NEW_IN_CLASSIFY = {*OF_CLASSES, "--no-bidirectional", "--valid-file", "--test-file"}
 
 # The same for sentences with tags.
-TAG_BASE = NETWORK | {"corpus": "tagged.tsv", "--task": "tag"}
+TAG_BASE = NETWORK | {"corpus": "tagged.tsv", "--task": "tag", "--ngrams": "0"}
 TAG = TRAIN | OF_CLASSES | OF_TAGS | {
+    "--no-crf": (YES, {}),
+    "--no-lowercase": (YES, {}),
     "--resume": (YES, {"there": "half-tags"}),
     "--tokenizer": ("char", {}),
     "--dropout": ("0.25", {}),
@@ -133,8 +135,8 @@ TAG = TRAIN | OF_CLASSES | OF_TAGS | {
     "--no-bidirectional": (YES, {}),
     "--patience": ("1", {"--valid-file": "tagged-rare.tsv", "--eval-every": "1", "--steps": "12"}),
 }  # fmt: skip
-del TAG["--bidirectional"]
-NEW_IN_TAG = {*OF_TAGS, "--ngrams"}
+del TAG["--bidirectional"], TAG["--crf"], TAG["--lowercase"]
+NEW_IN_TAG = {*OF_TAGS, "--ngrams", "--no-crf", "--no-lowercase"}
 TRAIN |= OF_CLASSES | OF_TAGS
 UNSEEN = {
     "--task": "which table an option is in",
@@ -154,6 +156,9 @@ BOUNDS = [  # where the one holds, the other need not
 ]  # fmt: skip
 SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts and several texts are lines
     {"--tokenizer", "--tags"},  # characters that have tags are read as such
+    {"--no-lowercase", "--tags"}, {"--no-lowercase", "--tokenizer"}, {"--no-lowercase", "--init-from"},
+    {"--no-lowercase", "--keep-vocabulary"},  # words alone are lowered, and not those that a model has
+    {"--no-crf", "--tags"}, {"--no-crf", "--column"},  # tags that mark spans alone have transitions
     {"--tokenizer", "--tie"}, {"--no-punctuation", "--tie"}, {"--word-pattern", "--tie"}, {"models", "--lines"},
     {"--lines", "--nbest"}, {"--lines", "--weight"}, {"--lines", "--known"},
     {"--lines", "--no-eos"},  # for the model of documents that --lines stands with
@@ -166,7 +171,7 @@ NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is know
 ONE_FLAG = [{"--lines", "--whole"}, {"--columns", "--plain"}]  # of which click takes the last
 SPARED = [*BOUNDS, *SAID_TWICE, *NO_DATA, *ONE_FLAG]
 CALLED = {"--config": ("clip", "weight-decay"), "--no-punctuation": ("punctuation",), "--no-residual": ("residual",),
-          "--no-bidirectional": ("bidirectional",),
+          "--no-crf": ("crf",), "--no-lowercase": ("lowercase",), "--no-bidirectional": ("bidirectional",),
           "--valid-file": ("valid-file", "corpus"), "--test-file": ("test-file", "corpus"),
           "models": ("model", "-m"), "--count": ("count", "-n"),
           "--epochs": ("epochs", "steps"), "--no-echo": ("echo",), "--no-eos": ("eos",)}  # fmt: skip

@@ -25,7 +25,7 @@ from tests.test_training import assert_same, train
 from tests.tiny import COMPANY, tiny_tagger
 
 TINY = {"hidden": 8, "embedding": 4, "char_hidden": 3, "batch_size": 8, "lr": 0.02, "threads": 2, "task": "tag",
-        "dropout": 0.0, "token_dropout": 0.0, "min_count": 1}  # fmt: skip
+        "dropout": 0.0, "token_dropout": 0.0, "min_count": 1, "ngrams": 0, "crf": False}  # fmt: skip
 NAMES = [f"{a}{b}" for a in "ABC" for b in "aeiou"]
 
 
@@ -131,6 +131,27 @@ def test_words_of_characters_are_those_that_white_space_parts(tmp_path, pairs):
     for name in ("accuracy", "word_accuracy", "nats"):
         assert found[name] == pytest.approx(facts[f"test_{name}"], rel=1e-9)
     assert 0 < found["word_accuracy"] < found["accuracy"] < 1
+
+
+def test_words_are_lowered_unless_told_otherwise_and_their_characters_are_not(tmp_path):
+    path, plain = tmp_path / "cased.tsv", tmp_path / "plain.tsv"
+    path.write_text("".join("Der\tB-x\nDER\tO\n" + "der\tO\n" * n + "\n" for n in range(1, 20)))
+    plain.write_text("".join(f"Der der{' ' * n}\tDér der{' ' * n}\n" for n in range(20)))
+
+    def knows(corpus, **settings):
+        where = tmp_path / str(len(list(tmp_path.iterdir())))
+        given = {name: value for name, value in TINY.items() if name != "crf"}
+        run = train(where, {"corpus": (str(corpus),), "steps": 1, **given, **settings})
+        tags = charlm.load(where).tags
+        letters = "".join(sorted(tags.encoder.characters.to_dict()["tokens"]))
+        words = sorted(tags.encoder.words.to_dict()["tokens"]) if tags.encoder.words else None
+        return run.settings.text.lowercase, words, letters, run.settings.own.crf
+
+    assert knows(path) == (True, ["der"], "DERder", True)
+    assert knows(path, lowercase=False, crf=False) == (False, ["DER", "Der", "der"], "DERder", False)
+    characters = {"char_hidden": 0}
+    assert knows(path, tokenizer="char", **characters)[:3] == (False, ["DER", "Der", "der"], " DERder")
+    assert knows(plain, **characters) == (False, None, " Dder", False)
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOBES"])

@@ -98,7 +98,8 @@ Examples:
 @_run("--task", type=click.Choice(TASKS), help="What to learn: what comes next (lm), classes, or tags. [default: lm]")
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
-@_text("--lowercase/--no-lowercase", default=None, help="Lower-case the text.")
+@_text("--lowercase/--no-lowercase", default=None,
+       help="Lower-case the text; of tagged words not the characters. [default: no, tagged words yes]")  # fmt: skip
 @_text("--punctuation/--no-punctuation", default=None, help="Words: keep punctuation marks as tokens, or drop them.")
 @_text("--word-pattern", metavar="RE", callback=as_utf8,
        help="Words: a regular expression for a token, e.g. '\\S+' for split text.")
@@ -124,7 +125,7 @@ Examples:
         help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
 @_class("--ngrams", type=int, metavar="N",
         help="Count n-grams of up to N tokens too, beside the network, for tags of up to N characters of each word; "
-             "0: none. [default: 4, words 2, tags 0]")  # fmt: skip
+             "0: none. [default: 4, words of classes 2]")  # fmt: skip
 @_class("--token-dropout", type=float, metavar="P",
         help="Share of the tokens read as unknown in training. [default: words 0.1, else 0]")
 @_class("--embedding-scale", type=float, metavar="X",
@@ -138,7 +139,8 @@ Examples:
            "[default: by the lines]")  # fmt: skip
 @_tag("--token-column", type=int, metavar="N", help="Words stand in column N. [default: 1; of CoNLL-U 2]")
 @_tag("--column", type=int, metavar="N", help="Their tags in column N. [default: the last; of CoNLL-U 4]")
-@_tag("--crf/--no-crf", default=None, help="Learn which tag follows which (a linear-chain CRF). [default: no]")
+@_tag("--crf/--no-crf", default=None,
+      help="Learn which tag follows which (a linear-chain CRF). [default: where tags mark spans]")  # fmt: skip
 @_tag("--char-hidden", type=int, metavar="N",
       help="Units that read the characters of each word; 0: words are read whole. [default: 32]")  # fmt: skip
 @_model("--counts", type=int, metavar="N",

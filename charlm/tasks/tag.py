@@ -187,11 +187,12 @@ class _TagTask:
         if "tokenizer" not in given:
             text = replace(text, tokenizer="word")
         own = TagConfig.from_dict({name: given[name] for name in _READ if name in given})
+        lower = text.tokenizer == "word" and given.get("lowercase") is None
         return prepare_tagged(
             given["corpus"], text, own.tags, own.token_column, own.column,
             _listed(given.get("valid_file")), _listed(given.get("test_file")),
             tokenizer=base.tokenizer if base else None,
-            grow=base is not None and not given.get("keep_vocabulary"), longest=own.max_length,
+            grow=base is not None and not given.get("keep_vocabulary"), longest=own.max_length, lower_words=lower,
         )  # fmt: skip
 
     def read_again(self, settings: Settings, known: Tags) -> TaggedCorpus:
@@ -212,12 +213,14 @@ class _TagTask:
                 raise UsageError(f"{name.replace('_', '-')} is for words that are read whole: {what}")
         steps = material.train.tokens + (0 if kind == "word" or characters else material.train.characters)
         read = CHARACTERS if characters else kind
-        return tagger_defaults(read, steps, material.train.characters, given, speed)
+        planned, reason = tagger_defaults(read, steps, material.train.characters, given, speed)
+        return planned | {"crf": material.scheme is not None}, reason
 
     def resolved(self, material: TaggedCorpus, text: TextConfig) -> dict[str, Any]:
+        read = material.tokenizer.to_dict()
         return {
-            "tags": material.unit, "tokenizer": material.tokenizer.kind, "sequences": "line", "context": "sequence",
-            "hold_out": "parts",
+            "tags": material.unit, "tokenizer": material.tokenizer.kind, "lowercase": read["lowercase"],
+            "sequences": "line", "context": "sequence", "hold_out": "parts",
         }  # fmt: skip
 
     def knowledge(self, settings: Settings, material: TaggedCorpus) -> Tags:

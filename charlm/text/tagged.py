@@ -11,7 +11,7 @@ import itertools
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,7 @@ def prepare_tagged(
     tokenizer: Tokenizer | None = None,
     grow: bool = False,
     longest: int | None = None,
+    lower_words: bool = False,
     block: int = _BLOCK,
 ) -> TaggedCorpus:
     """Read, split and encode files of tagged sentences, `block` bytes at a time.
@@ -148,7 +149,8 @@ def prepare_tagged(
     and `names`, where a model has them, are used in place of building. `tokenizer` is that of a
     model of another kind, whose tokens come first where it may `grow`, and else are all. Words are
     read as whole tokens, or by characters with the configuration's tokenizer `char`; characters
-    that are tagged always so. Sentences of more than `longest` steps are cut into pieces, between
+    that are tagged always so. With `lower_words` words that are read whole are lowercased, if there
+    is no `tokenizer`, and their characters are not. Sentences of more than `longest` steps are cut into pieces, between
     which no span goes on. Validation and test files take the place of that share of `paths`. Raises
     UsageError, DataError, MissingInputError, StorageError.
     """
@@ -164,6 +166,8 @@ def prepare_tagged(
         0 if files[TEST] else config.test_fraction,
     )
     reading = _Reading(form, encoding, block, shares, config.split_seed)
+    if lower_words and not tokenizer and form.unit != CHARACTERS:
+        config = replace(config, lowercase=True)
     vocabularies = None if encoder else Vocabularies(form.unit, config, tokenizer, grow)
     counts = _count(reading, files[TRAIN], vocabularies)
     names = tuple(names) if names is not None else counts.names(form.unit)
