@@ -280,7 +280,7 @@ def rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | 
     train = train or TrainConfig()
     if train.engine != "numpy":
         raise UsageError(f"engine {train.engine} does not know taggers, which NumPy computes: leave --engine out")
-    engine = TaggerEngine(shape, train.threads or 1, train)
+    engine = TaggerEngine(shape, train.threads or 1, train, kinds=tags.kinds)
     engine.load(tensors)
     return Tagger(engine, config, tags, facts)
 

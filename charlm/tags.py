@@ -21,6 +21,7 @@ from charlm.nn.ngrams import MOST
 from charlm.nn.tagger import TaggerShape
 from charlm.text.character_tags import KEEP
 from charlm.text.columns import Layout
+from charlm.text.kinds import kinds_of
 from charlm.text.labels import is_label
 from charlm.text.tag_forms import CHARACTERS, Form
 from charlm.text.tag_packing import Reading
@@ -97,6 +98,11 @@ class Tags:
         if self.tokenizer.kind == "word":
             return Reading("words")
         return Reading("characters", int(self.tokenizer.encode(" ")[0]))
+
+    @cached_property
+    def kinds(self) -> NDArray[np.int32]:
+        """Of which kind each character is, by its id (`charlm.text.kinds`)."""
+        return kinds_of(self.encoder.characters.to_dict()["tokens"])
 
     def shape(self, model: ModelConfig) -> TaggerShape:
         """Return what the network is, given its recurrent layers (UsageError where they do not go together)."""

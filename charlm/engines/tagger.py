@@ -34,9 +34,10 @@ class _TaggerBlueprint:
     """Implements `charlm.engines.learner.Blueprint`."""
 
     def __init__(
-        self, shape: TaggerShape, token_dropout: float | Array, embedding_scale: float
-    ) -> None:
-        self._shape, self._token_dropout = shape, token_dropout
+        self, shape: TaggerShape, token_dropout: float | Array, embedding_scale: float,
+        kinds: Array | None,
+    ) -> None:  # fmt: skip
+        self._shape, self._token_dropout, self._kinds = shape, token_dropout, kinds
         self._embedding_scale = np.float32(embedding_scale)
 
     @property
@@ -56,7 +57,7 @@ class _TaggerBlueprint:
         return ()
 
     def network(self) -> TaggerNetwork:
-        return TaggerNetwork(self._shape, self._token_dropout, UNK)
+        return TaggerNetwork(self._shape, self._token_dropout, UNK, self._kinds)
 
     def laid_out(self, params: Params) -> Params | Panels:
         if not kernel.serves(params.flat):
@@ -72,12 +73,14 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
     def __init__(
         self, shape: TaggerShape, threads: int = 1, train: TrainConfig | None = None,
         token_dropout: float | NDArray[np.float32] = 0.0, embedding_scale: float = 1.0,
+        kinds: Array | None = None,
     ) -> None:  # fmt: skip
         """Draw first weights with the training settings' seed, the embedding times `embedding_scale`.
 
         `token_dropout`: how probably training reads a token as unknown, one for all or of each id, [V].
+        `kinds`: the kind of each character (`charlm.text.kinds`), whose n-grams count beside the characters' own.
         """
-        super().__init__(_TaggerBlueprint(shape, token_dropout, embedding_scale), threads, train)
+        super().__init__(_TaggerBlueprint(shape, token_dropout, embedding_scale, kinds), threads, train)
         self.shape = shape
 
     def judge(self, chunk: TagChunk, allowed: Allowed | None = None) -> Judgement:

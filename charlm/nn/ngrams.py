@@ -37,9 +37,17 @@ class NGrams:
         self._longest = longest
         self._tape: Tape[tuple[Array, Array, Array]] = Tape()
 
-    def forward(self, params: Params | Panels, inputs: Array, places: Places) -> Array:
-        """Return the vectors of the texts at `places` of inputs [T, B]."""
+    def forward(
+        self, params: Params | Panels, inputs: Array, places: Places, also: Array | None = None
+    ) -> Array:
+        """Return the vectors of the texts at `places` of inputs [T, B].
+
+        `also` [T, B] are other ids of the same texts: their n-grams count beside those of `inputs`.
+        """
         bucket, text = buckets(inputs, places, self._longest)
+        if also is not None:
+            pairs = zip((bucket, text), buckets(also, places, self._longest), strict=True)
+            bucket, text = (np.concatenate(pair) for pair in pairs)
         table = params[names.NGRAMS]
         count = np.bincount(text, minlength=len(places.length)).astype(table.dtype)
         self._tape.put((bucket, text, count))

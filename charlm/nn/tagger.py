@@ -118,14 +118,16 @@ class TaggerNetwork:
     """
 
     def __init__(
-        self, shape: TaggerShape, token_dropout: float | Array = 0.0, unknown: int = 1
+        self, shape: TaggerShape, token_dropout: float | Array = 0.0, unknown: int = 1,
+        kinds: Array | None = None,
     ) -> None:
         """In training a token is read as the `unknown` one with the probability `token_dropout`, one for all or of
-        each id, [V]; ids below it are no tokens. Where words are read, their characters are read all the same."""
+        each id, [V]; ids below it are no tokens. Where words are read, their characters are read all the same.
+        `kinds` are what `charlm.text.kinds.kinds_of` returns, or None."""
         self.shape, self.config = shape, (model := shape.model)
         self._token_dropout, self._unknown = token_dropout, unknown
         self._vectors = (
-            WordVectors(model, shape.spelling, shape.ngrams, token_dropout, unknown)
+            WordVectors(model, shape.spelling, shape.ngrams, token_dropout, unknown, kinds)
             if shape.words
             else None
         )

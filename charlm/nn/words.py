@@ -4,8 +4,9 @@
 
 E: an embedding of whole words. f, b: the last values of recurrent layers that read the word's
 characters and an EOS, onwards and backwards (Ling et al. 2015, Lample et al. 2016). g: the mean
-vector of its hashed character n-grams (ngrams.py). Each may be missing. A word of a chunk is made
-once, however often it occurs there.
+vector of its hashed n-grams (ngrams.py): of its characters, and of their kinds (a capital, a small
+letter, a digit), which tell a name that was never seen. Each may be missing. A word of a chunk is
+made once, however often it occurs there.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ class WordVectors:
 
     def __init__(
         self, model: ModelConfig, characters: ModelConfig | None, ngrams: int = 0,
-        token_dropout: float | Array = 0.0, unknown: int = 1,
+        token_dropout: float | Array = 0.0, unknown: int = 1, kinds: Array | None = None,
     ) -> None:  # fmt: skip
         """Read characters as `characters` says, if at all, and n-grams of up to `ngrams` of them.
 
         In training each of a chunk's words is read as the `unknown` one, with its own characters, with the
-        probability `token_dropout`: one for all, or one for each id [V].
+        probability `token_dropout`: one for all, or one for each id [V]. `kinds`: for each character's id another
+        one that stands for its kind, whose n-grams count too.
         """
         self._embedded, self._token_dropout, self._unknown = (
             model.embedding > 0,
@@ -65,6 +67,7 @@ class WordVectors:
         )
         self._body = Bidirectional(characters) if characters else None
         self._last = LastPooling(True)
+        self._kinds = kinds
         self._ngrams = NGrams(ngrams) if ngrams else None
         self._dropout = Dropout(model.dropout)
         self._words: WordList | None = None
@@ -89,7 +92,9 @@ class WordVectors:
             y, _ = self._body.forward(own, spelt.inputs, (), spelt.reset, rng)
             parts.append(self._last.forward(own, y, spelt))
         if self._ngrams:
-            parts.append(self._ngrams.forward(params, words.packed.inputs, words.packed))
+            spelt = words.packed  # an unused step has any kind: no n-gram reads it
+            kinds = None if self._kinds is None else self._kinds[spelt.inputs]
+            parts.append(self._ngrams.forward(params, spelt.inputs, spelt, kinds))
         x = self._dropout.forward(np.concatenate(parts, axis=1), rng)
         self._tape.put((heard, [part.shape[1] for part in parts]))
         unused = ids == NO_TOKEN

@@ -236,7 +236,7 @@ class _TagTask:
     def engine(self, settings: Settings, knowledge: Tags) -> TaggerEngine:
         own, train = _own(settings), settings.train
         shape = knowledge.shape(settings.model)
-        return TaggerEngine(shape, train.threads or 1, train, own.token_dropout, own.embedding_scale)
+        return TaggerEngine(shape, train.threads or 1, train, own.token_dropout, own.embedding_scale, knowledge.kinds)
 
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
         weights, note = body_weights(engine.tensors(), base, settings.model)
