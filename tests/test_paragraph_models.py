@@ -16,6 +16,7 @@ from charlm.errors import DataError, UsageError
 from charlm.language import Language
 from charlm.model import Model, mix
 from charlm.sampling import SamplingConfig
+from charlm.text.allowed import Allowed
 from charlm.text.sequences import LINE, PARAGRAPH
 from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
 from tests.test_commands import assert_refused
@@ -258,8 +259,12 @@ def test_words_and_bytes_have_no_blank_line_either(room):
         drawn = [sample for sample in model.samples(60, SamplingConfig(length=300), seed=1) if sample.ended == "eos"]
         assert len(drawn) > 20
         assert all(PARAGRAPH.of(sample.text) == [sample.text] for sample in drawn)
-    lonely = tiny_model("\n ", "paragraph", spread=0.5)  # which has nothing else to write
-    assert len(list(lonely.samples(3, SamplingConfig(length=9), seed=1))) == 3
+    for tokens in ("\n", "\n "):  # which have nothing else to write
+        drawn = list(tiny_model(tokens, "paragraph", spread=0.5).samples(20, SamplingConfig(length=9), seed=1))
+        assert {sample.ended for sample in drawn} == {"eos", "length"}
+    may, blank = Allowed(ByteTokenizer(), PARAGRAPH), np.ones(1, np.bool_)
+    still = [value for value in range(256) if may.after(blank, np.array([value + 2]))[0]]
+    assert still == [value for value in range(256) if not chr(value).strip()]
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])

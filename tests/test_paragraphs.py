@@ -208,6 +208,8 @@ def test_auto_never_chooses_paragraphs_but_names_them(tmp_path):
     reason = prepare([put(tmp_path, "a\nb\n\nc\n")], TextConfig(**ALL)).reason
     assert reason.startswith("sequences: document, because 1 of 4 lines is blank")
     assert "between blank lines: --sequences paragraph" in reason
+    reason = prepare([put(tmp_path, "a\nb\n")], config("char", **ALL)).reason
+    assert reason == "sequences: paragraph, as set, but no line is blank: each file is a single one"
 
 
 @pytest.mark.parametrize("block", [3, 1 << 20])
@@ -227,7 +229,7 @@ def labelled(form, of):
     return "\n".join(f"{marks.format(label)}{text}\n" for label, text in of)
 
 
-of_two = [("jig", "X:1\nabc\tdef\n  c"), ("reel", "one line"), ("jig", "__x y\nz"), ("reel", "a\nb\nc\nd")]
+of_two = [("jig", "X:1\nabc\tdef\n  c"), ("reel", "one line"), ("jig", "__x y\nz"), ("reel", "é\nb\nc\nd")]
 
 
 @pytest.mark.parametrize("form", ["tab", "prefix", "first-word"])

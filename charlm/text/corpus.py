@@ -113,7 +113,8 @@ def _decide(wanted: str, surveys: Sequence[Survey], names: Sequence[str]) -> tup
     """Return what is a sequence, where nothing is set a line or a document, and a sentence that says why."""
     lines, blank = count_lines(surveys, names)
     if wanted != "auto":
-        return KINDS[wanted], f"sequences: {wanted}, as set"
+        alone = "" if blank or wanted != "paragraph" else ", but no line is blank: each file is a single one"
+        return KINDS[wanted], f"sequences: {wanted}, as set{alone}"
     if lines == 1:
         return DOCUMENT, "sequences: document, because the corpus is a single line"
     count = f"{blank:,} of {lines:,} lines {'is' if blank == 1 else 'are'} blank"
