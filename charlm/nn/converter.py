@@ -19,7 +19,7 @@ holds whole pairs, and nothing is carried over.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from charlm.nn import kernel, names
 from charlm.nn.attention import Attention, Meeting, Memory, attention_shapes
 from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.dense import DenseLayers, dense_shapes
-from charlm.nn.head import Adjust, SoftmaxHead
+from charlm.nn.head import SoftmaxHead
 from charlm.nn.layers import Embedding, Linear, TokenInput
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State, Workspace, rows_of
@@ -70,8 +70,8 @@ class Placed(Places, Protocol):
 class Pairs(Protocol):
     """N whole pairs (`charlm.text.pair_packing.PairChunk`).
 
-    source, target: how both are laid out; a target's inputs are the tokens before each, and NO_TOKEN
-    at its first step. targets: the tokens to be predicted, pair by pair [R].
+    source, target: how both are laid out; a target's inputs are the tokens before each, and
+    NO_TOKEN at its first step. targets: the tokens to be predicted, pair by pair [R].
     """
 
     @property
@@ -101,11 +101,21 @@ class _OpenedInput(TokenInput):
         super().backward(params, grads, dz)
 
 
+class _Said(NamedTuple):
+    """What the softmax reads for each token [R, W], the shares of attention, both in the order of the meeting; and
+    the decoder's values [T, B, H]."""
+
+    top: Array
+    shares: Array | None
+    meeting: Meeting
+    y: Array
+
+
 class ConverterNetwork:
     """p(target | source) for the N pairs of a chunk at a time. Holds buffers, but no parameters.
 
-    An instance serves one thread; parameters may be shared among several. Dropout acts between the
-    layers of encoder and decoder, on what the encoder hands over and on what the decoder reads it with.
+    An instance serves one thread; parameters may be shared among several. Dropout acts as in other
+    networks: on embeddings and on what each recurrent layer of encoder and decoder says.
     """
 
     def __init__(self, shape: ConverterShape) -> None:
@@ -133,29 +143,22 @@ class ConverterNetwork:
 
         `state` is not heeded but returned; `rng` switches dropout on.
         """
-        source, target = chunk.source, chunk.target
-        own, into = params.under(names.ENCODER), grads.under(names.ENCODER)
-        memory, summary = self._read(own, source, rng)
-        y = self._written(params, target, self._first(params, summary), rng)
-        meeting = _meeting(chunk)
-        top = rows = rows_of(y)[meeting.target.row]
-        if self._attention:
-            known = rows_of(memory)[meeting.source.row]
-            top, _ = self._attention.forward(params, rows, known, meeting)
-        top = self._dense.forward(params, top, rng)
-        tokens = chunk.targets[_tokens(chunk, meeting)]
+        said = self._said(params, chunk, rng)
+        tokens = chunk.targets[_tokens(chunk, said.meeting)]
         weight = np.ones(len(tokens), np.float32)
-        nats, dtop = self._head.backward(params, grads, top, tokens, weight, scale)
+        nats, dtop = self._head.backward(params, grads, said.top, tokens, weight, scale)
         drows, dknown = self._dense.backward(params, grads, dtop), None
         if self._attention:
             drows, dknown = self._attention.backward(params, grads, drows)
-        dy = self._zeros("dy", y)
-        rows_of(dy)[meeting.target.row] = drows
+        dy = self._space("dy", said.y.shape, said.y.dtype)
+        dy[...] = 0
+        rows_of(dy)[said.meeting.target.row] = drows
         self._stack.backward(params, grads, dy)
         dsummary = self._start.backward(params, grads, self._input.dproducts)
+        own, into = params.under(names.ENCODER), grads.under(names.ENCODER)
         dmemory = self._last.backward(own, into, dsummary)
         if dknown is not None:
-            rows_of(dmemory)[meeting.source.row] += dknown
+            rows_of(dmemory)[said.meeting.source.row] += dknown
         self._encoder.backward(own, into, dmemory)
         return nats, state
 
@@ -165,21 +168,21 @@ class ConverterNetwork:
         With `Panels` a pair's figures do not depend on what else is in the chunk, nor on its place
         there, to the bit.
         """
-        top, _, meeting = self._said(params, chunk)
-        tokens = _tokens(chunk, meeting)
+        said = self._said(params, chunk)
+        tokens = _tokens(chunk, said.meeting)
         result = np.empty(len(tokens))
-        result[tokens] = self._head.log_probs(params, top, chunk.targets[tokens])
+        result[tokens] = self._head.log_probs(params, said.top, chunk.targets[tokens])
         return result
 
     def shares(self, params: Params | Panels, chunk: Pairs) -> list[Array]:
-        """Return how much each step of each pair's target looks at each of its source, [n, m] each, EOS included.
+        """Return how much each step of a target looks at each of its source, [n, m] of each pair.
 
-        Without attention the arrays have no columns.
+        Both have an EOS at their end. Without attention the arrays have no columns.
         """
-        _, shares, meeting = self._said(params, chunk)
-        if shares is None:
+        said = self._said(params, chunk)
+        if said.shares is None:
             return [np.zeros((n, 0), np.float32) for n in chunk.target.length.tolist()]
-        return meeting.each_pair(shares.copy())
+        return said.meeting.each_pair(said.shares.copy())
 
     def encode(self, params: Params | Panels, source: Placed) -> Memory:
         """Return what is known of whole sources once they are read."""
@@ -196,9 +199,10 @@ class ConverterNetwork:
         self, params: Params | Panels, inputs: Array, reset: Array | None, state: State, memory: Memory,
         which: Array,
     ) -> tuple[Array, State]:  # fmt: skip
-        """Return what the softmax reads [T, B, W] after inputs [T, B], and the state after; valid until the next call.
+        """Return what the softmax reads [T, B, W] after inputs [T, B], and the state after.
 
-        Column b writes the target of source `which[b]`, and begins where its input is NO_TOKEN.
+        The former is valid until the next call. Column b writes the target of source `which[b]`,
+        and begins where its input is NO_TOKEN.
         """
         steps = np.flatnonzero(inputs.reshape(-1) == NO_TOKEN)
         given = steps, memory.first[which[steps % inputs.shape[1]]]
@@ -216,27 +220,23 @@ class ConverterNetwork:
         return self._head.log_probs(params, top, targets)
 
     def ranked_log_probs(
-        self,
-        params: Params | Panels,
-        top: Array,
-        targets: Array,
-        most: int,
-        adjust: Adjust | None = None,
+        self, params: Params | Panels, top: Array, targets: Array, most: int
     ) -> tuple[Array, ...]:
-        """Return log p of targets [N], ranks, and the `most` probable tokens, as `SoftmaxHead` does."""
-        return self._head.ranked_log_probs(params, top, targets, most, adjust)
+        """Return log p of targets [N], ranks and the `most` probable tokens, as `SoftmaxHead` does."""
+        return self._head.ranked_log_probs(params, top, targets, most)
 
-    def _said(self, params: Params | Panels, chunk: Pairs) -> tuple[Array, Array | None, Meeting]:
-        """Return what the softmax reads [R, W], the shares of attention, and the pairs in the order of both."""
-        y, summary = self._read(params.under(names.ENCODER), chunk.source)
-        memory = y
-        y = self._written(params, chunk.target, self._first(params, summary))
+    def _said(
+        self, params: Params | Panels, chunk: Pairs, rng: np.random.Generator | None = None
+    ) -> _Said:
+        """Read all sources and all targets of a chunk; `rng` switches dropout on."""
+        memory, summary = self._read(params.under(names.ENCODER), chunk.source, rng)
+        y = self._written(params, chunk.target, self._first(params, summary), rng)
         meeting, shares = _meeting(chunk), None
         top = rows_of(y)[meeting.target.row]
         if self._attention:
             known = rows_of(memory)[meeting.source.row]
             top, shares = self._attention.forward(params, top, known, meeting)
-        return self._dense.forward(params, top), shares, meeting
+        return _Said(self._dense.forward(params, top, rng), shares, meeting, y)
 
     def _read(
         self, params: Params | Panels, source: Placed, rng: np.random.Generator | None = None
@@ -256,7 +256,7 @@ class ConverterNetwork:
         self, params: Params | Panels, target: Placed, first: Array,
         rng: np.random.Generator | None = None,
     ) -> Array:  # fmt: skip
-        """Return the decoder's values [T, B, H] over whole targets, which begin with products [N, G·H]."""
+        """Return the decoder's values [T, B, H] over whole targets, begun with products [N, G·H]."""
         columns = target.inputs.shape[1]
         begin = zero_state(self.shape.decoder, columns, _dtype(params))
         steps = np.asarray(target.first * columns + target.column)
@@ -266,17 +266,12 @@ class ConverterNetwork:
         self, params: Params | Panels, inputs: Array, state: State, reset: Array | None,
         given: tuple[Array, Array], rng: np.random.Generator | None = None,
     ) -> tuple[Array, State]:  # fmt: skip
-        """Return the decoder's values [T, B, H] and the state after; some steps are given their input products."""
+        """Return the decoder's values [T, B, H] and the state after; some steps are given their product."""
         if isinstance(params, Panels) and params.reads:
             y = self._space("y", (*inputs.shape, params.width), np.float32)
             return y, params.read(inputs, state, reset, y, given if len(given[0]) else None)
         self._input.given = given
         return self._stack.forward(params, inputs, state, reset, rng)
-
-    def _zeros(self, name: str, like: Array) -> Array:
-        zeros = self._space(name, like.shape, like.dtype)
-        zeros[...] = 0
-        return zeros
 
 
 def _meeting(chunk: Pairs) -> Meeting:

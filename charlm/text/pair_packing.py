@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.config import NO_TOKEN
 from charlm.text.batches import Ids
-from charlm.text.packing import Layout, WholeBatches, alike, deal, lay_out
+from charlm.text.packing import Layout, WholeBatches, alike, lay_out
 from charlm.text.tokenizers import EOS
 
 _STEPS = 32  # of a chunk that is only read, unless a text is longer
@@ -100,7 +100,7 @@ class PairChunk:
     def source(self) -> Layout:
         """The sources in the columns of a grid."""
         if self._source is None:
-            self._source = lay_out(self.sources, self.source_length, self.steps, deal)
+            self._source = lay_out(self.sources, self.source_length, self.steps)
         return self._source
 
     @property
@@ -109,7 +109,7 @@ class PairChunk:
         if self._target is None:
             before = np.roll(self.targets, 1)
             before[np.cumsum(self.target_length) - self.target_length] = NO_TOKEN
-            self._target = lay_out(before, self.target_length, self.steps, deal)
+            self._target = lay_out(before, self.target_length, self.steps)
         return self._target
 
     def columns(self, part: slice) -> PairChunk:
@@ -146,7 +146,7 @@ def make_pair_chunk(pairs: Sequence[tuple[Ids, Ids]], steps: int = _STEPS) -> Pa
 
 def lay_out_sources(sources: Sequence[Ids], steps: int = _STEPS) -> Layout:
     """Lay sources out that have no targets yet; they are given without EOS, and there is at least one."""
-    return lay_out(*joined(sources), steps, deal)
+    return lay_out(*joined(sources), steps)
 
 
 class WholePairBatches(WholeBatches[tuple[Ids, Ids], PairChunk]):
