@@ -1,5 +1,6 @@
 """Runs that learn tags: what is learnt, what is kept, and all that a language model's run has too."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -16,7 +17,7 @@ from charlm.directory import Directory
 from charlm.errors import DataError, UsageError
 from charlm.nn import kernel
 from charlm.runs import open_run
-from charlm.tag_metrics import TagFigures
+from charlm.tag_metrics import TagFigures, tag_tally
 from charlm.tagger import Tagger
 from charlm.tags import Tags
 from tests.test_classify import outcome
@@ -122,9 +123,10 @@ def test_it_learns_what_a_character_becomes(tmp_path, pairs, settings):
     assert answer.unknown == 2
 
 
-def test_words_of_characters_are_those_that_white_space_parts(tmp_path, pairs):
+@pytest.mark.parametrize("crf", [False, True])
+def test_words_of_characters_are_those_that_white_space_parts(tmp_path, pairs, crf):
     """What training says of its test part is what `test` says of it as gold lines."""
-    given = {**TINY, "char_hidden": 0, "corpus": (pairs,), "steps": 12, "lr": 0.02, "test_file": pairs}
+    given = {**TINY, "char_hidden": 0, "corpus": (pairs,), "steps": 12, "lr": 0.02, "test_file": pairs, "crf": crf}
     train(tmp_path / "m", given)
     facts = charlm.load(tmp_path / "m").facts
     found = json.loads(charlm_command("test", "-m", tmp_path / "m", pairs, "--json").stdout)
@@ -211,6 +213,9 @@ def test_the_tags_of_a_sentence_have_probabilities_that_add_up(crf):
         else:
             assert all(score.per_token is None for score in own.values())
         assert all(score.scored == len(tokens) and not score.unknown for score in own.values())
+    several = [(["ab"], ["O"]), (["ca", "b", "b"], ["O", "O", "B-x"]), (["b", "ab"], ["O", "O"])]
+    together = [score.logprob for score in model.scores(several)]
+    assert together == pytest.approx([next(model.scores([one])).logprob for one in several], rel=1e-5)
     numbered = [[0], [1], [2]]
     judged = [model.judged([["ab"]], [of])[0] for of in numbered]
     assert sum(math.exp(-float(one.nats.sum())) for one in judged) == pytest.approx(1, abs=1e-6)
@@ -257,14 +262,28 @@ def test_long_sentences_are_read_in_pieces_and_every_word_is_answered(tmp_path, 
     (answer,) = model.predict([words])
     assert len(answer.tags) == len(words)
     assert answer.pieces == -(-len(words) // 6)
-    first = math.ceil(len(words) / answer.pieces)
-    (piece,) = model.predict([words[:first]])
-    assert answer.tags[: len(piece.tags)] == piece.tags
+    cuts = model.tags.encoder.cuts(model.tags.encoder(words), 6)
+    pieces = list(model.predict([words[cut] for cut in cuts]))
+    assert answer.tags == tuple(tag for piece in pieces for tag in piece.tags)
+    assert answer.probabilities == tuple(p for piece in pieces for p in piece.probabilities)
     run = train(tmp_path / "n", {"corpus": (corpus,), "steps": 1, **TINY, "max_length": 6})
     assert any("longer than 6 steps and are cut into pieces" in note for note in run.notes)
 
 
 # --- which weights are kept ------------------------------------------------------------------------------------------
+
+
+def test_spans_go_before_accuracy_and_accuracy_where_there_are_none(tmp_path, corpus):
+    """What is better by the one is worse by the other."""
+    gold, starts = np.array([0, 1, 2, 2, 2, 2], np.int32), np.array([0, 6])
+    found, missed = np.array([0, 1, 0, 0, 0, 2], np.int32), np.array([2, 1, 2, 2, 2, 2], np.int32)
+    run = train(tmp_path / "m", {"corpus": (corpus,), "steps": 1, **TINY})
+    for names, better in ((("B-x", "I-x", "O"), found), (("b", "i", "o"), missed)):
+        tags = dataclasses.replace(run.lesson.tags, names=names)
+        lesson = dataclasses.replace(run.lesson, tags=tags)
+        merits = [lesson.merit(tag_tally(said, gold, np.ones(6), starts, names)) for said in (found, missed)]
+        best = max(range(2), key=lambda k, merits=merits: merits[k].right / merits[k].of)
+        assert [found, missed][best] is better
 
 
 @pytest.mark.parametrize(("kind", "figure"), [("spans", "valid_span_f1"), ("words", "valid_accuracy")])
@@ -549,7 +568,8 @@ def test_what_a_file_says_of_its_tags_is_not_believed_unless_it_fits(model_files
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("names", ["!", ""]), ("names", ["", "ab"]), ("names", ["", "\ud800"]), ("names", ["", "\n"]), ("scheme", "IOB2"),
+    ("names", ["!", ""]), ("names", ["!", "?"]), ("names", ["", "ab"]),
+    ("names", ["", "\ud800"]), ("names", ["", "\n"]), ("scheme", "IOB2"),
     ("layout", LAYOUT), ("unit", "words"), ("char_hidden", 3),
 ], ids=lambda value: ascii(value)[:30])  # fmt: skip
 def test_nor_where_characters_have_the_tags(model_files, tmp_path, name, value):
