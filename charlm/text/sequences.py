@@ -59,14 +59,12 @@ class Kind:
         """Return the sequences of a whole text, of which blank lines are some where lines are."""
         if self.document:
             return [text]
-        return (
-            "".join(paragraphs([text])).split(self.end)[:-1]
-            if self.newline
-            else text.split(self.end)
-        )
+        if self.newline:
+            return "".join(paragraphs([text])).split(self.end)[:-1]
+        return text.split(self.end)
 
     def inside(self, text: str) -> list[str]:
-        """Return what tokens are counted in of a piece of a parted text: newlines that are none may stand in it."""
+        """Return what a piece of a parted text has in its sequences; of lines it is the piece, ends and all."""
         return text.split(self.end) if self.end == _PARAGRAPH_END else [text]
 
     def characters(self, text: str) -> int:
@@ -79,15 +77,11 @@ class Kind:
             return tokenizer.encode(text)
         if not self.newline:
             return tokenizer.encode_lines(text)
-        if (
-            isinstance(text, str) and tokenizer.kind == "word"
-        ):  # a pattern must not see the next one
-            end = np.array([EOS], np.int32)
-            pieces = [
-                piece for one in text.split(self.end) for piece in (tokenizer.encode(one), end)
-            ]
-            return np.concatenate(pieces[:-1])
-        return _with_newlines(tokenizer.encode_lines(text), tokenizer.newline)
+        if tokenizer.kind != "word" or isinstance(text, bytes):
+            return _with_newlines(tokenizer.encode_lines(text), tokenizer.newline)
+        end, each = np.array([EOS], np.int32), map(tokenizer.encode, text.split(self.end))
+        pieces = [piece for ids in each for piece in (ids, end)]  # no pattern sees the next one
+        return np.concatenate(pieces[:-1])
 
     def why_not(self, text: str, before: str = "", begins: bool = False) -> str:
         """Return why no sequence that begins with `before` has `text` in it; "" where one may.
@@ -102,11 +96,9 @@ class Kind:
         return "a paragraph has no blank line inside" if found else ""
 
 
-LINE, PARAGRAPH, DOCUMENT = (
-    Kind("line", "\n"),
-    Kind("paragraph", _PARAGRAPH_END),
-    Kind("document", ""),
-)
+LINE = Kind("line", "\n")
+PARAGRAPH = Kind("paragraph", _PARAGRAPH_END)
+DOCUMENT = Kind("document", "")
 KINDS = {kind.name: kind for kind in (LINE, PARAGRAPH, DOCUMENT)}
 
 
