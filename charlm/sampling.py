@@ -227,8 +227,7 @@ def beam_search(
         raise UsageError("a beam needs an end: give a length of 1 or more")
     read = np.concatenate([[context.first_input], prompt]).astype(np.int32)
     logp, state = next_log_probs(engine, read[:, None], engine.zero_state(1))
-    going: list[tuple[list[int], float]] = [([], 0.0)]
-    ended: list[tuple[list[int], float]] = []
+    beam = _Beam(width, is_over)
     may = may or Allowed()
     blank = may.begin(prompt, 1)
     for t in range(config.length):
@@ -237,24 +236,84 @@ def beam_search(
             logp[np.broadcast_to(~allowed, logp.shape)] = -math.inf
         if config.unk == "reject":
             logp[:, UNK] = -math.inf
-        totals = logp + np.array([[total] for _, total in going])
-        best = np.argsort(-totals, axis=None, kind="stable")[:width]
-        rows, tokens = np.unravel_index(best[totals.ravel()[best] > -math.inf], totals.shape)
-        ways = [([*going[r][0], int(v)], float(totals[r, v]), int(r)) for r, v in zip(rows, tokens, strict=True)]
-        over = [is_over(ids) for ids, _, _ in ways]
-        ended += [(ids, total) for (ids, total, _), ends in zip(ways, over, strict=True) if ends]
-        ended = sorted(ended, key=lambda way: -way[1])[:width]
-        under_way = itertools.compress(ways, [not ends for ends in over])
-        left = [way for way in under_way if len(ended) < width or way[1] > ended[-1][1]]
-        going = [(ids, total) for ids, total, _ in left]
+        kept = beam.grow(logp)
+        if not kept:
+            break
+        if blank is not None:
+            blank = may.after(blank[kept], beam.last.astype(np.int64))
+        state = engine.select(state, kept)
+        logp, state = next_log_probs(engine, beam.last[None], state)
+    return beam.best
+
+
+def beam_searches(
+    engine: Predictor, context: Context, state: State, lengths: Sequence[int], width: int
+) -> list[list[tuple[list[int], float]]]:
+    """Return what `beam_search` finds for each of several texts, until EOS, all of them a step at a time.
+
+    `state` has a column for each, before anything was read; a text has at most so many tokens as its
+    length says, EOS counted, 1 or more. `<unk>` is left out. No text depends on the others.
+    """
+    beams = [_Beam(width, _ends) for _ in lengths]
+    going = list(range(len(beams)))  # those that are under way, whose ways stand side by side
+    inputs = np.full((1, len(beams)), context.first_input, np.int32)
+    for t in itertools.count(1):
+        logp, state = next_log_probs(engine, inputs, state)
+        logp[:, UNK] = -math.inf
+        start, kept, left = 0, [], []
+        for number in going:
+            beam = beams[number]
+            stop = start + len(beam.going)
+            rows = beam.grow(logp[start:stop])
+            if rows and t < lengths[number]:
+                left.append(number)
+                kept += [start + row for row in rows]
+            start = stop
+        going = left
         if not going:
             break
-        kept = [row for _, _, row in left]
-        if blank is not None:
-            blank = may.after(blank[kept], np.array([ids[-1] for ids, _ in going]))
         state = engine.select(state, kept)
-        logp, state = next_log_probs(engine, np.array([[ids[-1] for ids, _ in going]], np.int32), state)
-    return sorted(ended + going, key=lambda way: -way[1])[:width]
+        inputs = np.concatenate([beams[number].last for number in going])[None]
+    return [beam.best for beam in beams]
+
+
+def _ends(ids: list[int]) -> bool:
+    return ids[-1] == EOS
+
+
+class _Beam:
+    """The `width` most probable ways on from a text so far, those that are over and those under way: ids and log p."""
+
+    def __init__(self, width: int, is_over: Callable[[list[int]], bool]) -> None:
+        self._width, self._is_over = width, is_over
+        self.going: list[tuple[list[int], float]] = [([], 0.0)]
+        self.ended: list[tuple[list[int], float]] = []
+
+    def grow(self, logp: NDArray[np.float64]) -> list[int]:
+        """Go a token further, given log p [n, V] of the next of each way; return which of them go on, in order."""
+        totals = logp + np.array([[total] for _, total in self.going])
+        best = np.argsort(-totals, axis=None, kind="stable")[: self._width]
+        rows, tokens = np.unravel_index(best[totals.ravel()[best] > -math.inf], totals.shape)
+        found = zip(rows.tolist(), tokens.tolist(), totals[rows, tokens].tolist(), strict=True)
+        ways = [([*self.going[row][0], token], total, row) for row, token, total in found]
+        over = [self._is_over(ids) for ids, _, _ in ways]
+        self.ended += [(ids, total) for (ids, total, _), ends in zip(ways, over, strict=True) if ends]
+        self.ended = sorted(self.ended, key=lambda way: -way[1])[: self._width]
+        under_way = itertools.compress(ways, [not ends for ends in over])
+        full = len(self.ended) == self._width
+        left = [way for way in under_way if not full or way[1] > self.ended[-1][1]]
+        self.going = [(ids, total) for ids, total, _ in left]
+        return [row for _, _, row in left]
+
+    @property
+    def last(self) -> Ids:
+        """The last token of each way under way, [n]."""
+        return np.array([ids[-1] for ids, _ in self.going], np.int32)
+
+    @property
+    def best(self) -> list[tuple[list[int], float]]:
+        """The ways that were found, best first."""
+        return sorted(self.ended + self.going, key=lambda way: -way[1])[: self._width]
 
 
 def _nucleus(p: NDArray[np.float64], share: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from charlm.nn import kernel, names
 from charlm.nn.converter import ConverterNetwork, ConverterShape, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
-from charlm.sampling import SamplingConfig, beam_search
+from charlm.sampling import SamplingConfig, beam_search, beam_searches
 from charlm.scoring import token_log_probs
 from charlm.text.batches import Context, evaluation_columns
 from charlm.text.pair_packing import PairList, make_pair_chunk, pair_chunks
@@ -309,6 +309,28 @@ def test_sources_read_together_are_as_each_alone():
         for b, each in enumerate(alone):
             own, states[b] = each.logits(np.full((1, 1), token, np.int32), states[b])
             np.testing.assert_allclose(logits[b], own[0], rtol=COMPANY, atol=COMPANY)
+
+
+@attending
+@pytest.mark.parametrize("width", [1, 4])
+def test_beams_of_several_sources_are_those_of_each(attention, width):
+    engine = drawn_engine(shape_of(attention, hidden=9), spread=1.0, seed=3)
+    sources = [source for source, _ in drawn_pairs([(n % 5, 0) for n in range(12)], seed=4)]
+    lengths = [1 + n % 6 for n in range(12)]
+    bound = converter.BoundConverter(engine, engine.remembered(sources))
+    together = beam_searches(bound, Context(), bound.states(np.arange(12)), lengths, width)
+    for source, length, found in zip(sources, lengths, together, strict=True):
+        alone = beam_search(
+            engine.bound(source), Context(), np.zeros(0, np.int32), SamplingConfig(length=length),
+            width, lambda ids: ids[-1] == EOS,
+        )  # fmt: skip
+        assert [ids for ids, _ in found] == [ids for ids, _ in alone]
+        logp = [total for _, total in found]
+        np.testing.assert_allclose(logp, [total for _, total in alone], rtol=COMPANY)
+    if width == 1:
+        limits = [length - 1 for length in lengths]
+        for (found, *_), greedy in zip(together, engine.greedy(sources, limits), strict=True):
+            assert found[0][: len(greedy.ids)] == greedy.ids.tolist()
 
 
 # Training
