@@ -77,12 +77,11 @@ class TagScore:
 
 class Judged(NamedTuple):
     """What the network says of a sentence of n tokens, its pieces put together: the numbers of the best tags [n] and
-    their probabilities [n], log p of every tag [n, L], and -log p of the right ones, [n] or for each piece."""
+    their probabilities [n], and -log p of the right ones, [n], or of a chain's, for each piece."""
 
     text: TaggedText
     said: NDArray[np.int32]
     p: NDArray[np.float64]
-    logp: NDArray[np.float64]
     nats: NDArray[np.float64]
     pieces: int = 1
 
@@ -130,6 +129,24 @@ class Tagger:
             for window in _windows(tokens, ready)
             for of_tokens, found in zip(window, self._judged(window), strict=True)
         )
+
+    def probabilities(self, sentence: str | Sequence[str]) -> list[dict[str, float]]:
+        """Return the probability of every tag for each token of a sentence (as `predict` takes it), the most probable
+        first: whatever stands beside it, so that the best sequence may have others.
+
+        Tags are in IOB2; of characters "" is to keep it.
+        """
+        encoder, found = self.tags.encoder, list[dict[str, float]]()
+        text = encoder(self._tokens(0, sentence))
+        pieces = [piece_of(text, cut) for cut in encoder.cuts(text, self.tags.max_length)] if len(text) else []
+        for piece in pieces:
+            for _, chunk in sentence_chunks(TaggedList([piece]), self.tags.reading):
+                rows = np.exp(self.trained.log_probs(chunk))
+                order = np.argsort(-rows, axis=1, kind="stable")
+                found += [
+                    {self.names[k]: float(row[k]) for k in best} for row, best in zip(rows, order.tolist(), strict=True)
+                ]
+        return found
 
     def scores(
         self, sentences: Iterable[tuple[Sequence[str], Sequence[str]]], ready: Callable[[], bool] = always
@@ -204,8 +221,8 @@ class Tagger:
         known = sum(number >= 0 for number in gold)
         alone = None
         if not self.tags.crf:
-            logp = found.logp[np.arange(len(gold)), np.maximum(gold, 0)].tolist()
-            alone = tuple(one if number >= 0 else None for one, number in zip(logp, gold, strict=True))
+            each = zip(found.nats.tolist(), gold, strict=True)
+            alone = tuple(-nats if number >= 0 else None for nats, number in each)
         return TagScore(tokens, tags, -float(found.nats.sum()), known, len(gold) - known, alone)
 
     def _judged(
@@ -232,17 +249,17 @@ class Tagger:
             ends = range(len(bounds)) if self.tags.crf else bounds  # of nats
             for place, number in enumerate(numbers.tolist()):
                 some, own = slice(*bounds[place : place + 2]), slice(*ends[place : place + 2])
-                said, of, logp, nats = judged.tags[some], p[some], judged.logp[some], judged.nats[own]
-                found[number] = Judged(pieces[number], said, of, logp, nats)
+                found[number] = Judged(pieces[number], judged.tags[some], p[some], judged.nats[own])
         return found
 
     def _joined(self, text: TaggedText, pieces: Sequence[Judged]) -> Judged:
         if len(pieces) == 1:
             return pieces[0]
-        none = Judged(text, np.zeros(0, np.int32), np.zeros(0), np.zeros((0, len(self.names))), np.zeros(0))
-        fields = ("said", "p", "logp", "nats")
-        said, p, logp, nats = (np.concatenate([getattr(piece, name) for piece in (none, *pieces)]) for name in fields)
-        return Judged(text, said, p, logp, nats, max(1, len(pieces)))
+        none = Judged(text, np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
+        said, p, nats = (
+            np.concatenate([getattr(piece, name) for piece in (none, *pieces)]) for name in ("said", "p", "nats")
+        )
+        return Judged(text, said, p, nats, max(1, len(pieces)))
 
 
 def evaluate(

@@ -181,14 +181,16 @@ def test_no_tag_follows_one_that_it_cannot_follow():
     sentences = [["ab", "ca", "b", "abba"][:n] for n in (1, 2, 3, 4)]
     free = 0
     for tokens, answer in zip(sentences, model.predict(sentences), strict=True):
-        (judged,) = model.judged([tokens])
+        p = np.array([[each[name] for name in model.names] for each in model.probabilities(tokens)])
+        logp = np.log(p)
         best = max(
             (ways for ways in itertools.product(range(5), repeat=len(tokens)) if possible(ways, model.names)),
-            key=lambda ways: sum(judged.logp[place, tag] for place, tag in enumerate(ways)),
+            key=lambda ways: sum(logp[place, tag] for place, tag in enumerate(ways)),
         )
         assert answer.tags == tuple(model.names[tag] for tag in best)
-        assert answer.probabilities == pytest.approx([math.exp(judged.logp[k, tag]) for k, tag in enumerate(best)])
-        free += tuple(judged.logp.argmax(axis=1)) != best
+        assert answer.probabilities == pytest.approx([p[k, tag] for k, tag in enumerate(best)])
+        assert p.sum(axis=1) == pytest.approx(1)
+        free += tuple(p.argmax(axis=1)) != best
     assert free
 
 
@@ -266,6 +268,9 @@ def test_long_sentences_are_read_in_pieces_and_every_word_is_answered(tmp_path, 
     pieces = list(model.predict([words[cut] for cut in cuts]))
     assert answer.tags == tuple(tag for piece in pieces for tag in piece.tags)
     assert answer.probabilities == tuple(p for piece in pieces for p in piece.probabilities)
+    p = [each[name] for each, name in zip(model.probabilities(words), answer.tags, strict=True)]
+    assert p == pytest.approx(answer.probabilities, rel=1e-5)
+    assert all(list(each.values()) == sorted(each.values(), reverse=True) for each in model.probabilities(words))
     run = train(tmp_path / "n", {"corpus": (corpus,), "steps": 1, **TINY, "max_length": 6})
     assert any("longer than 6 steps and are cut into pieces" in note for note in run.notes)
 
