@@ -16,7 +16,7 @@ main = CharlmGroup(
     commands=[train, sample, score, predict, test, info, export],
     help=(
         "Train small language models on a text of yours, write new text in its manner, score sentences;\n"
-        "train classifiers on labelled lines, and label new ones.\n\n"
+        "train classifiers on labelled lines and taggers on tagged words, and label and tag new ones.\n\n"
         "\b\nExit codes: 0 done, 1 failure, 2 usage, 65 bad data or damaged model, 66 no such input, 73 cannot\n"
         "create output, 74 I/O failed, 75 busy, 129, 130 or 143 interrupted."
     ),

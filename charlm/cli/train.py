@@ -85,7 +85,8 @@ Examples:
   charlm train corpus.txt
   charlm train names.txt -m names --minutes 2
   charlm train news.txt.gz --tokenizer word --minutes 30
-  charlm train names/*.txt --task classify --labels file""")  # fmt: skip
+  charlm train names/*.txt --task classify --labels file
+  charlm train words.conll --task tag""")  # fmt: skip
 @click.argument("corpus", nargs=-1, type=PATH)
 @model_option("Directory to write the model to.")
 @_run("--config", type=PATH, metavar="FILE.toml", is_eager=True, callback=_read_config, expose_value=False,
