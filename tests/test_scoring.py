@@ -18,7 +18,7 @@ from charlm.scoring import Score, evaluate
 from charlm.text import windows as text_windows
 from charlm.text.batches import Context
 from charlm.text.parts import Part
-from charlm.text.tokenizers import EOS, UNK, ByteTokenizer
+from charlm.text.tokenizers import EOS, UNK, ByteTokenizer, CharTokenizer, WordTokenizer
 from tests.tiny import tiny_model
 
 
@@ -87,6 +87,22 @@ def test_a_text_scores_the_same_in_any_company(threads, monkeypatch):
         scores = list(model.scores(reversed(texts)))[::-1]
         assert [score.text for score in scores] == texts
         np.testing.assert_allclose([score.logprob for score in scores], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokenizer", [
+    CharTokenizer(list("abi\u0307\u0130\U0001f600")), CharTokenizer(list("abi\u0307"), lowercase=True), ByteTokenizer(),
+    WordTokenizer(["a", "b"]),
+])  # fmt: skip
+def test_texts_of_a_window_are_encoded_as_each_alone(tokenizer, monkeypatch):
+    """Also where lowering makes two characters of one, and where halves of a pair meet at the end of a text."""
+    halves = ["\ud83d", "\ude00b"] if tokenizer.kind == "char" else []
+    texts = ["", "a b", "\u0130b", "\U0001f600", "\udc80", "", *halves, "bc", "a\nb"]
+    for at_once in (1, 2, 100):
+        monkeypatch.setattr(text_windows, "_TEXTS", at_once)
+        found = [each for window in text_windows.windows(iter(texts), tokenizer, lambda: True) for each in window]
+        assert [text for text, _ in found] == texts
+        for text, ids in found:
+            np.testing.assert_array_equal(ids, tokenizer.encode(text))
 
 
 def test_scores_come_while_texts_still_arrive(monkeypatch):

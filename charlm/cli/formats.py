@@ -12,11 +12,11 @@ import numpy as np
 
 from charlm.cli.base import visible
 from charlm.cli.records import to_field, to_json
-from charlm.scoring import percent
+from charlm.scoring import Score, percent
 
 if TYPE_CHECKING:
     from charlm.inputs import LongText
-    from charlm.scoring import Score, TokenScore
+    from charlm.scoring import TokenScore
 
 _COLUMNS = ("logprob", "tokens", "unknown", "perplexity", "ppl known", "bits/char")
 _ROW = "{:>12} {:>8} {:>8} {:>11} {:>11} {:>10}  {}"
@@ -30,8 +30,10 @@ class Totals:
 
     def __init__(self, scores: Iterable[Score] = ()) -> None:
         self._scores = scores
-        self.total: Score | None = None
-        self.count = 0
+        self.count = self._tokens = self._unknown = self._characters = self._eos = 0
+        self._logprob = self._unknown_logprob = 0.0
+        self._n_bytes: int | None = 0
+        self._lossless = True
 
     def __iter__(self) -> Iterator[Score]:
         for score in self._scores:
@@ -39,8 +41,27 @@ class Totals:
             yield score
 
     def add(self, score: Score) -> None:
-        """Add one more."""
-        self.total, self.count = score if self.total is None else self.total + score, self.count + 1
+        """Add one more: what `Score` adds, a million times without a new score each."""
+        self.count += 1
+        self._logprob += score.logprob
+        self._tokens += score.tokens
+        self._unknown += score.unknown
+        self._unknown_logprob += score.unknown_logprob
+        self._characters += score.characters
+        self._eos += score.eos
+        self._lossless &= score.lossless
+        if self._n_bytes is not None:
+            self._n_bytes = None if score.n_bytes is None else self._n_bytes + score.n_bytes
+
+    @property
+    def total(self) -> Score | None:
+        """The score of all of them; None where there were none."""
+        if not self.count:
+            return None
+        return Score(
+            "", self._logprob, self._tokens, self._unknown, self._unknown_logprob,
+            self._characters, self._eos, self._n_bytes, self._lossless,
+        )  # fmt: skip
 
 
 def print_table(scores: Iterable[Score], per_token: bool) -> None:
@@ -92,7 +113,7 @@ def print_tsv(scores: Iterable[Score], per_token: bool) -> None:
         for token in score.per_token:
             _write(_token_row(number, token))
         if not per_token:
-            _write(_fields(*(getattr(score, name) for name in _FIGURES), score.text))
+            _write(_score_row(score))
     _summarise(every)
 
 
@@ -155,6 +176,16 @@ def _token_line(token: TokenScore) -> str:
     mark = "unknown" if token.unknown else ""
     line = f"{token.logprob:10.4f} nats {token.bits:8.3f} bits  rank {token.rank:<5,}"
     return f"{line} {_shown(token.token):<12} {mark:<8} best: {others}"
+
+
+def _score_row(score: Score) -> str:
+    """Return the line of a text, as `_fields` would."""
+    every, known, bits = map(_na, (score.perplexity, score.perplexity_known, score.bits_per_char))
+    return f"{score.logprob}\t{score.tokens}\t{score.unknown}\t{every}\t{known}\t{bits}\t{to_field(score.text)}"
+
+
+def _na(value: float | None) -> str:
+    return "NA" if value is None else str(value)
 
 
 def _token_row(number: int, token: TokenScore) -> str:

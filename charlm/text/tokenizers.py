@@ -84,7 +84,7 @@ class CharTokenizer:
         self._ids[code_points("".join(tokens))] = np.arange(len(SPECIALS), self.size)
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
-        return self._ids[code_points(_characters(text), self._lowercase)]
+        return self._ids.take(code_points(_characters(text), self._lowercase))  # twice as quick as [] for a few
 
     def encode_lines(self, text: str | bytes) -> NDArray[np.int32]:
         points = code_points(_characters(text), self._lowercase)
