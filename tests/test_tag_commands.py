@@ -521,7 +521,7 @@ def test_the_readmes_commands_run(tmp_path):
     commands = [line[2:] for line in SECTION.splitlines() if line.startswith("$ ")]
     assert [command.split()[1] for command in commands[1:]] == ["train", "predict", "predict", "test", "score"]
     (tmp_path / "data").symlink_to(ROOT / "data")
-    script = SHELL + "\n".join(commands).replace("--epochs 20", "--steps 2")
+    script = SHELL + "\n".join(commands).replace("--epochs 15", "--steps 2")
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.startswith(b"Lomoria\t")
