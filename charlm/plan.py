@@ -40,7 +40,7 @@ _TAGGER = {  # by what is read: words, characters of words, characters that have
     "characters": {"hidden": 192, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
                    "embedding_scale": 1.0, "dropout": 0.2, "epochs": 10},
 }  # fmt: skip
-_TAGGER_LR, _TAGGER_DECAY, _TAGGER_BATCH = 0.005, 0.01, 32
+_TAGGER_LR, _TAGGER_DECAY, _TAGGER_BATCH = 0.006, 0.01, 32
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -145,7 +145,7 @@ def tagger_defaults(
     the tags. One layer that reads in both directions; for words what a small layer says of their characters, and
     their n-grams, so that a word which is seen once means something.
     """
-    usual, minutes, optimizer = _TAGGER[read], given.get("minutes"), given.get("optimizer", "adam")
+    usual, minutes, optimizer = _TAGGER[read], given.get("minutes"), given.get("optimizer", "muon")
     shape: dict[str, Any] = {
         "cell": _CELL, "layers": 1, "bidirectional": True,
         **{name: usual[name] for name in ("hidden", "embedding", "char_hidden")},

@@ -161,7 +161,7 @@ Examples:
 @_model("--layer-norm/--no-layer-norm", default=None, help="Normalise what the state tells a layer's next step.")
 @_model("--residual/--no-residual", default=None, help="Each layer but the first adds its values to what it read.")
 @_train("--optimizer", type=click.Choice(config.OPTIMIZERS),
-        help="muon: Adam but for the recurrent weights. [default: muon; classes, tags: adam]")  # fmt: skip
+        help="muon: Adam but for the recurrent weights. [default: muon; classes: adam]")  # fmt: skip
 @_train("--lr", type=float, metavar="X", help="Learning rate. [default: by the corpus]")
 @_train("--schedule", type=click.Choice(config.SCHEDULES), help="Course of the learning rate. [default: linear]")
 @_train("--warmup", type=int, metavar="N", help=f"Steps of linear rise. {_default(config.TrainConfig, 'warmup')}")
