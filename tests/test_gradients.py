@@ -17,11 +17,11 @@ DIRECTIONS = 6  # in which a gradient of more elements is looked at: what is wro
 all_cells = pytest.mark.parametrize("cell", CELLS)
 
 
-def directions_of(size):
-    """Return the axes of a few elements; of many, random directions at right angles of length 1, [directions, size]."""
-    if size <= DIRECTIONS:
+def directions_of(size, most=DIRECTIONS):
+    """Return the axes of a few elements; of many, random directions at right angles of length 1, [most, size]."""
+    if size <= most:
         return np.eye(size)
-    return np.linalg.qr(np.random.default_rng(size).standard_normal((size, DIRECTIONS)))[0].T
+    return np.linalg.qr(np.random.default_rng(size).standard_normal((size, most)))[0].T
 
 
 def central_differences(f, x, directions):
