@@ -23,7 +23,7 @@ from charlm.model_files import Tensors, check_size, dump, parse, save
 from charlm.nn.tagger import shapes
 from charlm.tag_metrics import tag_tally
 from charlm.tags import Tags
-from charlm.text.character_tags import applied, composed
+from charlm.text.character_tags import applied, character_tags, composed
 from charlm.text.tag_packing import sentence_chunks
 from charlm.text.tagged_encoder import piece_of
 from charlm.text.tagged_part import TaggedList, TaggedPart, TaggedText
@@ -63,8 +63,8 @@ class TaggedSentence:
 class TagScore:
     """How probable the tags of a sentence are: log p(tags | sentence) in nats, over the `scored` ones.
 
-    Tags that the model does not have are left out, `unknown` counts them. per_token: log p of each tag, None for those;
-    and None where the tags of a sentence are scored together (a chain).
+    Tags that the model does not have are left out, `unknown` counts them. per_token: log p of each tag given those
+    before it, None for those; empty unless it was asked for.
     """
 
     tokens: tuple[str, ...]
@@ -72,17 +72,19 @@ class TagScore:
     logprob: float
     scored: int
     unknown: int
-    per_token: tuple[float | None, ...] | None
+    per_token: tuple[float | None, ...] = ()
 
 
 class Judged(NamedTuple):
     """What the network says of a sentence of n tokens, its pieces put together: the numbers of the best tags [n] and
-    their probabilities [n], and -log p of the right ones, [n], or of a chain's, for each piece."""
+    their probabilities [n], and -log p of the right ones, [n], or of a chain's, for each piece. Where it was asked for
+    also log p of each right one given those before it, [n], 0 where there is none."""
 
     text: TaggedText
     said: NDArray[np.int32]
     p: NDArray[np.float64]
     nats: NDArray[np.float64]
+    turns: NDArray[np.float64] = np.zeros(0)
     pieces: int = 1
 
 
@@ -127,7 +129,7 @@ class Tagger:
         return (
             self._answer(of_tokens, found)
             for window in _windows(tokens, ready)
-            for of_tokens, found in zip(window, self._judged(window), strict=True)
+            for of_tokens, found in zip(window, self.judged(window), strict=True)
         )
 
     def probabilities(self, sentence: str | Sequence[str]) -> list[dict[str, float]]:
@@ -149,31 +151,25 @@ class Tagger:
         return found
 
     def scores(
-        self, sentences: Iterable[tuple[Sequence[str], Sequence[str]]], ready: Callable[[], bool] = always
-    ) -> Iterator[TagScore]:
-        """Yield how probable the tags of each (tokens, tags) are, in order; `ready` as in `predict`.
+        self, sentences: Iterable[tuple[str | Sequence[str], str | Sequence[str]]], per_token: bool = False,
+        ready: Callable[[], bool] = always,
+    ) -> Iterator[TagScore]:  # fmt: skip
+        """Yield how probable the tags of each (sentence, tags) are, in order; sentences and `ready` as in `predict`.
 
-        Tags are in any scheme; those of characters are what stands in their place, "" where they stay.
+        Tags are in any scheme; those of characters are the target, as a text, or what stands in the place of each
+        character, "" where it stays. Raises UsageError where there are not as many tags as tokens.
         """
         numbers = {name: number for number, name in enumerate(self.names)}
-        held = ((tuple(tokens), tuple(tags)) for tokens, tags in sentences)
+        held = (self._pair(number, *pair) for number, pair in enumerate(sentences))
         for window in _windows(held, ready, lambda pair: sum(map(len, pair[0]))):
-            gold = [
-                [numbers.get(tag, -1) for tag in to_iob2(tags, self.tags.scheme)] for _, tags in window
-            ]
-            judged = self._judged([tokens for tokens, _ in window], gold)
+            gold = [[numbers.get(tag, -1) for tag in to_iob2(tags, self.tags.scheme)] for _, tags in window]
+            judged = self.judged([tokens for tokens, _ in window], gold, per_token)
             for (tokens, tags), of, found in zip(window, gold, judged, strict=True):
                 yield self._score(tokens, tags, of, found)
 
     def tally(self, texts: TaggedPart, stop: Callable[[], bool] = lambda: False) -> Tally | None:
         """Return the sums over tagged sentences (`charlm.tag_metrics`); None if `stop` interrupted it."""
         return evaluate(self.trained, texts, self.tags, stop)
-
-    def judged(
-        self, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[int]] | None = None
-    ) -> list[Judged]:
-        """Return what the network says of sentences of tokens, whose tags have the numbers `gold`, -1 for none."""
-        return self._judged(sentences, gold)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file that tagging needs, atomically (errors as `charlm.model_files.save`)."""
@@ -206,6 +202,20 @@ class Tagger:
             raise UsageError(f"{name} has an empty token")
         return sentence
 
+    def _pair(
+        self, number: int, sentence: str | Sequence[str], tags: str | Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the tokens and the tags of a sentence, one for each (UsageError)."""
+        if self.tags.of_characters and not isinstance(sentence, str):
+            sentence = "".join(sentence)
+        tokens = self._tokens(number, sentence)
+        target = composed(tags) if self.tags.of_characters and isinstance(tags, str) else None
+        given = tuple(checks.texts(f"tags of sentences[{number}]", tags)) if target is None else tuple(target)
+        if len(given) != len(tokens):
+            found = f"{len(tokens):,} tokens and {len(given):,} tags"
+            raise UsageError(f"sentences[{number}] has {found}: give one for each")
+        return tokens, given if target is None else tuple(character_tags("".join(tokens), target))
+
     def _answer(self, tokens: tuple[str, ...], found: Judged) -> TaggedSentence:
         tags = self.tags
         names = [tags.names[number] for number in found.said.tolist()]
@@ -219,15 +229,14 @@ class Tagger:
         self, tokens: tuple[str, ...], tags: tuple[str, ...], gold: Sequence[int], found: Judged
     ) -> TagScore:
         known = sum(number >= 0 for number in gold)
-        alone = None
-        if not self.tags.crf:
-            each = zip(found.nats.tolist(), gold, strict=True)
-            alone = tuple(-nats if number >= 0 else None for nats, number in each)
-        return TagScore(tokens, tags, -float(found.nats.sum()), known, len(gold) - known, alone)
+        each = zip(found.turns.tolist(), gold, strict=False)  # none where it was not asked for
+        alone = tuple(logp if number >= 0 else None for logp, number in each)
+        return TagScore(tokens, tags, 0.0 - float(found.nats.sum()), known, len(gold) - known, alone)
 
-    def _judged(
-        self, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[int]] | None = None
+    def judged(
+        self, sentences: Sequence[Sequence[str]], gold: Sequence[Sequence[int]] | None = None, turns: bool = False
     ) -> list[Judged]:
+        """Return what the network says of sentences of tokens, whose tags have the numbers `gold`, -1 for none."""
         encoder, longest = self.tags.encoder, self.tags.max_length
         texts = [encoder(tokens) for tokens in sentences]
         for text, of in zip(texts, gold or (), strict=gold is not None):
@@ -237,29 +246,29 @@ class Tagger:
             text if len(some) == 1 else piece_of(text, cut)
             for text, some in zip(texts, cuts, strict=True) for cut in some
         ]  # fmt: skip
-        found = iter(self._judged_pieces(pieces))
+        found = iter(self._judged_pieces(pieces, turns))
         return [self._joined(text, list(islice(found, len(some)))) for text, some in zip(texts, cuts, strict=True)]
 
-    def _judged_pieces(self, pieces: Sequence[TaggedText]) -> list[Judged]:
+    def _judged_pieces(self, pieces: Sequence[TaggedText], turns: bool) -> list[Judged]:
         found: list[Any] = [None] * len(pieces)
         for numbers, chunk in sentence_chunks(TaggedList(pieces), self.tags.reading):
             judged = self.trained.judge(chunk, self.tags.allowed)
             p = np.exp(judged.logp[np.arange(len(judged.tags)), judged.tags])
+            in_turn = self.trained.in_turn(chunk) if turns else np.zeros(0)
             bounds = chunk.starts.tolist()
             ends = range(len(bounds)) if self.tags.crf else bounds  # of nats
             for place, number in enumerate(numbers.tolist()):
                 some, own = slice(*bounds[place : place + 2]), slice(*ends[place : place + 2])
-                found[number] = Judged(pieces[number], judged.tags[some], p[some], judged.nats[own])
+                found[number] = Judged(pieces[number], judged.tags[some], p[some], judged.nats[own], in_turn[some])
         return found
 
     def _joined(self, text: TaggedText, pieces: Sequence[Judged]) -> Judged:
         if len(pieces) == 1:
             return pieces[0]
         none = Judged(text, np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
-        said, p, nats = (
-            np.concatenate([getattr(piece, name) for piece in (none, *pieces)]) for name in ("said", "p", "nats")
-        )
-        return Judged(text, said, p, nats, max(1, len(pieces)))
+        fields = ("said", "p", "nats", "turns")
+        said, p, nats, turns = (np.concatenate([getattr(piece, name) for piece in (none, *pieces)]) for name in fields)
+        return Judged(text, said, p, nats, turns, max(1, len(pieces)))
 
 
 def evaluate(

@@ -23,7 +23,7 @@ from charlm.tags import Tags
 from tests.test_classify import outcome
 from tests.test_commands import charlm as charlm_command
 from tests.test_training import assert_same, train
-from tests.tiny import COMPANY, tiny_tagger
+from tests.tiny import COMPANY, tiny_restorer, tiny_tagger
 
 TINY = {"hidden": 8, "embedding": 4, "char_hidden": 3, "batch_size": 8, "lr": 0.02, "threads": 2, "task": "tag",
         "dropout": 0.0, "token_dropout": 0.0, "min_count": 1, "ngrams": 0, "crf": False}  # fmt: skip
@@ -203,30 +203,51 @@ def possible(ways, names):
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_the_tags_of_a_sentence_have_probabilities_that_add_up(crf):
-    model = tiny_tagger(crf=crf, names=("B-x", "I-x", "O"))
-    for tokens in (["ab"], ["ca", "b", "unheard"]):
-        ways = list(itertools.product(model.names, repeat=len(tokens)))
-        scores = list(model.scores((tokens, tags) for tags in ways))
-        # as the model has it, tags are read in any scheme: those of other schemes are said twice
-        own = {tuple(tags): score for tags, score in zip(ways, scores, strict=True) if iob2(tags)}
-        if not crf:
-            for score in own.values():
-                assert sum(score.per_token) == pytest.approx(score.logprob, abs=1e-9)
-        else:
-            assert all(score.per_token is None for score in own.values())
-        assert all(score.scored == len(tokens) and not score.unknown for score in own.values())
-    several = [(["ab"], ["O"]), (["ca", "b", "b"], ["O", "O", "B-x"]), (["b", "ab"], ["O", "O"])]
-    together = [score.logprob for score in model.scores(several)]
-    assert together == pytest.approx([next(model.scores([one])).logprob for one in several], rel=1e-5)
-    numbered = [[0], [1], [2]]
-    judged = [model.judged([["ab"]], [of])[0] for of in numbered]
-    assert sum(math.exp(-float(one.nats.sum())) for one in judged) == pytest.approx(1, abs=1e-6)
-    (unknown,) = model.scores([(["ab", "b"], ["B-x", "never"])])
-    assert (unknown.scored, unknown.unknown) == (1, 1)
+    """Those of all sequences to 1; each tag's, given those before it, to that of its sequence."""
+    model, tokens = tiny_tagger(crf=crf, names=("B-x", "I-x", "O")), ["ca", "b", "unheard"]
+    p = {
+        ways: math.exp(-float(model.judged([tokens], [list(ways)])[0].nats.sum()))
+        for ways in itertools.product(range(3), repeat=3)
+    }
+    assert sum(p.values()) == pytest.approx(1, abs=1e-6)
+    for ways in p:
+        (found,) = model.judged([tokens], [list(ways)], turns=True)
+        begun = [sum(p[other] for other in p if other[:k] == ways[:k]) for k in range(4)]
+        assert np.exp(found.turns) == pytest.approx([b / a for a, b in itertools.pairwise(begun)], rel=1e-5)
+    (gap,) = model.judged([tokens], [[0, -1, 2]], turns=True)
+    some = sum(p[ways] for ways in p if (ways[0], ways[2]) == (0, 2))
+    assert -float(gap.nats.sum()) == pytest.approx(math.log(some), rel=1e-5)
+    assert (gap.turns.sum(), gap.turns[1]) == (pytest.approx(math.log(some), rel=1e-5), 0)
 
 
-def iob2(tags):
-    return all(tag[0] != "I" or (k and tags[k - 1] != "O") for k, tag in enumerate(tags))
+def test_sentences_are_scored_as_each_alone():
+    for crf in (False, True):
+        model = tiny_tagger(crf=crf)
+        several = [(["ab"], ["O"]), (["ca", "b", "b"], ["O", "O", "B-x"]), (["b", "ab"], ["O", "never"])]
+        together = list(model.scores(several, per_token=True))
+        alone = [next(model.scores([one], per_token=True)) for one in several]
+        for one, other in zip(together, alone, strict=True):
+            assert one.logprob == pytest.approx(other.logprob, rel=1e-5)
+            pairs = [[p for p in score.per_token if p is not None] for score in (one, other)]
+            assert pairs[0] == pytest.approx(pairs[1], rel=1e-5)
+        assert [(one.scored, one.unknown) for one in together] == [(1, 0), (3, 0), (1, 1)]
+        assert together[2].per_token[1] is None
+        assert next(model.scores(several[:1])).per_token == ()
+
+
+def test_tags_are_given_one_for_each_token():
+    model, restorer = tiny_tagger(), tiny_restorer()
+    one, two, none = model.scores([("ab ca", ["B-x", "O"]), (["ab", "ca"], ("I-x", "O")), ("", [])])
+    assert one.logprob == two.logprob  # an I- that begins a span is a B-
+    assert (none.logprob, math.copysign(1, none.logprob), none.scored) == (0, 1, 0)
+    by_target, by_tags = restorer.scores([("a\u0308b", "\u00e4!"), (["\u00e4", "b"], ["", "!"])])
+    assert by_target == by_tags
+    assert by_target.tags == ("", "!")
+    for of, pair in ((model, ("ab ca", ["O"])), (restorer, ("ab", "abc")), (restorer, ("ab", ["", "", ""]))):
+        with pytest.raises(UsageError, match=r"sentences\[0\] has 2 tokens and [13] tags"):
+            list(of.scores([pair]))
+    with pytest.raises(TypeError, match="tags of sentences"):
+        list(model.scores([("ab ca", [1, 2])]))
 
 
 @pytest.mark.skipif(kernel.missing is not None, reason="without compiled loops to rounding only")

@@ -38,7 +38,7 @@ def score_tags(asked: Asked, models: Sequence[Any]) -> None:
     if incoming.lines:
         tell_of_line_ends(asked.file, incoming.lines)
     pairs = ((sentence.tokens, sentence.tags) for sentence in incoming.sentences)
-    _print(model.scores(pairs, incoming.ready), asked, model)
+    _print(model.scores(pairs, asked.per_token, incoming.ready), asked, model)
 
 
 def _the_only(asked: Asked, models: Sequence[Any]) -> Tagger:
@@ -51,8 +51,6 @@ def _the_only(asked: Asked, models: Sequence[Any]) -> Tagger:
     if asked.format == "kenlm":
         raise UsageError("kenlm's format has no place for tags: leave --format out, or choose another")
     model: Tagger = models[0]
-    if asked.per_token and model.tags.crf:
-        raise UsageError("this tagger scores the tags of a sentence together: leave --per-token out")
     return model
 
 
@@ -113,4 +111,5 @@ def _shown(token: str, tag: str) -> str:
 
 
 def _rows(score: TagScore) -> list[tuple[str, str, float | None]]:
-    return list(zip(score.tokens, score.tags, score.per_token or (), strict=True)) if score.per_token else []
+    """Return token, tag and log p of each, nothing where that was not asked for."""
+    return list(zip(score.tokens, score.tags, score.per_token, strict=False))

@@ -19,6 +19,7 @@ from charlm.nn.tagger import (
     TaggerNetwork,
     TaggerShape,
     best_tags,
+    in_turn,
     initialize,
     judge,
     shapes,
@@ -110,6 +111,16 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
             lambda scores, part: (best_tags(self.params, self.shape, scores, part, chain),), chunk
         )
         return tags
+
+    def in_turn(self, chunk: TagChunk) -> NDArray[np.float64]:
+        """Return log p of each known tag given those before it in its sentence, in nats, [N]; 0 where one is not known.
+
+        Without a chain those before it tell nothing.
+        """
+        (logp,) = self._figures(
+            lambda scores, part: (in_turn(self.params, self.shape, scores, part),), chunk
+        )
+        return logp
 
     def _figures(
         self, work: Callable[[Array, TagChunk], Sequence[Array]], chunk: TagChunk

@@ -85,6 +85,31 @@ def chain_figures(params: Params, scores: Array, tags: Array, starts: Array) -> 
     return np.asarray(logp), np.asarray(every.logz - right)
 
 
+def chain_in_turn(params: Params, scores: Array, tags: Array, starts: Array) -> Array:
+    """Return log p of each known tag given the known ones before it in its sentence, [N]; 0 where one is not known.
+
+    In nats and float64: those of a sentence add up to log p of its known tags. Arguments as of
+    `chain_backward`.
+    """
+    chain, result = Transitions.of(params), np.zeros(len(scores))
+    for begin, stop in zip(starts.tolist(), starts[1:].tolist(), strict=False):
+        later = np.empty((stop - begin, len(chain.end)))  # log of all that may follow each tag
+        later[-1:] = chain.end
+        for t in range(len(later) - 2, -1, -1):
+            follows = scores[begin + t + 1] + later[t + 1]
+            later[t] = np.logaddexp.reduce(chain.step + follows, axis=1)
+        before, known = chain.start, None  # log of all that may come before, and of what is known by then
+        for t, place in enumerate(range(begin, stop)):
+            here = before + scores[place]
+            every = np.logaddexp.reduce(here + later[t]) if known is None else known
+            if tags[place] >= 0:
+                here = np.where(np.arange(len(here)) == tags[place], here, -np.inf)
+            known = np.logaddexp.reduce(here + later[t])
+            result[place] = known - every if tags[place] >= 0 else 0.0
+            before = np.logaddexp.reduce(here[:, None] + chain.step, axis=0)
+    return result
+
+
 def chain_backward(
     params: Params, grads: Params, scores: Array, tags: Array, starts: Array, scale: float
 ) -> tuple[float, Array]:

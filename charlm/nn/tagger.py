@@ -23,6 +23,7 @@ from charlm.nn.crf import (
     Transitions,
     chain_backward,
     chain_figures,
+    chain_in_turn,
     crf_shapes,
     viterbi,
 )
@@ -223,6 +224,14 @@ def judge(
         return Judgement(scores, tags, nats)
     logp, nats = chain_figures(params, scores, chunk.tags, chunk.starts)
     return Judgement(logp, best_tags(params, shape, scores, chunk, allowed), nats)
+
+
+def in_turn(params: Params, shape: TaggerShape, scores: Array, chunk: Sentences) -> Array:
+    """Return log p of each known tag given those before it in its sentence, [N]; arguments as of `judge`."""
+    if shape.crf:
+        return chain_in_turn(params, scores, chunk.tags, chunk.starts)
+    tags = np.maximum(chunk.tags, 0)
+    return np.where(chunk.tags >= 0, scores[np.arange(len(tags)), tags], 0.0)
 
 
 def best_tags(
