@@ -11,6 +11,7 @@ from charlm.engines import converter
 from charlm.engines.converter import ConverterEngine
 from charlm.errors import UsageError
 from charlm.nn import kernel, names
+from charlm.nn.attention import Attention, Meeting
 from charlm.nn.converter import ConverterNetwork, ConverterShape, initialize, shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
@@ -145,6 +146,31 @@ def test_all_targets_together_are_certain(attention, source):
     total = np.exp(whole[short]).sum() + np.exp((whole - logp[end - 1])[~short]).sum()
     assert total == pytest.approx(1, abs=1e-5)
     assert 0.01 < np.exp(whole[short]).sum() < 0.99
+
+
+def test_attention_is_what_its_equations_say():
+    """Pair by pair, in plain arrays; the meeting puts them into an order of its own."""
+    shape, chunk = shape_of(hidden=4), make_pair_chunk(drawn_pairs([*SIZES, (3, 4)]), 7)
+    params, rng = drawn_params(shape), np.random.default_rng(1)
+    source, target = chunk.source, chunk.target
+    memory = rng.standard_normal((*source.inputs.shape, 8))
+    y = rng.standard_normal((*target.inputs.shape, 5))
+    meeting = Meeting(target, y.shape[1], source, memory.shape[1])
+    rows = y.reshape(-1, 5)[meeting.target.row], memory.reshape(-1, 8)[meeting.source.row]
+    out, shares = Attention().forward(params, *rows, meeting)
+    found = np.zeros_like(y)
+    found.reshape(-1, 5)[meeting.target.row] = out
+    names = ("key.weight", "value.weight", "combine.weight", "combine.bias")
+    key, value, combine, bias = (params[f"attention.{name}"] for name in names)
+    for i, share in enumerate(meeting.each_pair(shares)):
+        end = source.first[i] + source.length[i]
+        m = memory[source.first[i] : end, source.column[i]]
+        place = slice(target.first[i], target.first[i] + target.length[i]), target.column[i]
+        wanted = np.exp(y[place] @ (m @ key.T).T)
+        wanted /= wanted.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(share, wanted, rtol=1e-10)
+        expected = np.tanh(y[place] @ combine.T + bias + wanted @ m @ value.T)
+        np.testing.assert_allclose(found[place], expected, rtol=1e-10)
 
 
 # Neighbours
@@ -301,13 +327,14 @@ def test_sources_read_together_are_as_each_alone():
     sources = [source for source, _ in drawn_pairs()]
     bound = converter.BoundConverter(engine, engine.remembered(sources))
     numbers = np.array([4, 1, 0, 6, 5, 0, 3])
-    state, inputs = bound.states(numbers), np.full((1, 7), NO_TOKEN, np.int32)
+    state = bound.states(numbers)
     alone = [engine.bound(sources[number]) for number in numbers]
     states = [each.zero_state(1) for each in alone]
-    for token in (NO_TOKEN, 2, 4, 3):
-        logits, state = bound.logits(np.full_like(inputs, token), state)
+    for tokens in ([NO_TOKEN, 2], [4], [3]):
+        given = np.tile(np.array(tokens, np.int32)[:, None], 7)
+        logits, state = bound.logits(given, state)
         for b, each in enumerate(alone):
-            own, states[b] = each.logits(np.full((1, 1), token, np.int32), states[b])
+            own, states[b] = each.logits(given[:, :1], states[b])
             np.testing.assert_allclose(logits[b], own[0], rtol=COMPANY, atol=COMPANY)
 
 
