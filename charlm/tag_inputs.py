@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from charlm.tags import Tags
 from charlm.text.character_tags import sentences_of
@@ -30,6 +29,46 @@ class Incoming:
     lines: Lines | None = None
 
 
+class _Part:
+    """Every nth of some sentences, from the kth on, of `shard` (k, n)."""
+
+    def __init__(
+        self, sentences: Iterator[Sentence], ready: Callable[[], bool], shard: tuple[int, int]
+    ) -> None:
+        """Take from sentences, of which `ready` says whether the next is there already."""
+        self._sentences, self._ready = sentences, ready
+        first, self._step = shard
+        self._skipped = self._step - first  # since the last one that was taken
+        self._held: Sentence | None = None
+        self._over = False
+
+    def __iter__(self) -> Iterator[Sentence]:
+        return self
+
+    def __next__(self) -> Sentence:
+        while self._held is None and not self._over:
+            self._fill()
+        found, self._held = self._held, None
+        if found is None:
+            raise StopIteration
+        return found
+
+    def ready(self) -> bool:
+        """Return whether the next one, or the end, is there already; those between are passed over."""
+        while self._held is None and not self._over and self._ready():
+            self._fill()
+        return self._held is not None or self._over
+
+    def _fill(self) -> None:
+        sentence = next(self._sentences, None)
+        if sentence is None:
+            self._over = True
+            return
+        self._skipped = (self._skipped + 1) % self._step
+        if not self._skipped:
+            self._held = sentence
+
+
 def of_texts(tags: Tags, texts: Iterable[str]) -> Incoming:
     """Return texts as plain sentences."""
     return Incoming((_plain(tags, text) for text in texts), lambda: True)
@@ -45,7 +84,7 @@ def of_file(
     has a tab. Where characters are tagged, lines are sentences. Raises what reading a corpus does.
     """
     lines = open_lines(path, encoding, before_waiting=before_waiting)
-    reason, (first, step) = None, shard
+    reason = None
     tab = _has_tab(lines) if not tags.of_characters and columns is not False else False
     if tags.of_characters:
         columns = False
@@ -55,12 +94,13 @@ def of_file(
         other = "plain sentences: --plain" if tab else "columns: --columns"
         reason = f"{told}, because the first line has {which} ({other})"
     if not columns:
-        plain = (_plain(tags, line) for line in lines)
-        return Incoming(islice(plain, first - 1, None, step), lines.ready, None, reason, lines)
+        plain = _Part((_plain(tags, line) for line in lines), lines.ready, shard)
+        return Incoming(plain, plain.ready, None, reason, lines)
     assert tags.form.layout is not None
     layout = replace(tags.form.layout, tabs=tab)
     found = Sentences(lines, layout, "standard input" if is_standard_input(path) else path, tagged=False)
-    return Incoming(islice(found, first - 1, None, step), found.ready, layout, reason, lines)
+    part = _Part(found, found.ready, shard)
+    return Incoming(part, part.ready, layout, reason, lines)
 
 
 def of_tagged(
@@ -72,15 +112,14 @@ def of_tagged(
     Of `shard` (k, n) every nth, from the kth on. Raises what reading a corpus does.
     """
     lines = open_lines(path, encoding, before_waiting=before_waiting)
-    where, (first, step) = "standard input" if is_standard_input(path) else path, shard
-    layout = tags.form.layout
+    where, layout = "standard input" if is_standard_input(path) else path, tags.form.layout
     if layout is None:
-        pairs = islice(sentences_of(lines, where), first - 1, None, step)
-        return Incoming(pairs, lines.ready, None, None, lines)
+        part = _Part(sentences_of(lines, where), lines.ready, shard)
+        return Incoming(part, part.ready, None, None, lines)
     layout = replace(layout, tabs=_has_tab(lines))
     found = Sentences(lines, layout, where)
-    some = islice((sentence for sentence in found if sentence.tokens), first - 1, None, step)
-    return Incoming(some, found.ready, layout, None, lines)
+    part = _Part((sentence for sentence in found if sentence.tokens), found.ready, shard)
+    return Incoming(part, part.ready, layout, None, lines)
 
 
 def _has_tab(lines: Lines) -> bool:

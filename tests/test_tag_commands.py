@@ -209,6 +209,27 @@ def test_a_sentence_is_answered_as_its_blank_line_comes(room):
     assert process.returncode == 0
 
 
+def test_a_shard_is_answered_whatever_else_has_come(room):
+    for text, options in ((b"ab\nca\n", ["--plain"]), (b"ab\tx\n\nca\tx\n\n", ["--columns"])):
+        command = ["predict", "-m", room / "words", "-", "--shard", "1/2", *options]
+        with started(*command, stdin=subprocess.PIPE) as process:
+            process.stdin.write(text)
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(b"ab\t")
+            process.stdin.close()
+            assert process.stdout.read() == b"\n"
+            assert process.stderr.read() == b""
+
+
+def test_a_restored_text_has_all_that_it_had(room):
+    """Control characters in a pipe, too; an argument of two lines is one."""
+    text = "a\x1b[1m b\r\x0bc\u2028"
+    (answer,) = charlm.load(room / "characters").predict([text])
+    assert run("predict", "-m", room / "characters", text).stdout == answer.text + "\n"
+    assert "\x0b" in answer.text
+    assert run("predict", "-m", room / "characters", "c\nc").stdout.count("\n") == 1
+
+
 def test_a_plain_sentence_is_answered_as_the_input_pauses(room):
     texts = [("words", b"#ab\n", b"#ab\t"), ("characters", b"cc\n", b"cc\n")]  # the first may begin columns
     for name, text, answer in texts:

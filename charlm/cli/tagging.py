@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -122,8 +122,14 @@ def _json(answer: TaggedSentence) -> str:
     return to_json(said | {"unknown": answer.unknown, "pieces": answer.pieces}) + "\n"
 
 
-_CHARACTERS = {
-    "plain": lambda answer: visible(answer.text, keep="\t") + "\n",
+def _restored(answer: TaggedSentence) -> str:
+    """Return a restored text as one line; only an argument can have ends of lines."""
+    text = answer.text
+    return (visible(text, keep="\t") if "\n" in text else text) + "\n"
+
+
+_CHARACTERS: dict[str, Callable[[TaggedSentence], str]] = {
+    "plain": _restored,
     "tsv": lambda answer: f"{to_field(''.join(answer.tokens))}\t{to_field(answer.text)}\n",
     "json": lambda answer: to_json({
         "text": "".join(answer.tokens), "target": answer.text, "unknown": answer.unknown, "pieces": answer.pieces,
