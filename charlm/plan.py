@@ -33,14 +33,15 @@ _CHARACTER_EPOCHS, _WORD_EPOCHS = 20, 10  # after which a classifier only learns
 _CLASSIFIER_SHARE = 0.4  # of what products reach: short texts leave it waiting for the rest
 _CLASSIFIER_LR, _CLASSIFIER_DECAY = 0.003, 0.01
 _TAGGER = {  # by what is read: words, characters of words, characters that have the tags
-    "word": {"hidden": 128, "embedding": 64, "char_hidden": 32, "ngrams": 4, "token_dropout": 0.1,
-             "embedding_scale": 0.2, "dropout": 0.5, "epochs": 15},
-    "char": {"hidden": 128, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
-             "embedding_scale": 1.0, "dropout": 0.3, "epochs": 20},
-    "characters": {"hidden": 192, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
-                   "embedding_scale": 1.0, "dropout": 0.2, "epochs": 10},
+    "word": {"layers": 1, "hidden": 128, "embedding": 64, "char_hidden": 32, "ngrams": 4, "token_dropout": 0.1,
+             "embedding_scale": 0.2, "dropout": 0.5, "batch_size": 32, "epochs": 15},
+    "char": {"layers": 1, "hidden": 128, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
+             "embedding_scale": 1.0, "dropout": 0.3, "batch_size": 32, "epochs": 20},
+    "characters": {"layers": 2, "hidden": 192, "embedding": 64, "char_hidden": 0, "ngrams": 0, "token_dropout": 0.0,
+                   "embedding_scale": 1.0, "dropout": 0.2, "batch_size": 64, "epochs": 20},
 }  # fmt: skip
-_TAGGER_LR, _TAGGER_DECAY, _TAGGER_BATCH = 0.006, 0.01, 32
+_TAGGER_SHARE = {"word": 0.25, "char": 0.4, "characters": 0.8}  # of what products reach
+_TAGGER_LR, _TAGGER_DECAY = 0.006, 0.01
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -142,19 +143,20 @@ def tagger_defaults(
     """Return settings of a tagger for sentences of so many steps and characters together (as `defaults`); and why.
 
     `read` is "word" where a step is a word, "char" where it is a character of one, "characters" where characters have
-    the tags. One layer that reads in both directions; for words what a small layer says of their characters, and
-    their n-grams, so that a word which is seen once means something.
+    the tags. One layer that reads in both directions, two of them where characters have the tags: an accent hangs on
+    a word and on those around it. For words also what a small layer says of their characters, and their n-grams, so
+    that a word which is seen once means something.
     """
     usual, minutes, optimizer = _TAGGER[read], given.get("minutes"), given.get("optimizer", "muon")
     shape: dict[str, Any] = {
-        "cell": _CELL, "layers": 1, "bidirectional": True,
-        **{name: usual[name] for name in ("hidden", "embedding", "char_hidden")},
+        "cell": _CELL, "bidirectional": True,
+        **{name: usual[name] for name in ("layers", "hidden", "embedding", "char_hidden")},
     } | dict(given)  # fmt: skip
     of_characters = shape | {"layers": 1, "hidden": shape["char_hidden"] or 0, "bidirectional": True}
     operations = body_flops_per_token(shape, _LARGE_VOCABULARY + 1) * tokens  # of one reading
     operations += body_flops_per_token(of_characters, 0) * characters if shape["char_hidden"] else 0
     flops = speed() if minutes else _FLOPS
-    affordable = (60 * minutes if minutes else _MOST_SECONDS) * _CLASSIFIER_SHARE * flops / operations
+    affordable = (60 * minutes if minutes else _MOST_SECONDS) * _TAGGER_SHARE[read] * flops / operations
     epochs = affordable if minutes else max(1.0, min(affordable, usual["epochs"]))
     settings = {
         **usual,
@@ -167,7 +169,6 @@ def tagger_defaults(
         "schedule": "linear",
         "weight_decay": _TAGGER_DECAY if optimizer in ("adam", "muon") else 0.0,
         "lr": _TAGGER_LR,
-        "batch_size": _TAGGER_BATCH,
         "epochs": None if minutes else round(epochs, 1),
         "patience": _PATIENCE if minutes and affordable > 2 * usual["epochs"] else None,
     }
