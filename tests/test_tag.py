@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -261,6 +262,16 @@ def test_an_answer_does_not_depend_on_what_is_asked_beside_it(tmp_path, corpus, 
         model = charlm.load(tmp_path / "m", threads=threads)
         assert list(model.predict(texts)) == alone
         assert list(model.predict(texts[::-1])) == alone[::-1]
+
+
+@pytest.mark.skipif(kernel.missing is not None, reason="without compiled loops to rounding only")
+def test_several_threads_may_ask_one_tagger_at_once():
+    model = tiny_tagger(crf=True, ngrams=2, hidden=24, spread=1)
+    rng = random.Random(4)
+    asked = [[rng.choices(["ab", "ca", "b", "abba", "new"], k=rng.randint(0, 9)) for _ in range(200)] for _ in range(8)]
+    alone = [list(model.predict(sentences)) for sentences in asked]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda sentences: list(model.predict(sentences)), asked)) == alone
 
 
 def test_sentences_are_texts_or_lists_of_words(tmp_path, corpus):

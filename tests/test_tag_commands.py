@@ -423,6 +423,21 @@ def test_models_are_compared_sentence_by_sentence(room, gold):
     assert (same["difference"], same["interval"], same["ahead"], same["better"]) == (0, [0, 0], 0, None)
 
 
+def test_taggers_without_spans_are_compared_by_accuracy(room):
+    tiny_tagger(names=("ADJ", "NOUN", "VERB"), scheme=None, seed=5).save(room / "other")
+    text = "".join(f"{word}\t{tag}\n" for word in ("ab", "ca", "b") for tag in ("NOUN", "VERB", "ADJ", "NEW")) + "\n"
+    models = ["-m", room / "pos", "-m", room / "other"]
+    found = figures_of(*models, "-", stdin=text * 12)
+    (pair,) = found["comparisons"]
+    accuracy = [one["accuracy"] for one in found["models"]]
+    assert (pair["figure"], pair["difference"]) == ("accuracy", pytest.approx(accuracy[0] - accuracy[1]))
+    told = run("test", *models, "-", stdin=text * 12)
+    assert f"{100 * pair['difference']:+.2f} points of accuracy (95 % interval" in told.stdout
+    assert f"charlm: {room / 'pos'}: unseen tags: 36, counted as wrong: NEW\n" in told.stderr
+    few = run("test", *models, "-", stdin=text).stdout
+    assert "no interval from fewer than 10 texts" in few
+
+
 def test_an_interval_of_ratios_is_that_of_means_where_all_weigh_alike():
     rng = np.random.default_rng(3)
     first, second = rng.integers(0, 8, (2, 300))
