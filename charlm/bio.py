@@ -216,6 +216,10 @@ def allowed(names: Sequence[str]) -> Allowed:
 def begin_table(names: tuple[str, ...]) -> NDArray[np.bool_]:
     """Return where spans begin, [L + 1, L]: at the tag of a column after that of a row, the last
     being no tag."""
-    return np.array(
-        [[begins(previous, tag) for tag in names] for previous in (*names, None)], np.bool_
-    )
+    parts = [parted(tag) or (OUTSIDE, "") for tag in (*names, OUTSIDE)]
+    numbers = {kind: number for number, (_, kind) in enumerate(parts)}
+    letter = np.array([letter for letter, _ in parts])
+    kind = np.array([numbers[kind] for _, kind in parts])
+    alone, over = np.isin(letter, ["B", "S"]), np.isin(letter, [OUTSIDE, "E", "S"])
+    new = alone | over[:, None] | (kind != kind[:, None])
+    return np.asarray((new & (letter != OUTSIDE))[:, :-1])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from charlm.bio import (
     allowed,
     begin_table,
+    begins,
     from_iob2,
     mark_spans,
     parted,
@@ -182,3 +183,10 @@ def test_the_table_of_beginnings():
         [True, True, False, False],
         [True, True, False, False],
     ]
+
+
+def test_where_spans_begin_is_in_the_table_for_all_pairs():
+    names = ("O", "B-x", "I-x", "E-x", "S-x", "B-y", "I-y", "B", "I", "NOUN", "B-", "I-")
+    table = begin_table(names)
+    for row, previous in enumerate((*names, None)):
+        assert table[row].tolist() == [begins(previous, tag) for tag in names]
