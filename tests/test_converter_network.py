@@ -13,9 +13,10 @@ from charlm.errors import UsageError
 from charlm.nn import kernel, names
 from charlm.nn.attention import Attention, Meeting
 from charlm.nn.converter import ConverterNetwork, ConverterShape, initialize, shapes
+from charlm.nn.optim import block_shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
-from charlm.sampling import SamplingConfig, beam_search, beam_searches
+from charlm.sampling import SamplingConfig, beam_search, beam_searches, generate
 from charlm.scoring import token_log_probs
 from charlm.text.batches import Context, evaluation_columns
 from charlm.text.pair_packing import PairList, make_pair_chunk, pair_chunks
@@ -276,6 +277,26 @@ class Stored:
 
 
 @attending
+def test_what_is_drawn_has_the_probability_that_is_said(attention):
+    engine = drawn_engine(shape_of(attention, hidden=9), spread=0.4, seed=7)
+    source, drawn, total = np.array([5, 2, 2], np.int32), [[] for _ in range(9)], np.zeros(9)
+    config = SamplingConfig(length=30, unk="keep")
+    for step in generate(
+        engine.bound(source), Context(), np.zeros(0, np.int32), config, 4, tuple(range(9))
+    ):
+        for text, token, logprob in zip(*step, strict=True):
+            drawn[text].append(token)
+            total[text] += logprob
+    assert len({len(ids) for ids in drawn}) > 2
+    chunk = make_pair_chunk([(source, np.array(ids[:-1], np.int32)) for ids in drawn])
+    logp = engine.log_probs(chunk)
+    said = np.add.reduceat(logp, np.cumsum(chunk.target_length) - chunk.target_length)
+    whole = np.array([ids[-1] == EOS for ids in drawn])
+    assert whole.sum() > 5
+    np.testing.assert_allclose(total[whole], said[whole], rtol=1e-5)
+
+
+@attending
 def test_a_beam_wide_enough_finds_the_most_probable_target(attention):
     engine, longest = drawn_engine(shape_of(attention), spread=1.5, seed=5), 3
     source = np.array([3, 2, 5], np.int32)
@@ -388,6 +409,13 @@ def test_threads_share_a_step_out_and_take_the_same():
     assert moved.any()
     close = np.isclose(one.params.flat, two.params.flat, atol=1e-4)
     assert close.mean() > 0.99  # Adam's first step is a sign, which a rounded zero may turn
+
+
+def test_muon_moves_the_matrices_of_both_networks():
+    found = set(block_shapes(shapes(shape_of(layers=2, cell="lstm-peephole"))))
+    parts = [f"rnn.weight_{kind}_l{k}" for kind in ("ih", "hh") for k in (0, 1)]
+    back = [f"encoder.{part}_reverse" for part in parts]
+    assert found == {*parts, *back, *(f"encoder.{part}" for part in parts)}
 
 
 def test_first_weights_are_those_of_two_networks():
