@@ -427,7 +427,7 @@ def test_first_weights_are_those_of_two_networks():
         assert 0.9 * hidden**-0.5 < own.max() <= hidden**-0.5
         assert (params[f"{prefix}rnn.bias_ih_l0"][hidden : 2 * hidden] == 1).all()
         assert (params[f"{prefix}rnn.gain_hh_l0"] == 1).all()
-    assert 0.9 * 60**-0.5 < np.abs(params["start.weight"]).max() <= 60**-0.5
+    assert 0.9 * 60**-0.5 < np.abs(params["source.weight"]).max() <= 60**-0.5
     engine = ConverterEngine(shape)
     for name in ("embed.weight", "encoder.embed.weight"):
         assert not engine.params[name][UNK].any()

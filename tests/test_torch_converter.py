@@ -30,7 +30,7 @@ class Twin(nn.Module):
         self.embed = nn.Embedding(TARGETS, decoder.embedding)
         self.rnn = network(decoder.embedding, decoder.hidden, decoder.layers)
         width, rows = encoder.width, self.rnn.weight_ih_l0.shape[0]
-        self.start = nn.Linear(width, rows, bias=False)
+        self.source = nn.Linear(width, rows, bias=False)
         if shape.attention:
             self.attention = nn.ModuleDict({
                 "key": nn.Linear(width, decoder.hidden, bias=False),
@@ -70,17 +70,18 @@ class Twin(nn.Module):
 
     def stepped(self, ends, token, state):
         """Return the decoder's values after one more token, None for the start, and the state after."""
-        if token is not None:
-            y, state = self.rnn(self.embed(torch.tensor([[token]])), state)
-            return y[0, 0], state
-        # The first product is the encoder's: a decoder that reads [embedding, encoder's values] has its weights.
+        # A decoder that reads [embedding, encoder's values] has both weights side by side.
         wide = type(self.rnn)(
             self.shape.decoder.embedding + len(ends), self.rnn.hidden_size, self.rnn.num_layers
         )
         weights = dict(self.rnn.named_parameters())
-        weights["weight_ih_l0"] = torch.cat([weights["weight_ih_l0"], self.start.weight], dim=1)
-        x = torch.cat([torch.zeros(self.shape.decoder.embedding), ends])[None, None]
-        y, state = torch.func.functional_call(wide, weights, (x,))
+        weights["weight_ih_l0"] = torch.cat([weights["weight_ih_l0"], self.source.weight], dim=1)
+        own = torch.zeros(self.shape.decoder.embedding)
+        if token is not None:
+            own = self.embed(torch.tensor(token))
+            ends = torch.zeros_like(ends) if self.shape.attention else ends
+        x = torch.cat([own, ends])[None, None]
+        y, state = torch.func.functional_call(wide, weights, (x, state))
         return y[0, 0], state
 
 

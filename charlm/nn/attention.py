@@ -167,11 +167,11 @@ class Attention:
 class Memory(NamedTuple):
     """What is known of N sources once they are read: all that writing their targets takes.
 
-    first [N, G·H]: the input product that the decoder begins with. keys, values [S, H]: of the
+    products [N, G·H]: what is added to the decoder's input product. keys, values [S, H]: of the
     sources' steps, source by source; None without attention. begin, length [N]: where in these.
     """
 
-    first: Array
+    products: Array
     keys: Array | None
     values: Array | None
     begin: Array
@@ -183,7 +183,7 @@ class Memory(NamedTuple):
         begin = np.cumsum(length) - length
         row = np.repeat(self.begin[numbers] - begin, length) + np.arange(int(length.sum()))
         keys, values = (None if each is None else each[row] for each in (self.keys, self.values))
-        return Memory(self.first[numbers], keys, values, begin, length)
+        return Memory(self.products[numbers], keys, values, begin, length)
 
     def of(self, rows: Array, which: Array, m: int) -> Array:
         """Return the rows of some sources of m steps, [g, m, H], or [1, m, H] where all are one source.

@@ -7,12 +7,14 @@
     o_t = attention of y_t over m, or y_t itself without it
 
 The decoder begins at a zero state. At its first step, where no token stands before, it reads what
-the encoder said last instead, of two directions each at its own end: its first input product is
+the encoder said last, of two directions each at its own end: its first input product is
 
-    z_0 = S [m_last forward, m_first backward] + b_ih
+    z_0 = b_ih + S s        s = [m_last forward, m_first backward]
 
 so that the first step makes a state of the source, by the gates of whatever cell and through all
-layers. (Sutskever et al. 2014 hand on the state itself; Vinyals et al. 2015 begin as here.) A chunk
+layers (Vinyals et al. 2015). Sutskever et al. 2014 hand on the state itself; beside attention both
+learn alike. Without it the decoder does not look back, and S s is added at every step, as Cho et al.
+2014 do: a state alone has to remember what it was begun with, and learns more slowly. A chunk
 holds whole pairs, and nothing is carried over.
 """
 
@@ -30,7 +32,7 @@ from charlm.nn.attention import Attention, Meeting, Memory, attention_shapes
 from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.head import SoftmaxHead
-from charlm.nn.layers import Embedding, Linear, TokenInput
+from charlm.nn.layers import Embedding, Linear, TokenInput, sum_by_row
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State, Workspace, rows_of
 from charlm.nn.pooling import LastPooling, Places, Rows
@@ -82,22 +84,35 @@ class Pairs(Protocol):
     def targets(self) -> Array: ...
 
 
-class _OpenedInput(TokenInput):
-    """Tokens to the first layer's input product; some steps of a chunk are given theirs."""
+class _Heard(NamedTuple):
+    """At which steps t·B + b the decoder reads which source, [n] each, and the sources' products [N, G·H]."""
 
-    given: tuple[Array, Array]  # steps t·B + b [N], and products [N, G·H]
-    dproducts: Array  # the gradient of the latter
+    steps: Array
+    which: Array
+    products: Array
+
+    @property
+    def added(self) -> Array:
+        """What is added to the input product at these steps, [n, G·H]."""
+        return np.asarray(self.products[self.which])
+
+
+class _OpenedInput(TokenInput):
+    """Tokens to the first layer's input product, to which the source's is added at some steps."""
+
+    heard: _Heard
+    dproducts: Array  # the gradient of the sources' products [N, G·H]
 
     def forward(
         self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None
     ) -> Array:
         z = super().forward(params, ids, rng)
-        steps, products = self.given
-        rows_of(z)[steps] = products
+        rows_of(z)[self.heard.steps] += self.heard.added
         return z
 
     def backward(self, params: Params, grads: Params, dz: Array) -> None:
-        self.dproducts = rows_of(dz)[self.given[0]]
+        steps, which, products = self.heard
+        self.dproducts = sum_by_row(rows_of(dz)[steps], which, len(products))
         super().backward(params, grads, dz)
 
 
@@ -122,7 +137,7 @@ class ConverterNetwork:
         self.shape, decoder = shape, shape.decoder
         both = shape.encoder.bidirectional
         self._encoder: Bidirectional | Stack = (Bidirectional if both else Stack)(shape.encoder)
-        self._last, self._start = LastPooling(both), Linear(names.START_WEIGHT, None)
+        self._last, self._source = LastPooling(both), Linear(names.SOURCE_WEIGHT, None)
         self._stack = Stack(decoder)
         self._stack.tokens = self._input = _OpenedInput(
             names.weight_ih(0), names.bias_ih(0), Embedding.of(decoder)
@@ -154,7 +169,7 @@ class ConverterNetwork:
         dy[...] = 0
         rows_of(dy)[said.meeting.target.row] = drows
         self._stack.backward(params, grads, dy)
-        dsummary = self._start.backward(params, grads, self._input.dproducts)
+        dsummary = self._source.backward(params, grads, self._input.dproducts)
         own, into = params.under(names.ENCODER), grads.under(names.ENCODER)
         dmemory = self._last.backward(own, into, dsummary)
         if dknown is not None:
@@ -187,13 +202,13 @@ class ConverterNetwork:
     def encode(self, params: Params | Panels, source: Placed) -> Memory:
         """Return what is known of whole sources once they are read."""
         y, summary = self._read(params.under(names.ENCODER), source)
-        first, length = self._first(params, summary), source.length
+        products, length = self._source.forward(params, summary).copy(), source.length
         begin = np.cumsum(length) - length
         if not self._attention:
-            return Memory(first, None, None, begin, length)
+            return Memory(products, None, None, begin, length)
         known = rows_of(y)[Rows(source, y.shape[1]).row]
         keys, values = self._attention.known(params, known)
-        return Memory(first, keys.copy(), values.copy(), begin, length)
+        return Memory(products, keys.copy(), values.copy(), begin, length)
 
     def step(
         self, params: Params | Panels, inputs: Array, reset: Array | None, state: State, memory: Memory,
@@ -204,9 +219,11 @@ class ConverterNetwork:
         The former is valid until the next call. Column b writes the target of source `which[b]`,
         and begins where its input is NO_TOKEN.
         """
-        steps = np.flatnonzero(inputs.reshape(-1) == NO_TOKEN)
-        given = steps, memory.first[which[steps % inputs.shape[1]]]
-        y, state = self._decoded(params, inputs, state, reset, given)
+        steps = np.arange(inputs.size)
+        if self._attention:
+            steps = np.flatnonzero(inputs.reshape(-1) == NO_TOKEN)
+        heard = _Heard(steps, which[steps % inputs.shape[1]], memory.products)
+        y, state = self._decoded(params, inputs, state, reset, heard)
         if self._attention:
             y = self._attention.step(params, y, memory, which)
         return self._dense.forward(params, y), state
@@ -230,7 +247,7 @@ class ConverterNetwork:
     ) -> _Said:
         """Read all sources and all targets of a chunk; `rng` switches dropout on."""
         memory, summary = self._read(params.under(names.ENCODER), chunk.source, rng)
-        y = self._written(params, chunk.target, self._first(params, summary), rng)
+        y = self._written(params, chunk.target, self._source.forward(params, summary), rng)
         meeting, shares = _meeting(chunk), None
         top = rows_of(y)[meeting.target.row]
         if self._attention:
@@ -248,29 +265,29 @@ class ConverterNetwork:
         y, _ = self._encoder.forward(params, source.inputs, begin, source.reset, rng)
         return y, self._last.forward(params, y, source)
 
-    def _first(self, params: Params | Panels, summary: Array) -> Array:
-        """Return the decoder's first input products [N, G·H]."""
-        return np.asarray(self._start.forward(params, summary) + params[names.bias_ih(0)])
-
     def _written(
-        self, params: Params | Panels, target: Placed, first: Array,
+        self, params: Params | Panels, target: Placed, products: Array,
         rng: np.random.Generator | None = None,
     ) -> Array:  # fmt: skip
-        """Return the decoder's values [T, B, H] over whole targets, begun with products [N, G·H]."""
+        """Return the decoder's values [T, B, H] over whole targets, given their sources' [N, G·H]."""
         columns = target.inputs.shape[1]
         begin = zero_state(self.shape.decoder, columns, _dtype(params))
-        steps = np.asarray(target.first * columns + target.column)
-        return self._decoded(params, target.inputs, begin, target.reset, (steps, first), rng)[0]
+        rows = Rows(target, columns)
+        heard = _Heard(rows.row, rows.text, products)
+        if self._attention:
+            heard = _Heard(rows.row[rows.starts], np.arange(len(products)), products)
+        return self._decoded(params, target.inputs, begin, target.reset, heard, rng)[0]
 
     def _decoded(
         self, params: Params | Panels, inputs: Array, state: State, reset: Array | None,
-        given: tuple[Array, Array], rng: np.random.Generator | None = None,
+        heard: _Heard, rng: np.random.Generator | None = None,
     ) -> tuple[Array, State]:  # fmt: skip
-        """Return the decoder's values [T, B, H] and the state after; some steps are given their product."""
+        """Return the decoder's values [T, B, H] and the state after."""
         if isinstance(params, Panels) and params.reads:
             y = self._space("y", (*inputs.shape, params.width), np.float32)
-            return y, params.read(inputs, state, reset, y, given if len(given[0]) else None)
-        self._input.given = given
+            added = (heard.steps, heard.added) if len(heard.steps) else None
+            return y, params.read(inputs, state, reset, y, added)
+        self._input.heard = heard
         return self._stack.forward(params, inputs, state, reset, rng)
 
 
@@ -296,17 +313,12 @@ def shapes(shape: ConverterShape) -> dict[str, Shape]:
     encoder, decoder = shape.encoder, shape.decoder
     read = {names.ENCODER + name: size for name, size in stack_shapes(encoder).items()}
     body = stack_shapes(decoder)
-    start = {names.START_WEIGHT: (len_of_product(body), encoder.width)}
+    source = {names.SOURCE_WEIGHT: (*body[names.bias_ih(0)], encoder.width)}
     attention = attention_shapes(encoder.width, decoder.hidden) if shape.attention else {}
     head: dict[str, Shape] = {names.HEAD_BIAS: (decoder.vocab_size,)}
     if not decoder.tie:
         head = {names.HEAD_WEIGHT: (decoder.vocab_size, decoder.head_width)} | head
-    return read | body | start | attention | dense_shapes(decoder) | head
-
-
-def len_of_product(body: dict[str, Shape]) -> int:
-    """Return G·H of a network with parameters of these shapes."""
-    return body[names.bias_ih(0)][0]
+    return read | body | source | attention | dense_shapes(decoder) | head
 
 
 def initialize(shape: ConverterShape, rng: np.random.Generator) -> Params:

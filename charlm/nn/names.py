@@ -10,7 +10,7 @@ POOL_WEIGHT = "pool.weight"  # [W], of the pooling by attention
 
 CHARACTERS = "characters."  # before the names of the network that reads a word's characters
 ENCODER = "encoder."  # before the names of the network that reads what is to be converted
-START_WEIGHT = "start.weight"  # [G·H, W], from what the encoder says to the decoder's first input product
+SOURCE_WEIGHT = "source.weight"  # [G·H, W], from what an encoder says last to the product that the decoder reads
 KEY_WEIGHT, VALUE_WEIGHT = "attention.key.weight", "attention.value.weight"  # [H, W], of a source's steps
 COMBINE_WEIGHT, COMBINE_BIAS = "attention.combine.weight", "attention.combine.bias"  # [H, H], [H], of a target's
 CRF_WEIGHT = "crf.weight"  # [L, L], how well a tag goes before another

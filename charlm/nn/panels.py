@@ -78,22 +78,26 @@ class Panels(Mapping[str, Array]):
 
     def read(
         self, ids: Array, state: State, reset: Array | None, y: Array,
-        given: tuple[Array, Array] | None = None,
+        added: tuple[Array, Array] | None = None,
     ) -> State:  # fmt: skip
         """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after.
 
-        `given` are steps t·B + b [N] and the input products [N, G·H] that layer 0 reads there instead of those of
-        tokens.
+        `added` are steps t·B + b [N] and what is added there to the input product of layer 0, [N, G·H].
         """
         after = tuple(np.array(part, order="C") for part in state)
         table, row_of = self._table, ids
-        if table is None or given:
+        if table is None:
             tokens, row_of = np.unique(ids, return_inverse=True)
             table = self._table_of(tokens)
-        if given:
-            steps, products = given
-            row_of.reshape(-1)[steps] = len(table) + np.arange(len(steps))
-            table = np.concatenate([table, products])
+        else:
+            row_of = ids - NO_TOKEN
+        if added:
+            steps, products = added
+            row_of = row_of.reshape(-1)
+            own = table[row_of[steps]] + products
+            others = table if len(steps) < ids.size else table[:0]
+            row_of[steps] = len(others) + np.arange(len(steps))
+            table = np.concatenate([others, own])
         dense = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         kernel.call(
             "read", self._number, self._residual, *y.shape, self._layers, np.ascontiguousarray(row_of, np.int32), table,
@@ -118,9 +122,7 @@ class Panels(Mapping[str, Array]):
             [self[names.recurrent(part, k)] for k in layers for part in kind.vectors]
         )
         small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
-        self._table = (
-            self._table_of(np.arange(NO_TOKEN, config.vocab_size))[1:] if small else None
-        )  # row -1: NO_TOKEN
+        self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size)) if small else None
 
     def _table_of(self, tokens: Array) -> Array:
         """Return the input products of layer 0 [R, G·H] for tokens [R]."""

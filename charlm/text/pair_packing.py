@@ -1,8 +1,8 @@
 """Whole pairs of a source and a target as an encoder and a decoder read them, each packed end to end.
 
 A source is fed as its tokens and then one EOS, so an empty one has a step too. A target is to be
-predicted with its EOS; what is fed is the token before, and NO_TOKEN at its first step, where the
-encoder's values take the place of a token. Sources and targets have different lengths, so each are
+predicted with its EOS; what is fed is the token before, and NO_TOKEN at its first step, which
+begins with what the encoder said. Sources and targets have different lengths, so each are
 laid out in a grid of their own; pair i is text i of both. They are laid out when they are asked for:
 a thread that is given some of the pairs lays out those alone.
 """
