@@ -1,4 +1,5 @@
-"""Taggers on gold sentences: what their tags add up to, and how two of them differ, sentence by sentence."""
+"""Taggers on gold sentences: what their tags add up to, and how two of them differ, sentence by
+sentence."""
 
 from __future__ import annotations
 
@@ -27,9 +28,10 @@ Pair = tuple[str, str]  # a gold tag and what was said
 class TagAnswers:
     """One tagger's answers to gold sentences: sums, confusions, and what it did not know.
 
-    kept: the sums where every tagged character were kept as it is. confusions: how often a gold tag was taken for
-    another, (gold, said), spans in IOB2. unseen: gold tags that the tagger does not have, and their tokens (of the
-    first thousand). sentences, pieces: how many there are, and how many of them were read in pieces.
+    kept: the sums where every tagged character were kept as it is. confusions: how often a gold tag
+    was taken for another, (gold, said), spans in IOB2. unseen: gold tags that the tagger does not
+    have, and their tokens (of the first thousand). sentences, pieces: how many there are, and how
+    many of them were read in pieces.
     """
 
     def __init__(self, model: Tagger, by_sentence: bool = False) -> None:
@@ -56,7 +58,9 @@ class TagAnswers:
         self.pieces += sum(found.pieces > 1 for found in judged)
         if self._ratios is not None:
             for of, found in zip(named, judged, strict=True):
-                self._ratios.extend(self._ratio(of, [tags.names[number] for number in found.said.tolist()]))
+                self._ratios.extend(
+                    self._ratio(of, [tags.names[number] for number in found.said.tolist()])
+                )
 
     @property
     def figures(self) -> TagFigures:
@@ -70,8 +74,8 @@ class TagAnswers:
 
     @property
     def ratios(self) -> NDArray[np.int64]:
-        """What the merit of each sentence is a ratio of, [n, 2]: of spans 2 right and gold + said, of tags right and
-        all."""
+        """What the merit of each sentence is a ratio of, [n, 2]: of spans 2 right and gold + said,
+        of tags right and all."""
         return np.array(self._ratios or (), np.int64).reshape(-1, 2)
 
     def _figures(self, tally: Tally) -> TagFigures:
@@ -97,14 +101,20 @@ class TagAnswers:
         starts = np.cumsum([0, *(len(found.said) for found in judged)])
         nats = np.concatenate([found.nats for found in judged])
         unknown = tags.encoder.unknown(np.concatenate([found.text.words for found in judged]))
-        gold = np.where(gold < len(tags.names) + len(self._unseen_numbers), gold, -1).astype(np.int32)
+        gold = np.where(gold < len(tags.names) + len(self._unseen_numbers), gold, -1).astype(
+            np.int32
+        )
         spaces = None
         if tags.of_characters:
-            spaces = np.array([token.isspace() for sentence in sentences for token in sentence.tokens], np.bool_)
+            spaces = np.array(
+                [token.isspace() for sentence in sentences for token in sentence.tokens], np.bool_
+            )
             keep = np.zeros_like(said)
             self.kept += tag_tally(keep, gold, np.zeros(0), starts, tags.names, spaces=spaces)
         unseen = tuple(self._unseen_numbers)
-        self.tally += tag_tally(said, gold, nats, starts, tags.names, unknown, unseen, spaces, len(said))
+        self.tally += tag_tally(
+            said, gold, nats, starts, tags.names, unknown, unseen, spaces, len(said)
+        )
 
     def _note(self, gold: NDArray[np.int32], said: NDArray[np.int32]) -> None:
         wrong = gold != said
@@ -121,10 +131,13 @@ class TagAnswers:
 
 
 def gold_form(models: Sequence[Tagger], files: Sequence[TextFile], encoding: str) -> Form:
-    """Return the form of gold files, whose words and tags stand where those of training stood (UsageError)."""
+    """Return the form of gold files, whose words and tags stand where those of training stood
+    (UsageError)."""
     forms = {(model.tags.unit, *_columns(model)): None for model in models}
     if len(forms) > 1:
-        raise UsageError("the taggers tag other things, or from other columns: test them one by one")
+        raise UsageError(
+            "the taggers tag other things, or from other columns: test them one by one"
+        )
     ((unit, token, tag),) = forms
     return find_form(files, encoding, unit, token, tag)[0]
 

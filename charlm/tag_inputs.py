@@ -1,4 +1,5 @@
-"""Sentences to be tagged: columns or plain lines of a file or of standard input as they come, or texts."""
+"""Sentences to be tagged: columns or plain lines of a file or of standard input as they come, or
+texts."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ _LOOKED_AT = 1000  # lines that may be comments, before one decides
 class Incoming:
     """Sentences in order, each with its lines. `ready` says whether the next is there already.
 
-    layout: how columns part, None for plain sentences. reason: why they are taken for what they are, None where it
-    was said. lines: what they come from.
+    layout: how columns part, None for plain sentences. reason: why they are taken for what they
+    are, None where it was said. lines: what they come from.
     """
 
     sentences: Iterator[Sentence]
@@ -54,7 +55,8 @@ class _Part:
         return found
 
     def ready(self) -> bool:
-        """Return whether the next one, or the end, is there already; those between are passed over."""
+        """Return whether the next one, or the end, is there already; those between are passed
+        over."""
         while self._held is None and not self._over and self._ready():
             self._fill()
         return self._held is not None or self._over
@@ -75,13 +77,16 @@ def of_texts(tags: Tags, texts: Iterable[str]) -> Incoming:
 
 
 def of_file(
-    tags: Tags, path: str, encoding: str, columns: bool | None = None, shard: tuple[int, int] = (1, 1),
+    tags: Tags, path: str, encoding: str, columns: bool | None = None,
+    shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
 ) -> Incoming:  # fmt: skip
-    """Return the sentences of a file, or of stdin (`-`) as they come; of `shard` (k, n) every nth, from the kth on.
+    """Return the sentences of a file, or of stdin (`-`) as they come; of `shard` (k, n) every nth,
+    from the kth on.
 
-    They are columns or plain as `columns` says; None: columns if the first line that is neither blank nor a comment
-    has a tab. Where characters are tagged, lines are sentences. Raises what reading a corpus does.
+    They are columns or plain as `columns` says; None: columns if the first line that is neither
+    blank nor a comment has a tab. Where characters are tagged, lines are sentences. Raises what
+    reading a corpus does.
     """
     lines = open_lines(path, encoding, before_waiting=before_waiting)
     reason = None
@@ -98,7 +103,9 @@ def of_file(
         return Incoming(plain, plain.ready, None, reason, lines)
     assert tags.form.layout is not None
     layout = replace(tags.form.layout, tabs=tab)
-    found = Sentences(lines, layout, "standard input" if is_standard_input(path) else path, tagged=False)
+    found = Sentences(
+        lines, layout, "standard input" if is_standard_input(path) else path, tagged=False
+    )
     part = _Part(found, found.ready, shard)
     return Incoming(part, part.ready, layout, reason, lines)
 
@@ -107,7 +114,8 @@ def of_tagged(
     tags: Tags, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
 ) -> Incoming:  # fmt: skip
-    """Return the sentences of a file, or of stdin (`-`) as they come, with their tags where training had them.
+    """Return the sentences of a file, or of stdin (`-`) as they come, with their tags where
+    training had them.
 
     Of `shard` (k, n) every nth, from the kth on. Raises what reading a corpus does.
     """
@@ -123,7 +131,8 @@ def of_tagged(
 
 
 def _has_tab(lines: Lines) -> bool:
-    """Return whether the first line that tells has a tab; a comment tells only where nothing else is there."""
+    """Return whether the first line that tells has a tab; a comment tells only where nothing else
+    is there."""
     ahead, tab = 0, False
     while (line := lines.peek(ahead)) is not None:
         ahead += 1

@@ -1,4 +1,5 @@
-"""What a tagger knows beside its weights: its tags, how sentences become tokens, and where tags stood."""
+"""What a tagger knows beside its weights: its tags, how sentences become tokens, and where tags
+stood."""
 
 from __future__ import annotations
 
@@ -26,14 +27,23 @@ from charlm.text.labels import is_label
 from charlm.text.tag_forms import CHARACTERS, Form
 from charlm.text.tag_packing import Reading
 from charlm.text.tagged_encoder import Encoder
-from charlm.text.tokenizers import SPECIALS, CharTokenizer, Tokenizer, WordTokenizer, tokenizer_from_dict
+from charlm.text.tokenizers import (
+    SPECIALS,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    tokenizer_from_dict,
+)
 
 _MOST_TOKENS = 1 << 53  # of a tag: as many as float64 counts
 _WIDEST, _MOST_COLUMN = 1 << 16, 1 << 16
-_READ = {"word": "words", "char": "characters"}  # what the network reads, by the tokenizer of the settings
+_READ = {
+    "word": "words",
+    "char": "characters",
+}  # what the network reads, by the tokenizer of the settings
 _OF_TAGS = {
-    "names": list, "counts": list, "unit": str, "scheme": str | None, "max_length": int, "crf": bool,
-    "char_hidden": int, "char_embedding": int, "ngrams": int,
+    "names": list, "counts": list, "unit": str, "scheme": str | None, "max_length": int,
+    "crf": bool, "char_hidden": int, "char_embedding": int, "ngrams": int,
 }  # fmt: skip
 _OF_LAYOUT = {"tabs": bool, "token": int, "tag": int, "conllu": bool, "heads": int}
 
@@ -42,10 +52,11 @@ _OF_LAYOUT = {"tabs": bool, "token": int, "tag": int, "conllu": bool, "heads": i
 class Tags:
     """What a tagger knows beside its weights.
 
-    encoder: the vocabularies, and what a sentence is to the network. form: where words and tags stand. names: the
-    tags, in the order of their numbers, spans in IOB2; counts: how many tokens of the training part had each.
-    scheme: how the corpus wrote spans (`charlm.bio`), None where tags mark none. max_length: steps that are read at
-    once. The rest is as in `charlm.nn.tagger.TaggerShape`.
+    encoder: the vocabularies, and what a sentence is to the network. form: where words and tags
+    stand. names: the tags, in the order of their numbers, spans in IOB2; counts: how many tokens of
+    the training part had each. scheme: how the corpus wrote spans (`charlm.bio`), None where tags
+    mark none. max_length: steps that are read at once. The rest is as in
+    `charlm.nn.tagger.TaggerShape`.
     """
 
     encoder: Encoder
@@ -105,8 +116,11 @@ class Tags:
         return kinds_of(self.encoder.characters.to_dict()["tokens"])
 
     def shape(self, model: ModelConfig) -> TaggerShape:
-        """Return what the network is, given its recurrent layers (UsageError where they do not go together)."""
-        beside = {name: getattr(self, name) for name in ("char_hidden", "char_embedding", "ngrams", "crf")}
+        """Return what the network is, given its recurrent layers (UsageError where they do not go
+        together)."""
+        beside = {
+            name: getattr(self, name) for name in ("char_hidden", "char_embedding", "ngrams", "crf")
+        }
         words = self.reading.way == "words"
         return TaggerShape(model, len(self.names), words, self.encoder.characters.size, **beside)
 
@@ -166,7 +180,9 @@ def _layout(values: Any, unit: str) -> Layout | None:
     if not isinstance(values, dict) or values.keys() != _OF_LAYOUT.keys():
         raise DataError(f"the columns need exactly {', '.join(_OF_LAYOUT)}")
     columns = [values[name] for name in ("token", "tag")]
-    check_facts({name: value for name, value in values.items() if name not in ("token", "tag")}, _OF_LAYOUT)
+    check_facts(
+        {name: value for name, value in values.items() if name not in ("token", "tag")}, _OF_LAYOUT
+    )
     if not all(type(column) is int and 1 <= abs(column) <= _MOST_COLUMN for column in columns):
         raise DataError("the columns have a number that there is not")
     return Layout(**values)
@@ -175,7 +191,9 @@ def _layout(values: Any, unit: str) -> Layout | None:
 def _check(values: Mapping[str, Any]) -> None:
     """Raise DataError unless what a file says of tags is possible."""
     names, counts = values["names"], values["counts"]
-    whole = isinstance(counts, list) and all(type(count) is int and 0 <= count < _MOST_TOKENS for count in counts)
+    whole = isinstance(counts, list) and all(
+        type(count) is int and 0 <= count < _MOST_TOKENS for count in counts
+    )
     check_facts({name: value for name, value in values.items() if name != "counts"}, _OF_TAGS)
     if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2:
         raise DataError("the tags need two or more different names, and a count for each")

@@ -1,4 +1,5 @@
-"""Runs that learn tags: what is learnt, what is kept, and all that a language model's run has too."""
+"""Runs that learn tags: what is learnt, what is kept, and all that a language model's run has
+too."""
 
 import dataclasses
 import itertools
@@ -32,16 +33,25 @@ NAMES = [f"{a}{b}" for a in "ABC" for b in "aeiou"]
 
 
 def sentences_of(seed=0, count=160):
-    """Return sentences of (word, tag): a name is one after "in" and after a title, and a word like any other else."""
+    """Return sentences of (word, tag): a name is one after "in" and after a title, and a word like
+    any other else."""
     rng = random.Random(seed)
 
     def piece():
         name, other = rng.choice(NAMES), rng.choice(["go", "by", "to", "it"])
         kind = rng.randrange(4)
         if kind == 0:
-            return [("mr", "B-per"), *((rng.choice(NAMES), "I-per") for _ in range(rng.randint(1, 2))), (other, "O")]
+            return [
+                ("mr", "B-per"),
+                *((rng.choice(NAMES), "I-per") for _ in range(rng.randint(1, 2))),
+                (other, "O"),
+            ]
         if kind == 1:
-            return [("in", "O"), (name, "B-loc"), *([(rng.choice(NAMES), "B-loc")] if rng.random() < 0.3 else [])]
+            return [
+                ("in", "O"),
+                (name, "B-loc"),
+                *([(rng.choice(NAMES), "B-loc")] if rng.random() < 0.3 else []),
+            ]
         return [(other, "O"), *([(name, "O"), (other, "O")] if kind == 2 else [])]
 
     return [[row for _ in range(rng.randint(1, 4)) for row in piece()] for _ in range(count)]
@@ -52,7 +62,9 @@ def columns(sentences, scheme="IOB2", separator="\t"):
     written = []
     for sentence in sentences:
         tags = from_iob2([tag for _, tag in sentence], scheme)
-        written += [f"{word}{separator}{tag}\n" for (word, _), tag in zip(sentence, tags, strict=True)] + ["\n"]
+        written += [
+            f"{word}{separator}{tag}\n" for (word, _), tag in zip(sentence, tags, strict=True)
+        ] + ["\n"]
     return "".join(written)
 
 
@@ -61,7 +73,12 @@ def pairs_of(seed=0, count=200):
     rng = random.Random(seed)
     found = []
     for _ in range(count):
-        source = "".join(rng.choice(["ba", "be", "da", "de", "a", " "]) for _ in range(rng.randint(1, 7))) + "x"
+        source = (
+            "".join(
+                rng.choice(["ba", "be", "da", "de", "a", " "]) for _ in range(rng.randint(1, 7))
+            )
+            + "x"
+        )
         found.append((source, source.replace("ba", "bá").replace("be", "bé")[:-1] + "!"))
     return found
 
@@ -100,16 +117,29 @@ def test_it_learns_what_a_word_is_among_others(tmp_path, corpus, settings):
     assert isinstance(model, Tagger)
     figures = TagFigures(model.tally(run.corpus.valid), model.names, model.tags.common)
     assert figures.accuracy == figures.span_f1 == 1.0
-    assert (figures.accuracy, figures.span_f1) == (model.facts["valid_accuracy"], model.facts["valid_span_f1"])
+    assert (figures.accuracy, figures.span_f1) == (
+        model.facts["valid_accuracy"],
+        model.facts["valid_span_f1"],
+    )
     unseen = sentences_of(seed=9, count=40)
-    for sentence, answer in zip(unseen, model.predict([[w for w, _ in s] for s in unseen]), strict=True):
+    for sentence, answer in zip(
+        unseen, model.predict([[w for w, _ in s] for s in unseen]), strict=True
+    ):
         assert answer.tags == tuple(tag for _, tag in sentence)
         assert list(answer.spans) == spans(answer.tags)
 
 
 @pytest.mark.parametrize("settings", [{}, {"crf": True, "cell": "lstm"}], ids=str)
 def test_it_learns_what_a_character_becomes(tmp_path, pairs, settings):
-    given = {**TINY, "hidden": 12, "embedding": 8, "char_hidden": 0, "corpus": (pairs,), "epochs": 12, "lr": 0.03}
+    given = {
+        **TINY,
+        "hidden": 12,
+        "embedding": 8,
+        "char_hidden": 0,
+        "corpus": (pairs,),
+        "epochs": 12,
+        "lr": 0.03,
+    }
     train(tmp_path / "m", given | settings)
     model = charlm.load(tmp_path / "m")
     assert model.names == ("", "!", "á", "é")
@@ -127,7 +157,15 @@ def test_it_learns_what_a_character_becomes(tmp_path, pairs, settings):
 @pytest.mark.parametrize("crf", [False, True])
 def test_words_of_characters_are_those_that_white_space_parts(tmp_path, pairs, crf):
     """What training says of its test part is what `test` says of it as gold lines."""
-    given = {**TINY, "char_hidden": 0, "corpus": (pairs,), "steps": 12, "lr": 0.02, "test_file": pairs, "crf": crf}
+    given = {
+        **TINY,
+        "char_hidden": 0,
+        "corpus": (pairs,),
+        "steps": 12,
+        "lr": 0.02,
+        "test_file": pairs,
+        "crf": crf,
+    }
     train(tmp_path / "m", given)
     facts = charlm.load(tmp_path / "m").facts
     found = json.loads(charlm_command("test", "-m", tmp_path / "m", pairs, "--json").stdout)
@@ -151,9 +189,18 @@ def test_words_are_lowered_unless_told_otherwise_and_their_characters_are_not(tm
         return run.settings.text.lowercase, words, letters, run.settings.own.crf
 
     assert knows(path) == (True, ["der"], "DERder", True)
-    assert knows(path, lowercase=False, crf=False) == (False, ["DER", "Der", "der"], "DERder", False)
+    assert knows(path, lowercase=False, crf=False) == (
+        False,
+        ["DER", "Der", "der"],
+        "DERder",
+        False,
+    )
     characters = {"char_hidden": 0}
-    assert knows(path, tokenizer="char", **characters)[:3] == (False, ["DER", "Der", "der"], " DERder")
+    assert knows(path, tokenizer="char", **characters)[:3] == (
+        False,
+        ["DER", "Der", "der"],
+        " DERder",
+    )
     assert knows(plain, **characters) == (False, None, " Dder", False)
 
 
@@ -177,7 +224,8 @@ def test_tags_come_back_in_the_scheme_of_the_corpus(tmp_path, corpus, scheme):
 
 
 def test_no_tag_follows_one_that_it_cannot_follow():
-    """Of random weights, which would say I-x after O now and then; the best of all sequences that are allowed."""
+    """Of random weights, which would say I-x after O now and then; the best of all sequences that
+    are allowed."""
     model = tiny_tagger(spread=4)
     sentences = [["ab", "ca", "b", "abba"][:n] for n in (1, 2, 3, 4)]
     free = 0
@@ -185,7 +233,11 @@ def test_no_tag_follows_one_that_it_cannot_follow():
         p = np.array([[each[name] for name in model.names] for each in model.probabilities(tokens)])
         logp = np.log(p)
         best = max(
-            (ways for ways in itertools.product(range(5), repeat=len(tokens)) if possible(ways, model.names)),
+            (
+                ways
+                for ways in itertools.product(range(5), repeat=len(tokens))
+                if possible(ways, model.names)
+            ),
             key=lambda ways: sum(logp[place, tag] for place, tag in enumerate(ways)),
         )
         assert answer.tags == tuple(model.names[tag] for tag in best)
@@ -198,7 +250,8 @@ def test_no_tag_follows_one_that_it_cannot_follow():
 def possible(ways, names):
     tags = [names[tag] for tag in ways]
     return all(
-        tag[0] != "I" or (k and tags[k - 1][0] in "BI" and tags[k - 1][1:] == tag[1:]) for k, tag in enumerate(tags)
+        tag[0] != "I" or (k and tags[k - 1][0] in "BI" and tags[k - 1][1:] == tag[1:])
+        for k, tag in enumerate(tags)
     )
 
 
@@ -214,7 +267,9 @@ def test_the_tags_of_a_sentence_have_probabilities_that_add_up(crf):
     for ways in p:
         (found,) = model.judged([tokens], [list(ways)], turns=True)
         begun = [sum(p[other] for other in p if other[:k] == ways[:k]) for k in range(4)]
-        assert np.exp(found.turns) == pytest.approx([b / a for a, b in itertools.pairwise(begun)], rel=1e-5)
+        assert np.exp(found.turns) == pytest.approx(
+            [b / a for a, b in itertools.pairwise(begun)], rel=1e-5
+        )
     (gap,) = model.judged([tokens], [[0, -1, 2]], turns=True)
     some = sum(p[ways] for ways in p if (ways[0], ways[2]) == (0, 2))
     assert -float(gap.nats.sum()) == pytest.approx(math.log(some), rel=1e-5)
@@ -224,7 +279,11 @@ def test_the_tags_of_a_sentence_have_probabilities_that_add_up(crf):
 def test_sentences_are_scored_as_each_alone():
     for crf in (False, True):
         model = tiny_tagger(crf=crf)
-        several = [(["ab"], ["O"]), (["ca", "b", "b"], ["O", "O", "B-x"]), (["b", "ab"], ["O", "never"])]
+        several = [
+            (["ab"], ["O"]),
+            (["ca", "b", "b"], ["O", "O", "B-x"]),
+            (["b", "ab"], ["O", "never"]),
+        ]
         together = list(model.scores(several, per_token=True))
         alone = [next(model.scores([one], per_token=True)) for one in several]
         for one, other in zip(together, alone, strict=True):
@@ -244,7 +303,11 @@ def test_tags_are_given_one_for_each_token():
     by_target, by_tags = restorer.scores([("a\u0308b", "\u00e4!"), (["\u00e4", "b"], ["", "!"])])
     assert by_target == by_tags
     assert by_target.tags == ("", "!")
-    for of, pair in ((model, ("ab ca", ["O"])), (restorer, ("ab", "abc")), (restorer, ("ab", ["", "", ""]))):
+    for of, pair in (
+        (model, ("ab ca", ["O"])),
+        (restorer, ("ab", "abc")),
+        (restorer, ("ab", ["", "", ""])),
+    ):
         with pytest.raises(UsageError, match=r"sentences\[0\] has 2 tokens and [13] tags"):
             list(of.scores([pair]))
     with pytest.raises(TypeError, match="tags of sentences"):
@@ -252,7 +315,9 @@ def test_tags_are_given_one_for_each_token():
 
 
 @pytest.mark.skipif(kernel.missing is not None, reason="without compiled loops to rounding only")
-@pytest.mark.parametrize("settings", [{}, {"crf": True}, {"tokenizer": "char", "char_hidden": 0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"crf": True}, {"tokenizer": "char", "char_hidden": 0}], ids=str
+)
 def test_an_answer_does_not_depend_on_what_is_asked_beside_it(tmp_path, corpus, settings):
     taught(tmp_path, corpus, **settings)
     texts = [[word for word, _ in sentence] for sentence in sentences_of(7, 50)]
@@ -268,7 +333,10 @@ def test_an_answer_does_not_depend_on_what_is_asked_beside_it(tmp_path, corpus, 
 def test_several_threads_may_ask_one_tagger_at_once():
     model = tiny_tagger(crf=True, ngrams=2, hidden=24, spread=1)
     rng = random.Random(4)
-    asked = [[rng.choices(["ab", "ca", "b", "abba", "new"], k=rng.randint(0, 9)) for _ in range(200)] for _ in range(8)]
+    asked = [
+        [rng.choices(["ab", "ca", "b", "abba", "new"], k=rng.randint(0, 9)) for _ in range(200)]
+        for _ in range(8)
+    ]
     alone = [list(model.predict(sentences)) for sentences in asked]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda sentences: list(model.predict(sentences)), asked)) == alone
@@ -302,7 +370,10 @@ def test_long_sentences_are_read_in_pieces_and_every_word_is_answered(tmp_path, 
     assert answer.probabilities == tuple(p for piece in pieces for p in piece.probabilities)
     p = [each[name] for each, name in zip(model.probabilities(words), answer.tags, strict=True)]
     assert p == pytest.approx(answer.probabilities, rel=1e-5)
-    assert all(list(each.values()) == sorted(each.values(), reverse=True) for each in model.probabilities(words))
+    assert all(
+        list(each.values()) == sorted(each.values(), reverse=True)
+        for each in model.probabilities(words)
+    )
     run = train(tmp_path / "n", {"corpus": (corpus,), "steps": 1, **TINY, "max_length": 6})
     assert any("longer than 6 steps and are cut into pieces" in note for note in run.notes)
 
@@ -318,17 +389,25 @@ def test_spans_go_before_accuracy_and_accuracy_where_there_are_none(tmp_path, co
     for names, better in ((("B-x", "I-x", "O"), found), (("b", "i", "o"), missed)):
         tags = dataclasses.replace(run.lesson.tags, names=names)
         lesson = dataclasses.replace(run.lesson, tags=tags)
-        merits = [lesson.merit(tag_tally(said, gold, np.ones(6), starts, names)) for said in (found, missed)]
+        merits = [
+            lesson.merit(tag_tally(said, gold, np.ones(6), starts, names))
+            for said in (found, missed)
+        ]
         best = max(range(2), key=lambda k, merits=merits: merits[k].right / merits[k].of)
         assert [found, missed][best] is better
 
 
-@pytest.mark.parametrize(("kind", "figure"), [("spans", "valid_span_f1"), ("words", "valid_accuracy")])
+@pytest.mark.parametrize(
+    ("kind", "figure"), [("spans", "valid_span_f1"), ("words", "valid_accuracy")]
+)
 def test_the_best_weights_are_those_of_the_best_figure(tmp_path, corpus, kind, figure):
-    """Of spans their F1; the accuracy where tags mark none. Ties go by nats, then to the earlier step."""
+    """Of spans their F1; the accuracy where tags mark none. Ties go by nats, then to the earlier
+    step."""
     if kind == "words":
         path = tmp_path / "corpus.tsv"
-        path.write_text(path.read_text().replace("\tB-", "\tb").replace("\tI-", "\ti").replace("\tO", "\tNONE"))
+        path.write_text(
+            path.read_text().replace("\tB-", "\tb").replace("\tI-", "\ti").replace("\tO", "\tNONE")
+        )
     given = {"corpus": (corpus,), "steps": 48, **TINY, "eval_every": 3, "lr": 0.03}
     run = train(tmp_path / "m", given)
     log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
@@ -376,7 +455,9 @@ def test_characters_resume_too(tmp_path, pairs):
 def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):
     files = []
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        train(tmp_path / name, {"corpus": (corpus,), "steps": 6, **TINY, "seed": seed, "dropout": 0.2})
+        train(
+            tmp_path / name, {"corpus": (corpus,), "steps": 6, **TINY, "seed": seed, "dropout": 0.2}
+        )
         files.append((tmp_path / name / "model.safetensors").read_bytes())
     assert files[0] == files[1] != files[2]
 
@@ -388,7 +469,9 @@ def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):
 def test_the_settings_that_a_run_writes_repeat_it(tmp_path, corpus, options):
     shape = ["--hidden", "8", "--embedding", "4", "--steps", "3", "--threads", "1"]
     charlm_command("train", corpus, "--task", "tag", *shape, "-m", tmp_path / "one", *options)
-    result = charlm_command("train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two")
+    result = charlm_command(
+        "train", "--config", tmp_path / "one" / "config.toml", "-m", tmp_path / "two"
+    )
     assert result.exit_code == 0, result.stderr
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
@@ -405,7 +488,9 @@ def test_the_test_part_is_read_once_with_the_best_weights(tmp_path, corpus):
         assert model.facts[f"test_{name}"] == getattr(figures, name)
     assert run.test.count == run.corpus.test.tokens
     shown = run.course.shown("test", run.test)
-    assert shown.startswith(f"span F1 {100 * figures.span_f1:.2f} %, accuracy {100 * figures.accuracy:.2f} %")
+    assert shown.startswith(
+        f"span F1 {100 * figures.span_f1:.2f} %, accuracy {100 * figures.accuracy:.2f} %"
+    )
 
 
 def test_what_a_run_says_before_it_begins(tmp_path, corpus):
@@ -439,8 +524,17 @@ def test_gold_tags_that_training_has_not_are_wrong_and_have_no_nats(tmp_path, co
 def language_models(tmp_path):
     """Language models of the sentences alone, of words and of characters."""
     path = tmp_path / "texts.txt"
-    path.write_text("".join(" ".join(word for word, _ in sentence) + "\n" for sentence in sentences_of(1)))
-    settings = {"hidden": 8, "embedding": 4, "steps": 3, "threads": 1, "batch_size": 4, "seq_len": 8}
+    path.write_text(
+        "".join(" ".join(word for word, _ in sentence) + "\n" for sentence in sentences_of(1))
+    )
+    settings = {
+        "hidden": 8,
+        "embedding": 4,
+        "steps": 3,
+        "threads": 1,
+        "batch_size": 4,
+        "seq_len": 8,
+    }
     for tokenizer in ("word", "char", "byte"):
         of_words = {"word_pattern": r"\S+"} if tokenizer == "word" else {}
         counted = {} if tokenizer == "byte" else {"min_count": 1}
@@ -475,11 +569,19 @@ def test_what_does_not_fit_the_language_model(tmp_path, corpus, pairs, language_
         ({}, "word", pairs, "a model of words cannot be the beginning"),
         ({}, "byte", corpus, "tokenizer byte does not go with tags"),
     ):
-        given = {"corpus": (path,), "init_from": str(language_models / base), "task": "tag", **wrong}
+        given = {
+            "corpus": (path,),
+            "init_from": str(language_models / base),
+            "task": "tag",
+            **wrong,
+        }
         with Directory(tmp_path / "n") as directory, pytest.raises(UsageError, match=told):
             open_run(directory, given)
     taught(tmp_path, corpus, steps=1, epochs=None)
-    with Directory(tmp_path / "n") as directory, pytest.raises(UsageError, match="no language model"):
+    with (
+        Directory(tmp_path / "n") as directory,
+        pytest.raises(UsageError, match="no language model"),
+    ):
         open_run(directory, {"corpus": (corpus,), "task": "tag", "init_from": str(tmp_path / "m")})
 
 
@@ -505,11 +607,15 @@ def test_what_does_not_fit_the_language_model(tmp_path, corpus, pairs, language_
     ({"task": "classify", "crf": True}, "do not go with task classify, so leave them out: crf"),
     ({"task": "lm", "crf": True}, "do not go with task lm, so leave them out: crf"),
 ])  # fmt: skip
-def test_what_does_not_go_with_tags_is_refused_before_the_corpus_is_read(tmp_path, monkeypatch, settings, told):
+def test_what_does_not_go_with_tags_is_refused_before_the_corpus_is_read(
+    tmp_path, monkeypatch, settings, told
+):
     path = tmp_path / "c.tsv"
     path.write_text("a\tb\n\nb\tc\n")
     for reader in ("tag.prepare_tagged", "classify.prepare_labelled", "lm.prepare"):
-        monkeypatch.setattr(f"charlm.tasks.{reader}", lambda *_, **__: pytest.fail("the corpus was read"))
+        monkeypatch.setattr(
+            f"charlm.tasks.{reader}", lambda *_, **__: pytest.fail("the corpus was read")
+        )
     with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match=told):
         open_run(directory, {"corpus": (str(path),), "task": "tag"} | settings)
     assert not (tmp_path / "m").exists()
@@ -520,7 +626,9 @@ def test_what_words_have_is_refused_where_characters_are_read(tmp_path, corpus, 
     for path, more in ((pairs, {}), (corpus, {"tokenizer": "char"})):
         with (
             Directory(tmp_path / "m") as directory,
-            pytest.raises(UsageError, match=f"{next(iter(settings)).replace('_', '-')} is for words"),
+            pytest.raises(
+                UsageError, match=f"{next(iter(settings)).replace('_', '-')} is for words"
+            ),
         ):
             open_run(directory, {"corpus": (path,), "task": "tag", **settings, **more})
 
@@ -549,18 +657,35 @@ def test_corpora_that_cannot_be_used(tmp_path, text, code, told):
     if text is not None:
         path.write_text(text)
     result = charlm_command("train", path, "--task", "tag", "-m", tmp_path / "m")
-    assert (result.exit_code, told in result.stderr, result.stderr.count("\n")) == (code, True, 1), result.stderr
+    assert (result.exit_code, told in result.stderr, result.stderr.count("\n")) == (
+        code,
+        True,
+        1,
+    ), result.stderr
 
 
 def test_settings_of_the_task_may_not_change_on_resume(tmp_path, corpus):
     train(tmp_path / "m", {"corpus": (corpus,), "steps": 4, **TINY}, stop_at=2)
-    changes = {"crf": True, "char_hidden": 9, "tags": "characters", "column": 1, "max_length": 5, "task": "lm"}
+    changes = {
+        "crf": True,
+        "char_hidden": 9,
+        "tags": "characters",
+        "column": 1,
+        "max_length": 5,
+        "task": "lm",
+    }
     for name, value in changes.items():
-        with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="keeps its settings"):
+        with (
+            Directory(tmp_path / "m") as directory,
+            pytest.raises(UsageError, match="keeps its settings"),
+        ):
             open_run(directory, {name: value}, resume=True)
     other = tmp_path / "other.tsv"
     other.write_text(columns(sentences_of()).replace("B-loc", "B-per", 1))
-    with Directory(tmp_path / "m") as directory, pytest.raises(UsageError, match="the corpus is not the one"):
+    with (
+        Directory(tmp_path / "m") as directory,
+        pytest.raises(UsageError, match="the corpus is not the one"),
+    ):
         open_run(directory, {"corpus": (str(other),)}, resume=True)
     assert train(tmp_path / "m", {"crf": False}, resume=True).standing.step == 4
 
@@ -573,7 +698,9 @@ def model_files(tmp_path_factory):
     """Return files of taggers of words and of characters."""
     where = tmp_path_factory.mktemp("files")
     tiny_tagger(crf=True).save(where / "words.safetensors")
-    tiny_tagger(names=("", "!"), scheme=None, unit="characters").save(where / "characters.safetensors")
+    tiny_tagger(names=("", "!"), scheme=None, unit="characters").save(
+        where / "characters.safetensors"
+    )
     return where
 
 
@@ -595,7 +722,9 @@ WRONG = {
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values],
     ids=lambda value: ascii(value)[:30],
 )  # fmt: skip
-def test_what_a_file_says_of_its_tags_is_not_believed_unless_it_fits(model_files, tmp_path, name, value):
+def test_what_a_file_says_of_its_tags_is_not_believed_unless_it_fits(
+    model_files, tmp_path, name, value
+):
     path = tmp_path / "m.safetensors"
     tensors, metadata = checkpoint.load(model_files / "words.safetensors")
     tags = json.loads(metadata["charlm.tags"]) | {name: value}
@@ -623,7 +752,9 @@ def test_nor_where_characters_have_the_tags(model_files, tmp_path, name, value):
     ("words", {"tokenizer": "char", "lowercase": False, "tokens": ["a"]}), ("characters", {"tokenizer": "byte"}),
     ("more", 1),
 ], ids=lambda value: ascii(value)[:30])  # fmt: skip
-def test_what_a_file_says_of_its_vocabulary_is_not_believed_unless_it_fits(model_files, tmp_path, name, value):
+def test_what_a_file_says_of_its_vocabulary_is_not_believed_unless_it_fits(
+    model_files, tmp_path, name, value
+):
     path = tmp_path / "m.safetensors"
     tensors, metadata = checkpoint.load(model_files / "words.safetensors")
     vocabulary = json.loads(metadata["charlm.vocabulary"]) | {name: value}
@@ -632,7 +763,9 @@ def test_what_a_file_says_of_its_vocabulary_is_not_believed_unless_it_fits(model
         charlm.load(path)
 
 
-@pytest.mark.parametrize("key", ["charlm.tags", "charlm.vocabulary", "charlm.model", "charlm.training"])
+@pytest.mark.parametrize(
+    "key", ["charlm.tags", "charlm.vocabulary", "charlm.model", "charlm.training"]
+)
 def test_a_file_without_an_entry_is_refused(model_files, tmp_path, key):
     path = tmp_path / "m.safetensors"
     tensors, metadata = checkpoint.load(model_files / "words.safetensors")
@@ -678,7 +811,10 @@ def test_memory_does_not_grow_with_the_sentences(tmp_path, monkeypatch):
             return plain(part, numbers)
 
         monkeypatch.setattr(tagged_part.TaggedPart, "sentences", noted)
-        train(tmp_path / name, {"corpus": (str(path),), "steps": 2, **TINY, "eval_every": 2, "valid_fraction": 0.5})
+        train(
+            tmp_path / name,
+            {"corpus": (str(path),), "steps": 2, **TINY, "eval_every": 2, "valid_fraction": 0.5},
+        )
         monkeypatch.setattr(tagged_part.TaggedPart, "sentences", plain)
         held[name] = most[0]
     assert 0 < held["large"] <= packing._WINDOW

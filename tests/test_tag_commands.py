@@ -1,4 +1,5 @@
-"""The commands with taggers: `predict` in every form, the figures of `test` counted here anew, `score` and `info`."""
+"""The commands with taggers: `predict` in every form, the figures of `test` counted here anew,
+`score` and `info`."""
 
 import csv
 import io
@@ -51,10 +52,18 @@ def lines(room):
 def gold(room):
     """Return a file of random words and tags, one of them unseen, and what is in it."""
     rng = np.random.default_rng(5)
-    words, tags = ["ab", "ca", "b", "abba", "new"], ["O", "O", "O", "B-x", "I-x", "B-y", "I-y", "B-z"]
-    found = [[(str(rng.choice(words)), str(rng.choice(tags))) for _ in range(rng.integers(1, 9))] for _ in range(40)]
+    words, tags = (
+        ["ab", "ca", "b", "abba", "new"],
+        ["O", "O", "O", "B-x", "I-x", "B-y", "I-y", "B-z"],
+    )
+    found = [
+        [(str(rng.choice(words)), str(rng.choice(tags))) for _ in range(rng.integers(1, 9))]
+        for _ in range(40)
+    ]
     path = room / "gold.tsv"
-    path.write_text("".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) + "\n" for sentence in found))
+    path.write_text(
+        "".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) + "\n" for sentence in found)
+    )
     return path, found
 
 
@@ -71,9 +80,11 @@ def said(room, name, sentences=SENTENCES):
 
 
 def test_plain_sentences_become_columns(room, lines):
-    """From arguments, a file and stdin alike: a token and its tag a line, and a blank line after each sentence."""
+    """From arguments, a file and stdin alike: a token and its tag a line, and a blank line after
+    each sentence."""
     expected = "".join(
-        "".join(f"{token}\t{tag}\n" for token, tag in zip(answer.tokens, answer.tags, strict=True)) + "\n"
+        "".join(f"{token}\t{tag}\n" for token, tag in zip(answer.tokens, answer.tags, strict=True))
+        + "\n"
         for answer in said(room, "words")
     )
     from_file = run("predict", "-m", room / "words", "--file", lines)
@@ -97,8 +108,14 @@ def test_columns_keep_all_that_they_have_and_get_one_more(room):
     )
     result = run("predict", "-m", room / "words", "-", stdin=text)
     assert result.stdout == expected
-    assert result.stderr == "charlm: columns, because the first line has a tab (plain sentences: --plain)\n"
-    assert run("predict", "-m", room / "words", "-", stdin=text.replace("\n", "\r\n")).stdout == expected
+    assert (
+        result.stderr
+        == "charlm: columns, because the first line has a tab (plain sentences: --plain)\n"
+    )
+    assert (
+        run("predict", "-m", room / "words", "-", stdin=text.replace("\n", "\r\n")).stdout
+        == expected
+    )
 
 
 def test_columns_of_conllu(room):
@@ -112,9 +129,14 @@ def test_columns_of_conllu(room):
 
 
 def test_columns_by_white_space(room):
-    """Where the file has no tab, --columns says what it is; all stays as it is, and spans are as IOB1 has them."""
+    """Where the file has no tab, --columns says what it is; all stays as it is, and spans are as
+    IOB1 has them."""
     text = "ab  x\nca y\n\nb z\n"
-    tags = [tag for answer in charlm.load(room / "iob1").predict([["ab", "ca"], ["b"]]) for tag in answer.tags]
+    tags = [
+        tag
+        for answer in charlm.load(room / "iob1").predict([["ab", "ca"], ["b"]])
+        for tag in answer.tags
+    ]
     result = run("predict", "-m", room / "iob1", "--columns", "-", stdin=text)
     assert result.stdout == f"ab  x {tags[0]}\nca y {tags[1]}\n\nb z {tags[2]}\n"
     two, one = said(room, "words"), said(room, "iob1")
@@ -127,7 +149,9 @@ def test_the_first_line_that_tells_decides(room):
             "-DOCSTART- -X-\n\nab\tO\n": True, "\n": False, "": False}  # fmt: skip
     for text, columns in sure.items():
         told = run("predict", "-m", room / "words", "-", stdin=text).stderr
-        assert told.startswith("charlm: columns, because" if columns else "charlm: plain sentences, because"), text
+        assert told.startswith(
+            "charlm: columns, because" if columns else "charlm: plain sentences, because"
+        ), text
 
 
 def test_json_has_what_python_has(room, lines):
@@ -144,7 +168,9 @@ def test_json_has_what_python_has(room, lines):
             }  # fmt: skip
         assert [values["unknown"] for values in found] == [0, 0, 0, 1, 1]
         assert any(values["spans"] for values in found) == (name != "pos")
-    columns = "".join("".join(f"{token}\tX\n" for token in tokens) + "\n" for tokens in SENTENCES if tokens)
+    columns = "".join(
+        "".join(f"{token}\tX\n" for token in tokens) + "\n" for tokens in SENTENCES if tokens
+    )
     again = objects(run("predict", "-m", room / name, "-", "--json", stdin=f"# one\n\n{columns}"))
     assert again == [values for values in found if values["tokens"]]
 
@@ -157,7 +183,9 @@ def test_tsv_says_what_json_says(room, lines):
     assert rows == [
         [str(number), token.replace("\\", "\\\\"), tag, str(p)]
         for number, values in enumerate(found, start=1)
-        for token, tag, p in zip(values["tokens"], values["tags"], values["probabilities"], strict=True)
+        for token, tag, p in zip(
+            values["tokens"], values["tags"], values["probabilities"], strict=True
+        )
     ]
 
 
@@ -168,10 +196,25 @@ def test_sentences_that_are_long_are_told(room):
 
 
 def test_shards_are_of_sentences(room, lines):
-    for source, options in ((lines.read_text(), ["--plain"]), ("a\tx\nb\ty\n\nc\tz\n\nb\tx\nb\tx\n", ["--columns"])):
+    for source, options in (
+        (lines.read_text(), ["--plain"]),
+        ("a\tx\nb\ty\n\nc\tz\n\nb\tx\nb\tx\n", ["--columns"]),
+    ):
         whole = objects(run("predict", "-m", room / "words", "-", "--json", *options, stdin=source))
         parts = [
-            objects(run("predict", "-m", room / "words", "-", "--json", *options, "--shard", f"{k}/2", stdin=source))
+            objects(
+                run(
+                    "predict",
+                    "-m",
+                    room / "words",
+                    "-",
+                    "--json",
+                    *options,
+                    "--shard",
+                    f"{k}/2",
+                    stdin=source,
+                )
+            )
             for k in (1, 2)
         ]
         assert [part.pop(0) for k in range(len(whole)) for part in [parts[k % 2]]] == whole
@@ -187,7 +230,12 @@ def test_characters_are_restored_line_by_line(room):
     assert any(answer.text != text for answer, text in zip(answers, texts, strict=True))
     found = objects(run("predict", "-m", room / "characters", "--json", "--", *texts))
     assert found == [
-        {"text": "".join(answer.tokens), "target": answer.text, "unknown": answer.unknown, "pieces": answer.pieces}
+        {
+            "text": "".join(answer.tokens),
+            "target": answer.text,
+            "unknown": answer.unknown,
+            "pieces": answer.pieces,
+        }
         for answer in answers
     ]
     assert found[2]["text"] == "\u00e4b"
@@ -231,7 +279,10 @@ def test_a_restored_text_has_all_that_it_had(room):
 
 
 def test_a_plain_sentence_is_answered_as_the_input_pauses(room):
-    texts = [("words", b"#ab\n", b"#ab\t"), ("characters", b"cc\n", b"cc\n")]  # the first may begin columns
+    texts = [
+        ("words", b"#ab\n", b"#ab\t"),
+        ("characters", b"cc\n", b"cc\n"),
+    ]  # the first may begin columns
     for name, text, answer in texts:
         with started("predict", "-m", room / name, "-", stdin=subprocess.PIPE) as process:
             for _ in range(2):
@@ -262,8 +313,13 @@ def test_what_does_not_go_together(room, model, options, words):
 
 def test_columns_that_do_not_fit(room):
     wrong = run("predict", "-m", room / "conllu", "--columns", "-", stdin="x ab\nca\n")
-    assert (wrong.exit_code, "line 2 has 1 column, where 2 are needed" in wrong.stderr) == (65, True)
-    one = run("predict", "-m", room / "conllu", "--columns", "-", stdin="ab\nca\n")  # a single column is the words
+    assert (wrong.exit_code, "line 2 has 1 column, where 2 are needed" in wrong.stderr) == (
+        65,
+        True,
+    )
+    one = run(
+        "predict", "-m", room / "conllu", "--columns", "-", stdin="ab\nca\n"
+    )  # a single column is the words
     assert [line.split(" ")[0] for line in one.stdout.splitlines()] == ["ab", "ca"]
     assert_refused(run("sample", "-m", room / "words"), 2, "task tag", "charlm predict")
 
@@ -299,12 +355,17 @@ def test_the_figures_are_those_counted_here(room, gold):
         assert found["accuracy"] == sum(tag == own for _, tag, own in pairs) / len(pairs)
         assert found["majority"] == sum(tag == "O" for _, tag, _ in pairs) / len(pairs)
         unknown = [tag == own for word, tag, own in pairs if word == "new"]
-        assert (found["unknown"], found["unknown_accuracy"]) == (len(unknown), sum(unknown) / len(unknown))
+        assert (found["unknown"], found["unknown_accuracy"]) == (
+            len(unknown),
+            sum(unknown) / len(unknown),
+        )
         assert found["unseen"] == sum(tag in ("B-z", "I-z") for _, tag, _ in pairs)
         assert (found["tokens"], found["sentences"]) == (len(pairs), 40)
         right, golds, saids = Counter(), Counter(), Counter()
         for sentence, answer in zip(sentences, answers, strict=True):
-            ours, theirs = (spans_by_hand(tags) for tags in ([tag for _, tag in sentence], answer.tags))
+            ours, theirs = (
+                spans_by_hand(tags) for tags in ([tag for _, tag in sentence], answer.tags)
+            )
             for counter, some in ((golds, ours), (saids, theirs), (right, ours & theirs)):
                 counter.update(kind for kind, _, _ in some)
         total = [counter.total() for counter in (right, golds, saids)]
@@ -313,14 +374,17 @@ def test_the_figures_are_those_counted_here(room, gold):
         assert found["recall"] == pytest.approx(total[0] / total[1])
         by_type = {one["type"]: (one["right"], one["gold"], one["said"]) for one in found["spans"]}
         assert by_type == {
-            kind if kind != "z" else "?": (right[kind], golds[kind], saids[kind]) for kind in golds | saids
+            kind if kind != "z" else "?": (right[kind], golds[kind], saids[kind])
+            for kind in golds | saids
         }
         wrong = Counter((tag, own) for _, tag, own in pairs if tag != own)
         listed = {(one["gold"], one["said"]): one["tokens"] for one in found["confusions"]}
         assert listed.items() <= wrong.items()
         assert sorted(listed.values()) == sorted(count for _, count in wrong.most_common(10))
         table = {one["tag"]: one["tokens"] for one in found["tags"]}
-        assert {tag: count for tag, count in table.items() if count} == Counter(tag for _, tag, _ in pairs)
+        assert {tag: count for tag, count in table.items() if count} == Counter(
+            tag for _, tag, _ in pairs
+        )
 
 
 def iob2_of(sentence):
@@ -338,14 +402,18 @@ def test_the_nats_are_those_of_score(room, gold):
         found = figures_of("-m", room / name, path)
         scored = objects(run("score", "-m", room / name, "--file", path, "--json"))
         known = sum(one["tokens"] - one["unknown"] for one in scored)
-        assert found["nats"] == pytest.approx(-sum(one["logprob"] for one in scored) / known, rel=1e-9)
+        assert found["nats"] == pytest.approx(
+            -sum(one["logprob"] for one in scored) / known, rel=1e-9
+        )
 
 
 def test_tags_that_mark_no_spans(room):
     text = "ab\tNOUN\nca\tVERB\n\nb\tADJ\nabba\tNEW\n"
     found = figures_of("-m", room / "pos", "-", stdin=text)
     (one, two) = charlm.load(room / "pos").predict(["ab ca", "b abba"])
-    expected = np.mean([a == b for a, b in zip(("NOUN", "VERB", "ADJ", "NEW"), one.tags + two.tags, strict=True)])
+    expected = np.mean(
+        [a == b for a, b in zip(("NOUN", "VERB", "ADJ", "NEW"), one.tags + two.tags, strict=True)]
+    )
     assert (found["accuracy"], found["span_f1"], found["spans"]) == (expected, None, [])
     assert {one["tag"]: one["tokens"] for one in found["tags"] if one["tokens"]} == {
         "NOUN": 1, "VERB": 1, "ADJ": 1, "NEW": 1,
@@ -360,7 +428,10 @@ def test_characters_and_words_that_are_right(room):
     targets = [("ab ca", "?! ca"), ("cc  b", "cc  !"), ("a", "a")]
     text = "".join(f"{source}\t{target}\n" for source, target in targets)
     found = figures_of("-m", room / "characters", "-", stdin=text)
-    said = [answer.text for answer in charlm.load(room / "characters").predict([source for source, _ in targets])]
+    said = [
+        answer.text
+        for answer in charlm.load(room / "characters").predict([source for source, _ in targets])
+    ]
     triples = [(source, own, target) for own, (source, target) in zip(said, targets, strict=True)]
     characters = [a == b for _, own, target in triples for a, b in zip(own, target, strict=True)]
     words = [a == b for triple in triples for a, b in worded(*triple)]
@@ -369,13 +440,18 @@ def test_characters_and_words_that_are_right(room):
     assert (found["kept_accuracy"], found["kept_word_accuracy"]) == (8 / 11, 3 / 5)
     assert found["accuracy"] != found["kept_accuracy"]
     told = run("test", "-m", room / "characters", "-", stdin=text).stdout
-    assert told.startswith("kept            72.73 % of characters, 60.00 % of words, if all were kept as they are\n")
+    assert told.startswith(
+        "kept            72.73 % of characters, 60.00 % of words, if all were kept as they are\n"
+    )
     assert "(keep) -> " in told or " -> (keep)" in told
 
 
 def worded(source, *others):
     """Return what stands in the place of each word of a source."""
-    return [tuple(other[slice(*match.span())] for other in others) for match in re.finditer(r"\S+", source)]
+    return [
+        tuple(other[slice(*match.span())] for other in others)
+        for match in re.finditer(r"\S+", source)
+    ]
 
 
 def test_the_same_from_several_files_stdin_and_in_small_pieces(room, gold, monkeypatch):
@@ -385,7 +461,10 @@ def test_the_same_from_several_files_stdin_and_in_small_pieces(room, gold, monke
     (room / "a.tsv").write_text(path.read_text()[:half])
     (room / "b.tsv").write_text(path.read_text()[half:])
     assert figures_of("-m", room / "words", "-", stdin=path.read_bytes()) == found
-    close = {name: pytest.approx(value, rel=1e-9) if name == "nats" else value for name, value in found.items()}
+    close = {
+        name: pytest.approx(value, rel=1e-9) if name == "nats" else value
+        for name, value in found.items()
+    }
     assert figures_of("-m", room / "words", room / "a.tsv", room / "b.tsv") == close
     assert figures_of("-m", room / "words", "--threads", 2, path) == close
     monkeypatch.setattr(tag_gold, "_SENTENCES", 3)
@@ -394,15 +473,27 @@ def test_the_same_from_several_files_stdin_and_in_small_pieces(room, gold, monke
 
 def test_what_stands_first_and_what_below(room, gold):
     path, _ = gold
-    told, values = run("test", "-m", room / "words", path).stdout, figures_of("-m", room / "words", path)
+    told, values = (
+        run("test", "-m", room / "words", path).stdout,
+        figures_of("-m", room / "words", path),
+    )
     lines = told.splitlines()
     assert lines[0] == f"majority        {100 * values['majority']:.2f} % if it were always O"
     right = round(values["tokens"] * values["accuracy"])
-    assert lines[1] == f"accuracy        {100 * values['accuracy']:.2f} % ({right} of {values['tokens']} words)"
+    assert (
+        lines[1]
+        == f"accuracy        {100 * values['accuracy']:.2f} % ({right} of {values['tokens']} words)"
+    )
     assert f"span F1         {values['span_f1']:.4f} (precision {values['precision']:.4f}, " in told
     assert "by conlleval's rule\n" in told
-    assert [line.split()[-1] for line in lines[lines.index("") + 2 :] if "." in line] == ["x", "y", "?"]
-    assert re.search(r"^long +\d+ of 40 sentences of more than 6 steps, read in pieces$", told, re.MULTILINE)
+    assert [line.split()[-1] for line in lines[lines.index("") + 2 :] if "." in line] == [
+        "x",
+        "y",
+        "?",
+    ]
+    assert re.search(
+        r"^long +\d+ of 40 sentences of more than 6 steps, read in pieces$", told, re.MULTILINE
+    )
 
 
 def test_models_are_compared_sentence_by_sentence(room, gold):
@@ -420,17 +511,32 @@ def test_models_are_compared_sentence_by_sentence(room, gold):
     assert f"{100 * pair['difference']:+.2f} points of span F1 (95 % interval " in told.stdout
     assert f"ahead in {pair['ahead']} of 40 sentences" in told.stdout
     (same,) = figures_of("-m", room / "words", "-m", room / "words", path)["comparisons"]
-    assert (same["difference"], same["interval"], same["ahead"], same["better"]) == (0, [0, 0], 0, None)
+    assert (same["difference"], same["interval"], same["ahead"], same["better"]) == (
+        0,
+        [0, 0],
+        0,
+        None,
+    )
 
 
 def test_taggers_without_spans_are_compared_by_accuracy(room):
     tiny_tagger(names=("ADJ", "NOUN", "VERB"), scheme=None, seed=5).save(room / "other")
-    text = "".join(f"{word}\t{tag}\n" for word in ("ab", "ca", "b") for tag in ("NOUN", "VERB", "ADJ", "NEW")) + "\n"
+    text = (
+        "".join(
+            f"{word}\t{tag}\n"
+            for word in ("ab", "ca", "b")
+            for tag in ("NOUN", "VERB", "ADJ", "NEW")
+        )
+        + "\n"
+    )
     models = ["-m", room / "pos", "-m", room / "other"]
     found = figures_of(*models, "-", stdin=text * 12)
     (pair,) = found["comparisons"]
     accuracy = [one["accuracy"] for one in found["models"]]
-    assert (pair["figure"], pair["difference"]) == ("accuracy", pytest.approx(accuracy[0] - accuracy[1]))
+    assert (pair["figure"], pair["difference"]) == (
+        "accuracy",
+        pytest.approx(accuracy[0] - accuracy[1]),
+    )
     told = run("test", *models, "-", stdin=text * 12)
     assert f"{100 * pair['difference']:+.2f} points of accuracy (95 % interval" in told.stdout
     assert f"charlm: {room / 'pos'}: unseen tags: 36, counted as wrong: NEW\n" in told.stderr
@@ -442,7 +548,9 @@ def test_an_interval_of_ratios_is_that_of_means_where_all_weigh_alike():
     rng = np.random.default_rng(3)
     first, second = rng.integers(0, 8, (2, 300))
     weights = np.full(300, 7)
-    by_ratio = compare_ratios(np.stack([first, weights], axis=1), np.stack([second, weights], axis=1))
+    by_ratio = compare_ratios(
+        np.stack([first, weights], axis=1), np.stack([second, weights], axis=1)
+    )
     by_mean = compare(first / 7, second / 7)
     assert (by_ratio.mean, by_ratio.better) == (pytest.approx(by_mean.mean), by_mean.better)
     width = by_mean.high - by_mean.low
@@ -454,8 +562,12 @@ def test_what_cannot_be_tested(room, gold, tmp_path):
     path, _ = gold
     assert_refused(run("test", "-m", room / "words", "-m", room / "classes", path), 2, "one by one")
     assert_refused(run("test", "-m", room / "words", "-m", room / "conllu", path), 2, "one by one")
-    assert_refused(run("test", "-m", room / "words", "-m", room / "characters", path), 2, "one by one")
-    assert_refused(run("test", "-m", room / "words", "--labels", "tab", path), 2, "leave --labels out")
+    assert_refused(
+        run("test", "-m", room / "words", "-m", room / "characters", path), 2, "one by one"
+    )
+    assert_refused(
+        run("test", "-m", room / "words", "--labels", "tab", path), 2, "leave --labels out"
+    )
     assert_refused(run("test", "-m", room / "words", tmp_path / "none"), 66, "none")
     assert_refused(run("test", "-m", room / "words", "-", stdin="\n\n"), 65, "no t")
     assert_refused(run("test", "-m", room / "words", "-", stdin="a\tO\n\nb\n"), 65, "line 3")
@@ -491,24 +603,33 @@ def test_each_tag_has_its_own(room, gold, name):
     for values in found:
         each = [one["logprob"] for one in values["per_token"]]
         assert [one["tag"] for one in values["per_token"]] == values["tags"]
-        assert sum(one for one in each if one is not None) == pytest.approx(values["logprob"], abs=1e-9)
+        assert sum(one for one in each if one is not None) == pytest.approx(
+            values["logprob"], abs=1e-9
+        )
         assert each.count(None) == values["unknown"]
     header, *rows = run(
         "score", "-m", room / name, "--file", path, "--tsv", "--per-token"
     ).stdout.splitlines()
     assert header.split("\t") == ["text_number", "token", "tag", "logprob"]
     assert [float(row.split("\t")[3]) for row in rows if not row.endswith("NA")] == [
-        one["logprob"] for values in found for one in values["per_token"] if one["logprob"] is not None
+        one["logprob"]
+        for values in found
+        for one in values["per_token"]
+        if one["logprob"] is not None
     ]
     table = run("score", "-m", room / name, "--file", path).stdout.splitlines()
-    assert [line.split()[0] for line in table[1:]] == [f"{values['logprob']:.4f}" for values in found]
+    assert [line.split()[0] for line in table[1:]] == [
+        f"{values['logprob']:.4f}" for values in found
+    ]
     header, *rows = run("score", "-m", room / name, "--file", path, "--tsv").stdout.splitlines()
     assert [row.split("\t")[0] for row in rows] == [str(values["logprob"]) for values in found]
     assert header.startswith("logprob\ttokens\tunknown\t")
 
 
 def test_pairs_of_characters_are_scored(room):
-    (values,) = objects(run("score", "-m", room / "characters", "-", "--json", "--per-token", stdin="ab\t?b\n"))
+    (values,) = objects(
+        run("score", "-m", room / "characters", "-", "--json", "--per-token", stdin="ab\t?b\n")
+    )
     assert values["tags"] == ["?", ""]
     assert math.isfinite(values["logprob"])
     assert [one["token"] for one in values["per_token"]] == ["a", "b"]
@@ -532,12 +653,19 @@ def test_what_a_tagger_cannot_score_is_refused_by_name(room, options, words):
 
 def test_several_models_are_for_test(room):
     for other in ("chain", "classes", "language"):
-        assert_refused(run("score", "-m", room / "words", "-m", room / other, "-", stdin=""), 2, "charlm test")
+        assert_refused(
+            run("score", "-m", room / "words", "-m", room / other, "-", stdin=""), 2, "charlm test"
+        )
 
 
 def test_info_tells_the_tags(room):
     facts = json.loads(run("info", "-m", room / "words", "--json").stdout)
-    assert (facts["task"], facts["tagged"], facts["scheme"], facts["char_hidden"]) == ("tag", "words", "IOB2", 3)
+    assert (facts["task"], facts["tagged"], facts["scheme"], facts["char_hidden"]) == (
+        "tag",
+        "words",
+        "IOB2",
+        3,
+    )
     assert facts["tags"][0] == {"tag": "B-x", "tokens": 1}
     weights = charlm.load(room / "words").trained.tensors()
     assert facts["parameters"] == sum(value.size for value in weights.values())
@@ -555,7 +683,13 @@ SHELL = f'set -e; charlm() {{ {sys.executable} -m charlm "$@"; }}; python() {{ {
 def test_the_readmes_commands_run(tmp_path):
     """As they stand there, but for two steps of training."""
     commands = [line[2:] for line in SECTION.splitlines() if line.startswith("$ ")]
-    assert [command.split()[1] for command in commands[1:]] == ["train", "predict", "predict", "test", "score"]
+    assert [command.split()[1] for command in commands[1:]] == [
+        "train",
+        "predict",
+        "predict",
+        "test",
+        "score",
+    ]
     (tmp_path / "data").symlink_to(ROOT / "data")
     script = SHELL + "\n".join(commands).replace("--epochs 15", "--steps 2")
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True)
@@ -566,7 +700,8 @@ def test_the_readmes_commands_run(tmp_path):
 
 
 def test_any_text_makes_a_training_set(tmp_path):
-    """Of accents and, with the change that stands there, of capitals; lengths are equal whatever the text."""
+    """Of accents and, with the change that stands there, of capitals; lengths are equal whatever
+    the text."""
     text = f"{HORSE}\n\n  u\u0308 e\u0301\tb \n\u0130 \u1e66 \uac00 \ufb03\n" * 9
     (tmp_path / "book.txt").write_text(text)
     block = SECTION.split("take the accents off")[-1].split("```\n")
@@ -581,7 +716,11 @@ def test_any_text_makes_a_training_set(tmp_path):
     first, second, third = (tmp_path / "accents.tsv").read_text().splitlines()[:3]
     assert first == f"Prilis zlutoucky kun\t{HORSE}"
     assert second == "u e b\t\u00fc \u00e9 b"
-    subprocess.run(["bash", "-c", SHELL + short.replace(strip, lower).partition("\n")[0]], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["bash", "-c", SHELL + short.replace(strip, lower).partition("\n")[0]],
+        cwd=tmp_path,
+        check=True,
+    )
     for line in [third, *(tmp_path / "accents.tsv").read_text().splitlines()]:
         source, target = line.split("\t")
         assert len(source) == len(target)

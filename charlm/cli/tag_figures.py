@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charlm.tag_gold import TagAnswers
     from charlm.tag_metrics import SpanFigures
 
+_FIGURES = ("majority", "accuracy", "span_f1", "precision", "recall", "unknown_accuracy", "nats")
 _CONFUSIONS = 10  # the commonest ones, which are shown
 _ROW = "{:>9} {:>10} {:>8} {:>8}  {}"
 _UNSEEN_SHOWN = 5
@@ -37,8 +38,14 @@ def print_figures(answers: TagAnswers, as_json: bool) -> None:
     elif not answers.model.tags.of_characters:
         _write("\n" + _ROW.format("tokens", "precision", "recall", "F1", "tag"))
     for one in spans or ([] if answers.model.tags.of_characters else _of_tags(answers)):
-        count, name = (one.texts, one.label) if isinstance(one, LabelFigures) else (one.gold, one.kind or "")
-        _write(_ROW.format(f"{count:,}", *map(ratio_shown, (one.precision, one.recall, one.f1)), _shown(name)))
+        count, name = (
+            (one.texts, one.label) if isinstance(one, LabelFigures) else (one.gold, one.kind or "")
+        )
+        _write(
+            _ROW.format(
+                f"{count:,}", *map(ratio_shown, (one.precision, one.recall, one.f1)), _shown(name)
+            )
+        )
     if answers.confusions:
         _write(f"\n{'times':>9}  gold -> said")
     for (gold, said), count in _commonest(answers):
@@ -50,15 +57,21 @@ def print_comparison(names: Sequence[str], every: Sequence[TagAnswers], as_json:
     found = [compare_ratios(every[0].ratios, answers.ratios) for answers in every[1:]]
     figure = "span_f1" if every[0].figures.spans else "accuracy"
     if as_json:
-        by_model = [{"model": name} | _values(answers) for name, answers in zip(names, every, strict=True)]
-        pairs = [_compared(names[0], name, one, figure) for name, one in zip(names[1:], found, strict=True)]
+        by_model = [
+            {"model": name} | _values(answers) for name, answers in zip(names, every, strict=True)
+        ]
+        pairs = [
+            _compared(names[0], name, one, figure)
+            for name, one in zip(names[1:], found, strict=True)
+        ]
         _write(to_json({"sentences": every[0].sentences, "models": by_model, "comparisons": pairs}))
         return
     for name, answers in zip(names, every, strict=True):
         figures = answers.figures
         f1 = [f"span F1 {ratio_shown(figures.span_f1)}"] if figures.spans else []
         said = ", ".join([
-            f"majority {percent_shown(figures.majority)}", f"accuracy {percent_shown(figures.accuracy)}", *f1,
+            f"majority {percent_shown(figures.majority)}",
+            f"accuracy {percent_shown(figures.accuracy)}", *f1,
             f"{ratio_shown(figures.nats)} nats",
         ])  # fmt: skip
         _write(f"{_shown(name)}: {said}")
@@ -77,13 +90,25 @@ def _lines(answers: TagAnswers) -> Iterator[tuple[str, str]]:
     figures, tags = answers.figures, answers.model.tags
     if tags.of_characters:
         kept = answers.kept_figures
-        each = f"{percent_shown(kept.accuracy)} of characters, {percent_shown(kept.word_accuracy)} of words"
+        words = f"{percent_shown(kept.word_accuracy)} of words"
+        each = f"{percent_shown(kept.accuracy)} of characters, {words}"
         yield "kept", f"{each}, if all were kept as they are"
     else:
-        yield "majority", f"{percent_shown(figures.majority)} if it were always {_shown(tags.names[tags.common])}"
-    yield "accuracy", f"{percent_shown(figures.accuracy)} ({figures.right:,} of {figures.tokens:,} {tags.unit})"
+        yield (
+            "majority",
+            f"{percent_shown(figures.majority)} if it were always "
+            f"{_shown(tags.names[tags.common])}",
+        )
+    yield (
+        "accuracy",
+        f"{percent_shown(figures.accuracy)} ({figures.right:,} of {figures.tokens:,} {tags.unit})",
+    )
     if tags.of_characters:
-        yield "words", f"{percent_shown(figures.word_accuracy)} of {figures.words:,} have all characters right"
+        yield (
+            "words",
+            f"{percent_shown(figures.word_accuracy)} of {figures.words:,} have all characters "
+            "right",
+        )
     if figures.unknown:
         share = percent(figures.unknown, figures.tokens)
         what = f"{figures.unknown:,} {tags.unit} that training has not ({share})"
@@ -106,36 +131,48 @@ def _odd(answers: TagAnswers) -> Iterator[tuple[str, str]]:
         yield "unseen tags", f"{unseen:,}, counted as wrong: {listed}{more}"
     if answers.pieces:
         longest = f"{answers.model.tags.max_length:,} steps, read in pieces"
-        yield "long", f"{answers.pieces:,} of {answers.sentences:,} sentences of more than {longest}"
+        yield (
+            "long",
+            f"{answers.pieces:,} of {answers.sentences:,} sentences of more than {longest}",
+        )
 
 
 def _values(answers: TagAnswers) -> dict[str, Any]:
     figures, tags = answers.figures, answers.model.tags
     values: dict[str, Any] = {
         name: getattr(figures, name)
-        for name in ("majority", "accuracy", "span_f1", "precision", "recall", "unknown_accuracy", "nats")
+        for name in _FIGURES
     } | {
         "sentences": answers.sentences, "tokens": figures.tokens, "unknown": figures.unknown,
         "unseen": figures.tokens - answers.tally.count, "pieces": answers.pieces,
     }  # fmt: skip
     if tags.of_characters:
         kept = answers.kept_figures
-        values |= {"words": figures.words, "word_accuracy": figures.word_accuracy, "kept_accuracy": kept.accuracy,
+        values |= {"words": figures.words, "word_accuracy": figures.word_accuracy,
+                   "kept_accuracy": kept.accuracy,
                    "kept_word_accuracy": kept.word_accuracy}  # fmt: skip
     else:
         values |= {"spans": [_span(one) for one in figures.by_kind()] if figures.spans else [],
                    "tags": [_tag(one) for one in _of_tags(answers)]}  # fmt: skip
-    confusions = [{"gold": gold, "said": said, "tokens": count} for (gold, said), count in _commonest(answers)]
+    confusions = [
+        {"gold": gold, "said": said, "tokens": count} for (gold, said), count in _commonest(answers)
+    ]
     return values | {"confusions": confusions}
 
 
 def _span(of: SpanFigures) -> dict[str, Any]:
-    return {"type": of.kind, "gold": of.gold, "said": of.said, "right": of.right, "precision": of.precision,
-            "recall": of.recall, "f1": of.f1}  # fmt: skip
+    return {"type": of.kind, "gold": of.gold, "said": of.said, "right": of.right,
+            "precision": of.precision, "recall": of.recall, "f1": of.f1}  # fmt: skip
 
 
 def _tag(of: LabelFigures) -> dict[str, Any]:
-    return {"tag": of.label, "tokens": of.texts, "precision": of.precision, "recall": of.recall, "f1": of.f1}
+    return {
+        "tag": of.label,
+        "tokens": of.texts,
+        "precision": of.precision,
+        "recall": of.recall,
+        "f1": of.f1,
+    }
 
 
 def _compared(first: str, second: str, found: Comparison, figure: str) -> dict[str, Any]:
@@ -147,9 +184,15 @@ def _compared(first: str, second: str, found: Comparison, figure: str) -> dict[s
 
 
 def _of_tags(answers: TagAnswers) -> list[LabelFigures]:
-    """Return the figures of each tag: the model's own that are gold or were said, then those that it has not."""
-    unseen = [LabelFigures(name, count, 0, None, 0.0, 0.0) for name, count in answers.unseen.items()]
-    return ClassFigures(answers.tally, answers.model.tags.common).of_labels(answers.model.names) + unseen
+    """Return the figures of each tag: the model's own that are gold or were said, then those that
+    it has not."""
+    unseen = [
+        LabelFigures(name, count, 0, None, 0.0, 0.0) for name, count in answers.unseen.items()
+    ]
+    return (
+        ClassFigures(answers.tally, answers.model.tags.common).of_labels(answers.model.names)
+        + unseen
+    )
 
 
 def _commonest(answers: TagAnswers) -> list[tuple[tuple[str, str], int]]:

@@ -1,4 +1,5 @@
-"""`charlm score` with a tagger: the log-probability of the tags that each sentence of a file has."""
+"""`charlm score` with a tagger: the log-probability of the tags that each sentence of a file
+has."""
 
 from __future__ import annotations
 
@@ -44,12 +45,16 @@ def score_tags(asked: Asked, models: Sequence[Any]) -> None:
 def _the_only(asked: Asked, models: Sequence[Any]) -> Tagger:
     """Return the tagger; raises UsageError where several are asked, or for what only texts have."""
     if len(models) > 1:
-        raise UsageError("several -m are compared by charlm test where they are taggers: give one to score")
+        raise UsageError(
+            "several -m are compared by charlm test where they are taggers: give one to score"
+        )
     for name in _OF_TEXTS:
         if name in asked.given:
             raise UsageError(f"a tagger scores tags, not texts: leave {spelled(asked, name)} out")
     if asked.format == "kenlm":
-        raise UsageError("kenlm's format has no place for tags: leave --format out, or choose another")
+        raise UsageError(
+            "kenlm's format has no place for tags: leave --format out, or choose another"
+        )
     model: Tagger = models[0]
     return model
 
@@ -59,7 +64,9 @@ def _print(scores: Iterator[TagScore], asked: Asked, model: Tagger) -> None:
     form, between = asked.format, "" if model.tags.of_characters else " "
     nats, tags, unknown, count = 0.0, 0, 0, 0
     if form == "tsv":
-        columns = ("text_number", "token", "tag", "logprob") if asked.per_token else (*_FIGURES, "text")
+        columns = (
+            ("text_number", "token", "tag", "logprob") if asked.per_token else (*_FIGURES, "text")
+        )
         sys.stdout.write("\t".join(columns) + "\n")
     for score in scores:
         if not count and form == "table":
@@ -76,7 +83,8 @@ def _print(scores: Iterator[TagScore], asked: Asked, model: Tagger) -> None:
     if count > 1 or unknown:
         sys.stdout.flush()  # where the product cannot be written, that alone is told
         texts = "sentence" if count == 1 else "sentences"
-        told = f"total of {count:,} {texts}: {nats:.4f} nats, {tags:,} tags, {unknown:,} of them unknown"
+        of_tags = f"{tags:,} tags, {unknown:,} of them unknown"
+        told = f"total of {count:,} {texts}: {nats:.4f} nats, {of_tags}"
         click.echo(told, err=True)
 
 
@@ -87,7 +95,11 @@ def _figures(score: TagScore) -> dict[str, Any]:
 
 
 def _json(score: TagScore, text: str, per_token: bool) -> str:
-    values = {"text": text, "tags": score.tags} | _figures(score) | {"why_no_bits_per_char": _WHY_NO_BITS}
+    values = (
+        {"text": text, "tags": score.tags}
+        | _figures(score)
+        | {"why_no_bits_per_char": _WHY_NO_BITS}
+    )
     rows = _rows(score)
     tokens = [{"token": token, "tag": tag, "logprob": logp} for token, tag, logp in rows]
     return to_json(values | ({"per_token": tokens} if per_token else {}))
@@ -100,9 +112,14 @@ def _tsv(number: int, score: TagScore, text: str, per_token: bool) -> str:
 
 
 def _table(score: TagScore, text: str, per_token: bool) -> str:
-    line = _ROW.format(f"{score.logprob:.4f}", len(score.tags), score.unknown, visible(text, keep=""))
+    line = _ROW.format(
+        f"{score.logprob:.4f}", len(score.tags), score.unknown, visible(text, keep="")
+    )
     rows = _rows(score) if per_token else []
-    each = (f"{'-' if logp is None else f'{logp:.4f}':>12} nats  {_shown(token, tag)}" for token, tag, logp in rows)
+    each = (
+        f"{'-' if logp is None else f'{logp:.4f}':>12} nats  {_shown(token, tag)}"
+        for token, tag, logp in rows
+    )
     return "".join(f"{row}\n" for row in (line, *each))
 
 

@@ -1,4 +1,5 @@
-"""`charlm predict` with a tagger: each sentence with its tags, in columns, as TSV or as JSON lines."""
+"""`charlm predict` with a tagger: each sentence with its tags, in columns, as TSV or as JSON
+lines."""
 
 from __future__ import annotations
 
@@ -45,7 +46,12 @@ def _incoming(model: Tagger, asked: Given, texts: Sequence[str], path: str | Non
         tell_what_is_awaited("the sentences")
     values = asked.values
     found = tag_inputs.of_file(
-        model.tags, path, values["encoding"], values["columns"], part_of_lines(values["shard"]), sys.stdout.flush
+        model.tags,
+        path,
+        values["encoding"],
+        values["columns"],
+        part_of_lines(values["shard"]),
+        sys.stdout.flush,
     )
     if found.lines:
         tell_of_line_ends(path, found.lines)
@@ -87,7 +93,8 @@ def _print(
     if long:
         sys.stdout.flush()  # where the product cannot be written, that alone is told
         were = "was longer" if long == 1 else "were longer"
-        told = f"{long:,} of {count:,} sentences {were} than {model.tags.max_length:,} steps and read in pieces"
+        steps = f"{model.tags.max_length:,} steps and read in pieces"
+        told = f"{long:,} of {count:,} sentences {were} than {steps}"
         click.echo(f"charlm: {told}", err=True)
 
 
@@ -118,7 +125,12 @@ def _json(answer: TaggedSentence) -> str:
         }
         for span in answer.spans
     ]  # fmt: skip
-    said = {"tokens": answer.tokens, "tags": answer.tags, "probabilities": answer.probabilities, "spans": marked}
+    said = {
+        "tokens": answer.tokens,
+        "tags": answer.tags,
+        "probabilities": answer.probabilities,
+        "spans": marked,
+    }
     return to_json(said | {"unknown": answer.unknown, "pieces": answer.pieces}) + "\n"
 
 
@@ -132,6 +144,7 @@ _CHARACTERS: dict[str, Callable[[TaggedSentence], str]] = {
     "plain": _restored,
     "tsv": lambda answer: f"{to_field(''.join(answer.tokens))}\t{to_field(answer.text)}\n",
     "json": lambda answer: to_json({
-        "text": "".join(answer.tokens), "target": answer.text, "unknown": answer.unknown, "pieces": answer.pieces,
+        "text": "".join(answer.tokens), "target": answer.text, "unknown": answer.unknown,
+        "pieces": answer.pieces,
     }) + "\n",
 }  # fmt: skip

@@ -28,13 +28,19 @@ from charlm.training import Merit
 
 _MOST_TOKENS, _MOST_COLUMN, _WIDEST = 1 << 20, 1 << 16, 1 << 16
 _STEPS = 32  # of a chunk, unless a sentence is longer
-_READ = ("tags", "token_column", "column", "max_length")  # settings that the reading of a corpus knows
+_READ = (
+    "tags",
+    "token_column",
+    "column",
+    "max_length",
+)  # settings that the reading of a corpus knows
 _TOKENS_ALONE = "the tokens are those of the columns"
 
 
 @dataclass(frozen=True)
 class TagConfig(Section):
-    """What only a tagger has to be told: what has tags, where they stand, and what a word is read by."""
+    """What only a tagger has to be told: what has tags, where they stand, and what a word is read
+    by."""
 
     tags: str | None = None
     token_column: int | None = None
@@ -53,7 +59,9 @@ class TagConfig(Section):
         for name, column in (("token-column", self.token_column), ("column", self.column)):
             within(name, column, -_MOST_COLUMN, _MOST_COLUMN)
             if column == 0:
-                raise UsageError(f"{name} counts from 1, or from the last, -1, backwards: 0 is none")
+                raise UsageError(
+                    f"{name} counts from 1, or from the last, -1, backwards: 0 is none"
+                )
         within("char-hidden", self.char_hidden, 0, _WIDEST)
         within("ngrams", self.ngrams, 0, MOST)
         share("token-dropout", self.token_dropout)
@@ -63,7 +71,8 @@ class TagConfig(Section):
 
 @dataclass(frozen=True)
 class TagLesson:
-    """Implements `charlm.training.Lesson`: the best weights are those of the best span F1, or else accuracy."""
+    """Implements `charlm.training.Lesson`: the best weights are those of the best span F1, or else
+    accuracy."""
 
     train: WholeSentenceBatches
     valid: TaggedPart
@@ -82,7 +91,8 @@ class TagLesson:
         return evaluate(engine, self.valid, self.tags, stop)
 
     def merit(self, valid: Tally) -> Merit | None:
-        """Return the span F1 or the accuracy, equal ones told apart by nats; None where no tag is known."""
+        """Return the span F1 or the accuracy, equal ones told apart by nats; None where no tag is
+        known."""
         figures = self.tag_figures("valid", valid)
         if figures.nats is None:
             return None
@@ -108,7 +118,9 @@ class _TagCourse:
 
     def __init__(self, train: TrainConfig, corpus: TaggedCorpus, model: Tagger) -> None:
         tags = model.tags
-        batches = WholeSentenceBatches(corpus.train, train.batch_size, _STEPS, train.seed, tags.reading)
+        batches = WholeSentenceBatches(
+            corpus.train, train.batch_size, _STEPS, train.seed, tags.reading
+        )
         self.lesson = TagLesson(batches, corpus.valid, corpus.test, tags)
         self.shape = [
             *([f"characters of words by {tags.char_hidden}"] if tags.char_hidden else []),
@@ -122,11 +134,14 @@ class _TagCourse:
         parts = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
         sizes = ", ".join(f"{part.whole:,} {name}" for name, part in parts if len(part))
         valid, counts = corpus.valid, corpus.train.counts
-        unknown = f", {percent(valid.unknown, valid.tokens)} of valid unknown" if valid.unknown else ""
+        unknown = (
+            f", {percent(valid.unknown, valid.tokens)} of valid unknown" if valid.unknown else ""
+        )
         common = tags.names[tags.common] or "the character itself"
         many = "lines" if tags.of_characters else "sentences"
         return [
-            f"{many}: {sizes}; {corpus.train.tokens:,} {tags.unit} to train on, {corpus.tokenizer.size:,} different "
+            f"{many}: {sizes}; {corpus.train.tokens:,} {tags.unit} to train on, "
+            f"{corpus.tokenizer.size:,} different "
             f"({corpus.tokenizer.kind}{unknown})",
             f"tags: {len(tags.names):,}; always {common} would be right in "
             f"{percent(int(counts.max()), int(counts.sum()))} of the training {tags.unit}",
@@ -159,18 +174,27 @@ class _TagTask:
 
     name, section, engines = "tag", TagConfig, ("numpy",)
     useless = MappingProxyType({
-        "seq_len": "sentences are read whole", "punctuation": _TOKENS_ALONE, "word_pattern": _TOKENS_ALONE,
+        "seq_len": "sentences are read whole", "punctuation": _TOKENS_ALONE,
+        "word_pattern": _TOKENS_ALONE,
     })  # fmt: skip
 
     def check(self, given: Mapping[str, Any]) -> None:
         if given.get("tokenizer") == "byte":
-            raise UsageError("tokenizer byte does not go with tags: a tag is a word's or a character's")
+            raise UsageError(
+                "tokenizer byte does not go with tags: a tag is a word's or a character's"
+            )
         if given.get("tokenizer") == "word" and given.get("tags") == "characters":
-            raise UsageError("tokenizer word does not go with tags characters: each of them is read")
+            raise UsageError(
+                "tokenizer word does not go with tags characters: each of them is read"
+            )
         if given.get("context") not in (None, "auto", "sequence"):
-            raise UsageError(f"context {given['context']} does not go with tags: each sentence begins from zero")
+            raise UsageError(
+                f"context {given['context']} does not go with tags: each sentence begins from zero"
+            )
         if given.get("layers") == 0:
-            raise UsageError("layers 0 does not go with tags: without a network nothing would tell them apart")
+            raise UsageError(
+                "layers 0 does not go with tags: without a network nothing would tell them apart"
+            )
         if given.get("tie"):
             raise UsageError("tie does not go with tags: the output has tags, not tokens")
 
@@ -180,7 +204,11 @@ class _TagTask:
     def inherited(self, base: Any) -> dict[str, Any]:
         """Return them, but for those that say what a word is: columns do."""
         cuts = ("word_pattern", "punctuation")
-        kept = {name: value for name, value in tokenizer_settings(base.language).items() if name not in cuts}
+        kept = {
+            name: value
+            for name, value in tokenizer_settings(base.language).items()
+            if name not in cuts
+        }
         return kept | body_settings(base.config)
 
     def read(self, given: Mapping[str, Any], text: TextConfig, base: Any) -> TaggedCorpus:
@@ -192,7 +220,8 @@ class _TagTask:
             given["corpus"], text, own.tags, own.token_column, own.column,
             _listed(given.get("valid_file")), _listed(given.get("test_file")),
             tokenizer=base.tokenizer if base else None,
-            grow=base is not None and not given.get("keep_vocabulary"), longest=own.max_length, lower_words=lower,
+            grow=base is not None and not given.get("keep_vocabulary"), longest=own.max_length,
+            lower_words=lower,
         )  # fmt: skip
 
     def read_again(self, settings: Settings, known: Tags) -> TaggedCorpus:
@@ -209,9 +238,17 @@ class _TagTask:
         kind, characters = material.tokenizer.kind, material.unit == CHARACTERS
         for name in () if kind == "word" else ("char_hidden", "ngrams"):
             if given.get(name):
-                what = "characters have the tags" if characters else "tokenizer char reads them one by one"
-                raise UsageError(f"{name.replace('_', '-')} is for words that are read whole: {what}")
-        steps = material.train.tokens + (0 if kind == "word" or characters else material.train.characters)
+                what = (
+                    "characters have the tags"
+                    if characters
+                    else "tokenizer char reads them one by one"
+                )
+                raise UsageError(
+                    f"{name.replace('_', '-')} is for words that are read whole: {what}"
+                )
+        steps = material.train.tokens + (
+            0 if kind == "word" or characters else material.train.characters
+        )
         read = CHARACTERS if characters else kind
         planned, reason = tagger_defaults(read, steps, material.train.characters, given, speed)
         return planned | {"crf": material.scheme is not None}, reason
@@ -219,14 +256,16 @@ class _TagTask:
     def resolved(self, material: TaggedCorpus, text: TextConfig) -> dict[str, Any]:
         read = material.tokenizer.to_dict()
         return {
-            "tags": material.unit, "tokenizer": material.tokenizer.kind, "lowercase": read["lowercase"],
+            "tags": material.unit, "tokenizer": material.tokenizer.kind,
+            "lowercase": read["lowercase"],
             "sequences": "line", "context": "sequence", "hold_out": "parts",
         }  # fmt: skip
 
     def knowledge(self, settings: Settings, material: TaggedCorpus) -> Tags:
         own = _own(settings)
         return Tags(
-            material.encoder, material.form, material.names, tuple(material.train.counts.tolist()), material.scheme,
+            material.encoder, material.form, material.names,
+            tuple(material.train.counts.tolist()), material.scheme,
             own.max_length, own.crf, own.char_hidden, ngrams=own.ngrams,
         )  # fmt: skip
 
@@ -236,7 +275,14 @@ class _TagTask:
     def engine(self, settings: Settings, knowledge: Tags) -> TaggerEngine:
         own, train = _own(settings), settings.train
         shape = knowledge.shape(settings.model)
-        return TaggerEngine(shape, train.threads or 1, train, own.token_dropout, own.embedding_scale, knowledge.kinds)
+        return TaggerEngine(
+            shape,
+            train.threads or 1,
+            train,
+            own.token_dropout,
+            own.embedding_scale,
+            knowledge.kinds,
+        )
 
     def start(self, engine: Trainable[Any], base: Any, settings: Settings) -> Iterator[str]:
         weights, note = body_weights(engine.tensors(), base, settings.model)
@@ -244,7 +290,12 @@ class _TagTask:
         yield note
 
     def model(
-        self, engine: Any, settings: Settings, knowledge: Tags, facts: dict[str, Any], material: TaggedCorpus
+        self,
+        engine: Any,
+        settings: Settings,
+        knowledge: Tags,
+        facts: dict[str, Any],
+        material: TaggedCorpus,
     ) -> Tagger:
         return Tagger(engine, settings.model, knowledge, facts)
 
