@@ -67,7 +67,13 @@ class _ConverterBlueprint:
 
 
 class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
-    """Trains a converter and computes with it; chunks hold whole pairs, and there is no state."""
+    """Trains a converter and computes with it; chunks hold whole pairs, and there is no state.
+
+    >>> shape = ConverterShape(ModelConfig(30, bidirectional=True), ModelConfig(41))
+    >>> engine = ConverterEngine(shape, threads=2)
+    >>> engine.update(make_pair_chunk(pairs), (), 1e-3)  # doctest: +SKIP
+    >>> engine.greedy([source for source, _ in pairs], [20] * len(pairs))  # doctest: +SKIP
+    """
 
     def __init__(
         self, shape: ConverterShape, threads: int = 1, train: TrainConfig | None = None
@@ -86,9 +92,9 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         return np.concatenate(parts)
 
     def shares(self, chunk: PairChunk) -> list[Array]:
-        """Return how much each token of each target looks at each of its source, [n, m] each, EOS included.
+        """Return how much each token of each target looks at each of its source, [n, m] each.
 
-        Each row adds up to 1; without attention there are no columns.
+        Both have an EOS at their end. A row adds up to 1; without attention it has no columns.
         """
         parts = self._shared(
             lambda network, weights, part: network.shares(weights, chunk.columns(part)),
@@ -107,7 +113,7 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         return self.on_one_thread(lambda network, weights: network.encode(weights, laid))
 
     def greedy(self, sources: Sequence[Ids], limits: Sequence[int]) -> list[Converted]:
-        """Return the target of each source that takes the most probable token at every step, the lowest id of equals.
+        """Return a target for each source: at every step the most probable token, the lowest id of equals.
 
         Sources are given without EOS. A target that reaches its limit of tokens is not ended by EOS
         unless EOS comes next. `<unk>` is never chosen. No target depends on the other sources.
@@ -115,7 +121,8 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         if not sources:
             return []
         order = np.argsort([len(source) for source in sources], kind="stable")
-        several = range(0, len(order), _AT_ONCE)
+        rising = range(0, len(order), _AT_ONCE)
+        several = [*rising[::2], *rising[1::2][::-1]]  # so that threads have as much to do
         results: list[Converted] = [Converted(np.zeros(0, np.int32), 0.0, False)] * len(order)
 
         def some(network: ConverterNetwork, weights: Weights, part: slice) -> None:
@@ -155,7 +162,7 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
             alive &= ~ends
             if not alive.any():
                 break
-            inputs = token[None].astype(np.int32)
+            inputs = token[None].astype(np.int32)  # what an ended one writes is not heeded
             if alive.sum() < _ALIVE * len(alive):
                 left = np.flatnonzero(alive)
                 memory, state = memory.at(left), tuple(part[:, left] for part in state)
@@ -195,16 +202,15 @@ def _most_probable(logits: Array) -> tuple[Array, Array]:
     return token, shifted[rows, token] - total
 
 
-BoundState = tuple[
-    State, Array
-]  # the decoder's, and which source each column writes the target of [B]
+BoundState = tuple[State, Array]
+"""The decoder's state, and which source each column writes the target of, [B]."""
 
 
 class BoundConverter:
-    """Implements `charlm.engines.Predictor` for the targets of sources that were read: a language model of each.
+    """Implements `charlm.engines.Predictor` for targets of sources that were read: a model of each one's.
 
-    A text begins where its input is NO_TOKEN, as `charlm.text.batches.Context()` has it. Without a
-    `zero_state` of its own, every column's is of the first source.
+    A text begins where its input is NO_TOKEN, as `charlm.text.batches.Context()` has it. With
+    `zero_state` all columns are of the first source, with `states` each is of the one it is given.
     """
 
     columns = 64
