@@ -15,6 +15,7 @@ import pytest
 import charlm
 from charlm import checkpoint
 from charlm.bio import from_iob2, spans
+from charlm.config import TextConfig
 from charlm.directory import Directory
 from charlm.errors import DataError, UsageError
 from charlm.nn import kernel
@@ -22,6 +23,7 @@ from charlm.runs import open_run
 from charlm.tag_metrics import TagFigures, tag_tally
 from charlm.tagger import Tagger
 from charlm.tags import Tags
+from charlm.text.tagged import prepare_tagged
 from tests.test_classify import outcome
 from tests.test_commands import charlm as charlm_command
 from tests.test_training import assert_same, train
@@ -152,6 +154,32 @@ def test_it_learns_what_a_character_becomes(tmp_path, pairs, settings):
     (answer,) = model.predict(["ba\u00fcq bax"])  # what it has never seen is kept
     assert answer.text == "bá\u00fcq bá!"
     assert answer.unknown == 2
+
+
+@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_character_that_was_never_seen_is_kept_whatever_the_network_says(
+    tmp_path, pairs, crf, threads, monkeypatch
+):
+    """In what is predicted and in what is tested, with a chain, too."""
+    monkeypatch.setattr("charlm.engines.tagger.WORTH_SHARING", 0)  # threads share the least work
+    given = {**TINY, "char_hidden": 0, "corpus": (pairs,), "steps": 1, "crf": crf}
+    train(tmp_path / "m", given)
+    model = charlm.load(tmp_path / "m", threads=threads)
+    assert model.names[1] == "!"
+    tensors = model.trained.tensors()
+    tensors["head.bias"][1] = 1000.0
+    model.trained.load(tensors)
+    texts = ["ba\u00fcq bax", "ba", "\u65e5\u672c", ""]
+    assert [answer.text for answer in model.predict(texts)] == [
+        "!!\u00fcq!!!!", "!!", "\u65e5\u672c", "",
+    ]  # fmt: skip
+    gold = tmp_path / "gold.tsv"
+    gold.write_text("b\u00fc\t!\u00fc\n\u00fcb\t\u00fc!\n", encoding="utf-8")
+    corpus = prepare_tagged([str(gold)], TextConfig("char", valid_fraction=0.0), encoder=model.tags.encoder,
+                            names=model.names)  # fmt: skip
+    found = TagFigures(model.tally(corpus.train), model.names, 0)
+    assert (found.right, found.tokens) == (4, 4)
 
 
 @pytest.mark.parametrize("crf", [False, True])

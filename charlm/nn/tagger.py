@@ -20,6 +20,7 @@ from charlm.errors import UsageError
 from charlm.nn import kernel, names
 from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.crf import (
+    FORBIDDEN,
     Transitions,
     chain_backward,
     chain_figures,
@@ -99,6 +100,8 @@ class Sentences(Places, Protocol):
     def starts(self) -> Array: ...
     @property
     def words(self) -> WordList | None: ...
+    @property
+    def kept(self) -> Array | None: ...
 
 
 class Judgement(NamedTuple):
@@ -238,7 +241,13 @@ def best_tags(
     params: Params, shape: TaggerShape, scores: Array, chunk: Sentences,
     allowed: Transitions | None,
 ) -> Array:  # fmt: skip
-    """Return the best tags of all places, int32 [N]; arguments as of `judge`."""
+    """Return the best tags of all places, int32 [N]; arguments as of `judge`.
+
+    Places that are `kept` have tag 0: of a character that training has not, only itself is a likely target.
+    """
+    if chunk.kept is not None:
+        scores = np.array(scores)
+        scores[chunk.kept, 1:] = FORBIDDEN
     if shape.crf:
         chain = Transitions.of(params)
         return viterbi(scores, chunk.starts, chain.plus(allowed) if allowed else chain)

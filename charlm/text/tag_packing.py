@@ -4,7 +4,8 @@ A sentence is read in one of three ways, each with an EOS after it:
 
     words         a step for each token, which is the number of one of the chunk's different words
     characters    a step for each character of its tokens, a space between them; a token is the steps of its characters
-    steps         a step for each id, all of which have a tag: the characters of a text, each with its own
+    steps         a step for each id, all of which have a tag: the characters of a text, each with its own; those that
+                  are unknown are kept
 
 A word that stands in a chunk several times is read once: what a network makes of its id and its
 characters is the same everywhere.
@@ -86,7 +87,8 @@ class TagChunk:
     stands. reset [T, B]: true at each sentence's first step and at a column's first unused one. Of
     each place, [N], sentence by sentence: its column, its first step, its length in steps, and its
     tag, -1 where none is known. starts [S + 1]: where in these each sentence begins, and where the
-    last ends. sentence_column [S]. words: every one of them occurs.
+    last ends. sentence_column [S]. words: every one of them occurs. kept [N]: which places have
+    tag 0, whatever the network says; None: none has.
     """
 
     inputs: Ids
@@ -98,6 +100,7 @@ class TagChunk:
     starts: NDArray[np.int64]
     sentence_column: NDArray[np.int64]
     words: Words | None = None
+    kept: NDArray[np.bool_] | None = None
 
     @property
     def width(self) -> int:
@@ -136,6 +139,7 @@ class TagChunk:
         return TagChunk(
             inputs, self.reset[:, start:stop], self.column[inside] - start, self.first[inside],
             self.length[inside], self.tags[inside], starts, self.sentence_column[whole] - start, words,
+            None if self.kept is None else self.kept[inside],
         )  # fmt: skip
 
 
@@ -147,6 +151,7 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
     starts = np.concatenate([[0], np.cumsum(sizes[:, 0])])
     sentence, words = np.repeat(np.arange(len(texts)), sizes[:, 0]), None
     within = np.arange(len(tags)) - starts[sentence]  # the place of each token in its sentence
+    kept = None
     if reading.way == "characters":
         ids, offset = _spaced(texts, lengths, within, reading.space)
         lengths = np.maximum(lengths, 1)  # a token without characters is what follows it
@@ -155,13 +160,15 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
         if reading.way == "words":
             characters = np.concatenate([text.characters for text in texts])
             given, words = different(given, characters, lengths)
+        elif (unknown := given == UNK).any():
+            kept = unknown
         end = 0 if words is not None else EOS
         ids, offset = np.insert(given, starts[1:], np.int32(end)), within
         lengths = np.ones_like(lengths)
     laid = lay_out(ids, reading.steps_of(sizes), steps)
     return TagChunk(
         laid.inputs, laid.reset, laid.column[sentence], laid.first[sentence] + offset, lengths, tags,
-        starts, laid.column, words,
+        starts, laid.column, words, kept,
     )  # fmt: skip
 
 
