@@ -26,6 +26,7 @@ from charlm.text.splitting import mix
 from charlm.text.tagged_part import TaggedText, TaggedTexts
 from charlm.text.tokenizers import EOS, UNK
 
+_CHUNK_STEPS = 1 << 12  # of a chunk that is only read: more leave the cache, and take twice the time
 _STEPS = 64  # of a chunk that is only read, unless a sentence is longer
 _WORD_STEPS = 32  # of a chunk of words' characters, unless a word is longer
 _NO_WORD = -1  # the word of what is none
@@ -251,5 +252,7 @@ def sentence_chunks(
     texts: TaggedTexts, reading: Reading, steps: int = _STEPS
 ) -> Iterator[tuple[NDArray[np.int64], TagChunk]]:
     """Yield the numbers [S] of some sentences of like length and a chunk of them, until all are read."""
-    for some in alike(len(texts), lambda numbers: reading.steps_of(texts.sizes(numbers))):
+    for some in alike(
+        len(texts), lambda numbers: reading.steps_of(texts.sizes(numbers)), _CHUNK_STEPS
+    ):
         yield some, make_tag_chunk(texts.sentences(some), reading, steps)
