@@ -228,7 +228,7 @@ def test_chunks_of_like_length_give_the_figures_of_each_pair():
         logp = np.split(engine.log_probs(chunk), np.cumsum(chunk.target_length)[:-1])
         for number, figures in zip(numbers.tolist(), logp, strict=True):
             alone = engine.log_probs(make_pair_chunk([pairs[number]]))
-            np.testing.assert_allclose(figures, alone, rtol=COMPANY)
+            np.testing.assert_allclose(figures, alone, rtol=COMPANY, atol=COMPANY)
             seen.append(number)
     assert sorted(seen) == list(range(len(pairs)))
 
@@ -260,7 +260,7 @@ def test_a_bound_source_is_a_language_model_of_its_targets(cell, attention):
     for top in (0, 2):
         said = token_log_probs(bound, columns, top)
         close = max(COMPANY, 1e-6 * (top > 0))  # ranks come of a softmax in float64
-        np.testing.assert_allclose(said.target, np.concatenate(whole), rtol=close)
+        np.testing.assert_allclose(said.target, np.concatenate(whole), rtol=close, atol=close)
     assert (said.top[:, 0] >= said.target - 1e-9).all()
     assert ((said.rank == 1) == (said.ids[:, 0] == stored.ids)).all()
 
@@ -374,7 +374,7 @@ def test_beams_of_several_sources_are_those_of_each(attention, width):
         )  # fmt: skip
         assert [ids for ids, _ in found] == [ids for ids, _ in alone]
         logp = [total for _, total in found]
-        np.testing.assert_allclose(logp, [total for _, total in alone], rtol=COMPANY)
+        np.testing.assert_allclose(logp, [total for _, total in alone], rtol=COMPANY, atol=COMPANY)
     if width == 1:
         limits = [length - 1 for length in lengths]
         for (found, *_), greedy in zip(together, engine.greedy(sources, limits), strict=True):
