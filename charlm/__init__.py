@@ -29,6 +29,7 @@ _PUBLIC = {
     "Answer": "charlm.classifier",
     "CharlmError": "charlm.errors",
     "Classifier": "charlm.classifier",
+    "LabelledModel": "charlm.labelled",
     "Model": "charlm.model",
     "Sample": "charlm.writing",
     "SamplingConfig": "charlm.sampling",
@@ -40,8 +41,8 @@ _PUBLIC = {
 }
 
 __all__ = [
-    "Answer", "CharlmError", "Classifier", "Model", "Sample", "SamplingConfig", "Score", "TaggedSentence", "Tagger",
-    "TokenScore", "__version__", "load",
+    "Answer", "CharlmError", "Classifier", "LabelledModel", "Model", "Sample", "SamplingConfig", "Score",
+    "TaggedSentence", "Tagger", "TokenScore", "__version__", "load",
 ]  # fmt: skip
 
 

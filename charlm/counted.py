@@ -12,7 +12,7 @@ from charlm.counts.kneser_ney import count_text
 from charlm.counts.table import Counts
 from charlm.errors import UsageError
 from charlm.language import Language
-from charlm.text.parts import Part
+from charlm.text.batches import StoredIds
 from charlm.text.reading import open_file
 from charlm.text.tokenizers import EOS
 
@@ -21,7 +21,7 @@ _PILOT = 100_000  # tokens that are counted to see how long a token takes
 
 
 def counted(
-    part: Part, order: int, language: Language, minutes: float | None, facts: dict[str, Any]
+    part: StoredIds, order: int, language: Language, minutes: float | None, facts: dict[str, Any]
 ) -> Counts:
     """Return the n-grams of a training part, of up to `order` tokens.
 
@@ -39,7 +39,7 @@ def counted(
     return _count(part, order, language, facts["counted_tokens"])
 
 
-def _affordable(part: Part, order: int, language: Language, seconds: float) -> int:
+def _affordable(part: StoredIds, order: int, language: Language, seconds: float) -> int:
     """Return how many tokens can be counted in a time, as a piece of the text tells."""
     pilot = min(_PILOT, len(part))
     if pilot == len(part):
@@ -74,6 +74,6 @@ def _beginning(language: Language) -> int | None:
     return newline if language.document else EOS
 
 
-def _count(part: Part, order: int, language: Language, tokens: int) -> Counts:
+def _count(part: StoredIds, order: int, language: Language, tokens: int) -> Counts:
     size, begin = language.tokenizer.size, _beginning(language)
     return count_text(part, size, order, begin, tokens=tokens)

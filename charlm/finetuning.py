@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.config import ModelConfig
+from charlm.config import OF_TEXT, ModelConfig
 from charlm.engines import Array
 from charlm.errors import MissingInputError, UsageError
 from charlm.language import Language
@@ -19,9 +19,10 @@ from charlm.nn import names
 from charlm.ownership import MODEL_FILE
 from charlm.scoring import percent
 from charlm.text.corpus import Corpus
+from charlm.text.labelled_ids import ConditionalCorpus
 from charlm.text.tokenizers import SPECIALS
 
-_SHAPE = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("vocab_size", "dropout")]
+_SHAPE = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in (*OF_TEXT, "dropout")]
 _BODY = ("cell", "nonlinearity", "hidden", "embedding", "layer_norm")
 _RESOLVED = ("sequences", "context")  # for which "auto" is what the model has
 _SHOWN = 12  # new tokens named in the note
@@ -32,6 +33,14 @@ def load_base(given: Mapping[str, Any]) -> Model | None:
     base = _base(given)
     if base:
         _check(given, text_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE))
+    return base
+
+
+def load_network(given: Mapping[str, Any]) -> Model | None:
+    """Return the language model from whose whole network one of labelled texts starts (as `load_base`)."""
+    base = _base(given)
+    if base:
+        _check(given, tokenizer_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE))
     return base
 
 
@@ -90,8 +99,7 @@ def text_settings(language: Language) -> dict[str, Any]:
 def model_settings(config: ModelConfig) -> dict[str, Any]:
     """Return what the shape of a model says of a run's settings, by their names."""
     settings = config.to_dict()
-    del settings["vocab_size"]
-    return settings
+    return {name: value for name, value in settings.items() if name not in OF_TEXT}
 
 
 def body_settings(config: ModelConfig) -> dict[str, Any]:
@@ -154,6 +162,18 @@ def grown(tensors: Mapping[str, Array], model: ModelConfig, size: int) -> dict[s
     return result
 
 
+def begun(base: Model, size: int, first: Mapping[str, Array]) -> dict[str, Array]:
+    """Return weights of `base` for `size` tokens and labels, which have the further rows of the tensors `first`.
+
+    A label begins as the zero vector, with which texts without labels begin: at first it changes nothing.
+    """
+    result = grown(base.trained.tensors(), base.config, size)
+    name, _ = next(_by_token(base.config))
+    room = [(0, wanted - had) for wanted, had in zip(first[name].shape, result[name].shape, strict=True)]
+    result[name] = np.pad(result[name], room)
+    return result
+
+
 def _by_token(model: ModelConfig) -> Iterator[tuple[str, int]]:
     """Yield the tensors that have a row or a column for each token, and which axis that is; tied ones once."""
     yield (names.EMBED, 0) if model.embedding else (names.weight_ih(0), 1)
@@ -165,6 +185,11 @@ def _by_token(model: ModelConfig) -> Iterator[tuple[str, int]]:
 def finetuning_notes(base: Model, corpus: Corpus, kept: bool) -> Iterator[str]:
     """Yield a sentence on what a sequence is, and one on what became of the vocabulary."""
     yield f"sequences: {corpus.sequences}, as the model has them"
+    yield from vocabulary_notes(base, corpus, kept)
+
+
+def vocabulary_notes(base: Model, corpus: Corpus | ConditionalCorpus, kept: bool) -> Iterator[str]:
+    """Yield a sentence on what became of the vocabulary."""
     kind = {"char": "character", "byte": "byte", "word": "word"}[corpus.tokenizer.kind]
     if kept:
         unknown = percent(corpus.train.unknown, len(corpus.train))

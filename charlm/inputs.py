@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,15 +17,18 @@ from charlm.config import LanguageConfig, TextConfig
 from charlm.engines import Evaluator, Tally
 from charlm.engines.blend import Scorer
 from charlm.errors import DataError, MissingInputError, UsageError
+from charlm.labelled import LabelledModel, known_labels
 from charlm.model import Model
 from charlm.ownership import CONFIG_FILE, RESUME_FILE
 from charlm.run_files import streams_of
-from charlm.run_settings import Settings
+from charlm.run_settings import LABELLED, Settings
 from charlm.runs import stored_settings
 from charlm.scoring import Score, TokenScore, evaluate, stream_tokens
 from charlm.settings_file import read_toml
-from charlm.tasks import Trained
+from charlm.tasks import Trained, task_named
 from charlm.text.corpus import Corpus, prepare
+from charlm.text.labelled import labelled_part
+from charlm.text.labelled_ids import ConditionalCorpus, LabelledIds
 from charlm.text.labels import labels_of
 from charlm.text.parts import Part
 from charlm.text.reading import BLOCK, TextFile, is_standard_input, open_file, text_blocks, whole_words
@@ -33,6 +37,8 @@ from charlm.text.stream import InOrder, open_texts
 from charlm.text.tokenizers import EOS, SPECIALS
 
 PARTS = ("valid", "test")
+_Stored = Part | LabelledIds
+_P = TypeVar("_P", Part, _Stored)
 
 
 def texts_of(
@@ -49,19 +55,23 @@ def texts_of(
 
 
 def labelled_texts_of(
-    model: Classifier, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
+    model: Classifier | LabelledModel, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
 ) -> tuple[Iterator[tuple[str, str]], InOrder]:  # fmt: skip
     """Return label and text of each line or paragraph of a file, or of stdin (`-`) as they come, and what is read.
 
-    They are in the form that the classifier was trained with (errors as `charlm.text.labels.labels_of`).
+    They are in the form that the model was trained with (errors as `charlm.text.labels.labels_of`).
     """
-    as_bytes, form = model.tokenizer.kind == "byte", model.classes.form
+    as_bytes = model.tokenizer.kind == "byte"
+    if isinstance(model, LabelledModel):
+        form, kind = known_labels(model.language).form, model.language.kind
+    else:
+        form, kind = model.classes.form, model.classes.kind
     stdin, regular = is_standard_input(path), os.path.isfile(path)
     where, name = "standard input" if stdin else path, path if regular and not stdin else None
     if form == "file" and name is None and (stdin or os.path.exists(path)):
-        raise UsageError(f"this classifier takes labels from the names of files, and {where} has none: name a file")
-    lines = open_texts(path, None if as_bytes else encoding, model.classes.kind, shard, str, before_waiting)
+        raise UsageError(f"this model takes labels from the names of files, and {where} has none: name a file")
+    lines = open_texts(path, None if as_bytes else encoding, kind, shard, str, before_waiting)
     pairs = labels_of(lines.numbered(), where, name, form, as_bytes, frozenset(model.labels))
     return ((label, _as_utf8(text) if as_bytes else text) for label, text in pairs), lines
 
@@ -78,7 +88,7 @@ def whole_parts(models: Sequence[Model], path: str, encoding: str) -> list[Part]
     return _same_text([_encode(model, file, encoding, "document") for model in models])
 
 
-def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, encoding: str) -> list[Part]:
+def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, encoding: str) -> list[_Stored]:
     """Return what training validates on, for each model: a file, or the `valid` or `test` part of the run in its place.
 
     Raises UsageError where the models do not have the same text, or the part was empty; MissingInputError where a
@@ -93,11 +103,11 @@ def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, e
     if corpus in PARTS:
         return _same_text(_held_out_parts(models, places, corpus))
     file = open_file(corpus)
-    return _same_text([_encode(model, file, encoding, model.language.sequences) for model in models])
+    return _same_text([_encode_corpus(model, file, encoding) for model in models])
 
 
 def score_part(
-    model: Model, part: Part, name: str, eos: bool, dynamic: float | None = None, cache: int | None = None,
+    model: Model, part: _Stored, name: str, eos: bool, dynamic: float | None = None, cache: int | None = None,
     count_cache: int | None = None,
 ) -> Score:  # fmt: skip
     """Score a part exactly as training validates; `eos` scores the ends of its texts too.
@@ -107,7 +117,7 @@ def score_part(
     """
     language = model.language
     engine, name = _adapting(model, name, dynamic, cache, count_cache)
-    return _total(model, name, part, evaluate(engine, part, language.start, language.document, count_eos=eos), eos)
+    return _total(model, name, part, evaluate(engine, part, language.running, language.document, count_eos=eos), eos)
 
 
 def score_whole(model: Model, part: Part, name: str, eos: bool) -> Score:
@@ -176,7 +186,17 @@ def _encode(model: Model, file: TextFile, encoding: str, sequences: str) -> Part
     return prepare([file], config, tokenizer=model.tokenizer, sequences=sequences).train
 
 
-def _same_text(parts: list[Part]) -> list[Part]:
+def _encode_corpus(model: Model, file: TextFile, encoding: str) -> _Stored:
+    """Return a file as training would read it, with its labels where the model has some."""
+    if not isinstance(model, LabelledModel):
+        return _encode(model, file, encoding, model.language.sequences)
+    labels, tokenizer = known_labels(model.language), model.tokenizer
+    kind = model.language.kind
+    part, _ = labelled_part([file], tokenizer, labels.names, labels.form, None, encoding, kind)
+    return LabelledIds.of(part, tokenizer.size)
+
+
+def _same_text(parts: list[_P]) -> list[_P]:
     """Return the parts; raises UsageError unless they are the same text, whatever the tokens of each model."""
     if len({part.text_digest for part in parts}) > 1:
         raise UsageError(
@@ -186,9 +206,9 @@ def _same_text(parts: list[Part]) -> list[Part]:
     return parts
 
 
-def _held_out_parts(models: Sequence[Model], places: Sequence[Path], name: str) -> list[Part]:
+def _held_out_parts(models: Sequence[Model], places: Sequence[Path], name: str) -> list[_Stored]:
     """Read the part of each model's run, but only once where the ids are known to be the same."""
-    read: list[tuple[Model, Part]] = []
+    read: list[tuple[Model, _Stored]] = []
     for model, where in zip(models, places, strict=True):
         known = (part for other, part in read if _same_ids(model, other, name))
         read.append((model, next(known, None) or _held_out(where, name, model)))
@@ -208,7 +228,7 @@ def training_text(model: Model, where: Path) -> list[str]:
     return [text for text in sequences if text]
 
 
-def _held_out(where: Path, name: str, model: Model) -> Part:
+def _held_out(where: Path, name: str, model: Model) -> _Stored:
     corpus = _corpus_of_run(where, model, "--corpus FILE")
     part = corpus.valid if name == "valid" else corpus.test
     if not len(part):
@@ -216,15 +236,19 @@ def _held_out(where: Path, name: str, model: Model) -> Part:
     return part
 
 
-def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus:
+def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus | ConditionalCorpus:
     """Read the corpus again that the run in directory `where` was given; `instead` is what to use where it is gone."""
     settings = _settings_of_run(where, model, instead)
     if streams_of(settings.flat()):
         raise MissingInputError(
             f"the run in {where} read standard input or a pipe, whose text is gone: give {instead} instead"
         )
-    files = (settings.valid_file, settings.test_file)
-    corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)
+    corpus: Corpus | ConditionalCorpus
+    if isinstance(model, LabelledModel):
+        corpus = task_named(LABELLED).read_again(settings, model.language)  # type: ignore[assignment]
+    else:
+        files = (settings.valid_file, settings.test_file)
+        corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)
     if corpus.digests != model.facts.get("digests"):
         raise DataError(f"the corpus of {where} has changed since: give {instead} instead")
     return corpus
@@ -245,7 +269,7 @@ def _settings_of_run(where: Path, model: Model, instead: str) -> Settings:
         raise DataError(f"{config} is not as charlm wrote it ({error}): give {instead} instead") from None
 
 
-def _total(model: Model, name: str, part: Part, loss: Tally | None, eos: bool) -> Score:
+def _total(model: Model, name: str, part: _Stored, loss: Tally | None, eos: bool) -> Score:
     total, raw = loss or Tally(), model.tokenizer.kind == "byte"
     return Score(
         text=name,
@@ -260,7 +284,7 @@ def _total(model: Model, name: str, part: Part, loss: Tally | None, eos: bool) -
     )
 
 
-def _code_points(part: Part) -> int:
+def _code_points(part: _Stored) -> int:
     """Count the characters that the bytes of a part are: a byte that is no UTF-8 counts as one."""
     decoder, count = codecs.getincrementaldecoder("utf-8")("surrogateescape"), -part.sequences
     for start in range(0, len(part), BLOCK):

@@ -6,14 +6,17 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from charlm import labelled
 from charlm.config import TrainConfig
 from charlm.errors import UsageError
+from charlm.model import rebuilt_language
 from charlm.model_files import Tensors, opened
-from charlm.run_settings import LANGUAGE
+from charlm.run_settings import LABELLED, LANGUAGE
 from charlm.tasks import task_of_file
 
 if TYPE_CHECKING:
     from charlm.classifier import Classifier
+    from charlm.model import Model
     from charlm.tagger import Tagger
 
 
@@ -23,9 +26,9 @@ def load(
 ) -> Any:  # fmt: skip
     """Open a model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
 
-    It is a `Model`, or a `Classifier` or a `Tagger` where classes or tags were learnt (`Any` to a
-    type checker, as only the file tells which). Raises MissingInputError where there is none, DataError where it is
-    damaged or not a charlm model, and UsageError where PyTorch or the device is missing.
+    It is a `Model`, or a `LabelledModel`, a `Classifier` or a `Tagger` where labels, classes or tags were learnt
+    (`Any` to a type checker, as only the file tells which). Raises MissingInputError where there is none, DataError
+    where it is damaged or not a charlm model, and UsageError where PyTorch or the device is missing.
     """
     return opened(path, _rebuilt, threads, engine, device)
 
@@ -44,10 +47,26 @@ def load_labeller(
             raise UsageError(
                 f"{path} is a language model, which knows no labels: use it with {instead}"
             )
+        if task.name == LABELLED:
+            raise UsageError(
+                f"{path} is a language model, which writes and scores texts of a label: use it with "
+                "charlm sample and charlm score"
+            )
         return task.opened(tensors, metadata, train)
 
     model: Classifier | Tagger = opened(path, rebuild, threads, "numpy", "auto")
     return model
+
+
+def load_language(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
+    """Open a language model, one of labelled texts too (UsageError for a model of another task, and else as `load`)."""
+
+    def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
+        if metadata.get("charlm.task") == LABELLED:
+            return labelled.rebuilt(tensors, metadata, train)
+        return rebuilt_language(tensors, metadata, train)
+
+    return opened(path, rebuild, threads, "numpy", "auto")
 
 
 def _rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:

@@ -38,6 +38,7 @@ from charlm.text.tokenizers import EOS, UNK, Tokenizer
 from charlm.text.windows import always
 from charlm.writing import Sample, Writer
 
+_Parts = tuple[Engine | NoNetwork, ModelConfig, Language, dict[str, Any], Counts | None, float | None]
 _COUNTS = "counts."  # what the names of their tensors begin with
 
 
@@ -63,6 +64,8 @@ class Model:
         """Put together; `weight` is that of the counts, unless given a usual one of the tokenizer's kind."""
         self.config, self.language, self.facts, self.counts = config, language, dict(facts), counts
         self._network = engine
+        if counts is not None:
+            counts.beginnings = config.beginnings
         usual = USUAL_WEIGHT[language.tokenizer.kind]
         self.engine = _predictor(engine, counts, usual if weight is None else weight)
 
@@ -88,7 +91,7 @@ class Model:
         """Return the model that its network alone is (UsageError where there is no network); this one stays."""
         if isinstance(self._network, NoNetwork):
             raise UsageError("this model is counts alone, and nothing would be left of it: leave --no-counts out")
-        return Model(self._network, self.config, self.language, self.facts)
+        return type(self)(self._network, self.config, self.language, self.facts)
 
     def writer(self, prompt: str = "") -> Writer:
         """Return what writes after a prompt."""
@@ -324,17 +327,27 @@ def load_language_model(
     Raises MissingInputError where there is none, DataError where it is damaged or not a charlm model, and UsageError
     where it is a model of another task, or PyTorch or the device is missing.
     """
-    return opened(path, _rebuilt_language, threads, engine, device)
+    return opened(path, rebuilt_language, threads, engine, device)
 
 
-def _rebuilt_language(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
+def rebuilt_language(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
+    """Return the model that a file describes (UsageError for one of another task, and else as `rebuilt`)."""
     if task := metadata.get("charlm.task"):
-        raise UsageError(f"a model of task {task}, no language model: use it with charlm predict and charlm test")
+        use = "charlm sample and charlm score" if task == "labelled" else "charlm predict and charlm test"
+        raise UsageError(f"a model of task {task}, no language model of plain texts: use it with {use}")
     return rebuilt(tensors, metadata, train)
 
 
 def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None = None) -> Model:
     """Return the model that a file's tensors and metadata describe; raises DataError where they do not fit."""
+    model = Model(*parts_of_file(tensors, metadata, train))
+    if model.language.labels:
+        raise DataError("it has labels, but is not of the task that knows them")
+    return model
+
+
+def parts_of_file(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig | None = None) -> _Parts:
+    """Return what a model of a file is made of; raises DataError where it does not fit together."""
     try:
         facts = parse(metadata, "charlm.training")
         config = ModelConfig.from_dict(parse(metadata, "charlm.model"))
@@ -345,6 +358,7 @@ def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: Trai
     check_facts(facts)
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
+    language.check_beginnings(config.beginnings)
     counts, weight = _counts(tensors, metadata, config.vocab_size)
     weights = {name: value for name, value in tensors.items() if not name.startswith(_COUNTS)}
     check_size(weights, shapes(config))
@@ -355,7 +369,7 @@ def rebuilt(tensors: Mapping[str, Any], metadata: Mapping[str, str], train: Trai
         raise UsageError(f"engine {train.engine} has nothing to compute in a model of counts alone: leave --engine out")
     engine = make_engine(config, train) if config.layers else NoNetwork()
     engine.load(weights)
-    return Model(engine, config, language, facts, counts, weight)
+    return engine, config, language, facts, counts, weight
 
 
 def _counts(

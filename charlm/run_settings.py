@@ -7,11 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.config import LATER, LIMITS, LanguageConfig, ModelConfig, Section, TextConfig, TrainConfig, refuse_cell
+from charlm.config import (
+    LATER,
+    LIMITS,
+    OF_TEXT,
+    LanguageConfig,
+    ModelConfig,
+    Section,
+    TextConfig,
+    TrainConfig,
+    refuse_cell,
+)
 from charlm.errors import UsageError
 from charlm.run_files import FILES, absolute, check_files
 
 LANGUAGE = "lm"  # the task, unless another is named
+LABELLED = "labelled"  # that of a language model where texts have labels
 _PATHS = ("init_from", "counts_from")  # of files that are read again
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 
@@ -21,9 +32,7 @@ def _names(section: type[Section] | None) -> frozenset[str]:
 
 
 TEXT_SETTINGS = _names(TextConfig)
-MODEL_SETTINGS = _names(ModelConfig) - {
-    "vocab_size"
-}  # which is the text's: a corpus leads to the model's
+MODEL_SETTINGS = _names(ModelConfig) - {*OF_TEXT}
 TRAIN_SETTINGS = _names(TrainConfig)
 _START = frozenset({"init_from", "keep_vocabulary"})
 
@@ -55,7 +64,7 @@ class Settings:
             self.task == LANGUAGE
         )  # whose files keep their bytes; another task may plan what these leave out
         model = self.model.to_dict() if usual else dataclasses.asdict(self.model)
-        del model["vocab_size"]
+        model = {name: value for name, value in model.items() if name not in OF_TEXT}
         task = {} if usual else {"task": self.task}
         own = dataclasses.asdict(self.own) if self.own else {}
         return task | files | start | model | self.train.to_dict() | self.text.to_dict() | own
@@ -152,6 +161,12 @@ def change_warnings(stored: Mapping[str, Any], flat: Mapping[str, Any]) -> Itera
     for name in sorted(_MAY_CHANGE):
         if stored.get(name) != flat.get(name):
             yield f"warning: {name} {stored.get(name)} -> {flat.get(name)}: the run is no longer what one sitting gives"
+
+
+def task_name(given: Mapping[str, Any]) -> str:
+    """Return the task of settings that were given: a language model that is told of labels is one of labelled texts."""
+    name: str = given.get("task", LANGUAGE)
+    return LABELLED if name == LANGUAGE and given.get("labels") is not None else name
 
 
 def only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from charlm.run_settings import (
     check_engine,
     check_settings,
     only,
+    task_name,
 )
 from charlm.tasks import Material, Task, Trained, task_named, task_of_file
 from charlm.text.reading import is_stream
@@ -133,6 +134,8 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     resumed, and whatever reading the corpus and the files raises.
     """
     begun = time.monotonic() if started is None else started
+    if (task := task_name(given)) != LANGUAGE:
+        given = dict(given) | {"task": task}
     check_files(given)
     check_inputs(given)
     if resume and (directory.path / RESUME_FILE).exists():

@@ -49,7 +49,7 @@ def ids_of(model, count=400, seed=1):
 
 def with_counts(model, order=4, weight=WEIGHT):
     counts = counted.counted(Part.from_ids(ids_of(model)), order, model.language, None, {})
-    return Model(model.trained, model.config, model.language, model.facts, counts, weight)
+    return type(model)(model.trained, model.config, model.language, model.facts, counts, weight)
 
 
 def alone(model):

@@ -23,7 +23,7 @@ TIERS = [
     ["scoring", "sampling", "metrics", "tag_metrics"],
     ["writing", "novelty", "comparison"],
     ["model", "classifier", "tagger"],
-    ["training", "plan", "counted", "finetuning", "run_files", "gold", "tag_gold", "tag_inputs"],
+    ["labelled", "training", "plan", "counted", "finetuning", "run_files", "gold", "tag_gold", "tag_inputs"],
     ["directory", "run_settings"],
     ["tasks"],
     ["loading"],

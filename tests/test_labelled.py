@@ -370,8 +370,8 @@ def test_a_models_tokenizer_and_labels_are_kept_or_grow(tmp_path):
     [
         ("", "texts: the corpus holds nothing: it is empty"),
         ("\n \n", "texts: the corpus holds nothing but white space"),
-        ("a\tb\na\tc\n", "a classifier needs two labels or more: all 2 texts are `a`"),
-        ("a\tb\n", "a classifier needs two labels or more: the only text is `a`"),
+        ("a\tb\na\tc\n", "there must be two labels or more: all 2 texts are `a`"),
+        ("a\tb\n", "there must be two labels or more: the only text is `a`"),
         ("a\t\nb\t\n", "the training part of the corpus holds no token"),
         ("a\tx\nb\tx\nb\n", "texts: line 3 has no tab"),
     ],
@@ -395,7 +395,7 @@ def test_settings_of_documents_are_refused(tmp_path):
 
 
 def test_more_labels_than_there_can_be(tmp_path, monkeypatch):
-    monkeypatch.setattr("charlm.text.labelled._MOST_LABELS", 30)
+    monkeypatch.setattr("charlm.text.labelled.MOST_LABELS", 30)
     path = written(tmp_path, [(f"label {number}", "x") for number in range(31)])
     with pytest.raises(DataError, match="more than 30 different labels: labels tab took them"):
         prepare_labelled([path], config(valid_fraction=0.0))

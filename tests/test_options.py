@@ -20,7 +20,7 @@ from charlm.counts.names import arpa_names
 from charlm.text.tokenizers import EOS, UNK
 from tests.test_counts_model import with_counts
 from tests.test_training import train as train_until
-from tests.tiny import tiny_classifier, tiny_model, tiny_tagger
+from tests.tiny import tiny_classifier, tiny_labelled, tiny_model, tiny_tagger
 
 FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
 TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
@@ -137,7 +137,7 @@ TAG = TRAIN | OF_CLASSES | OF_TAGS | {
 }  # fmt: skip
 del TAG["--bidirectional"], TAG["--crf"], TAG["--lowercase"]
 NEW_IN_TAG = {*OF_TAGS, "--ngrams", "--no-crf", "--no-lowercase"}
-TRAIN |= OF_CLASSES | OF_TAGS
+TRAIN |= OF_CLASSES | OF_TAGS | {"--labels": ("tab", {"corpus": "labelled.tsv"})}
 UNSEEN = {
     "--task": "which table an option is in",
     "--model": "where the outcome is looked for",
@@ -181,6 +181,7 @@ SAMPLE = {
     "--no-counts": (YES, {}),
     "--length": ("9", {}),
     "--prompt": ("ab", {}),
+    "--label": ("yes", {"models": "labelled"}),
     "--count": ("3", {}),
     "--stop": ("b", {}),
     "--lines": ("2", {}),
@@ -294,6 +295,10 @@ def room(tmp_path_factory):
     models |= {name: with_counts(models[name], 3) for name in ("document", "line", "twin")}
     models["classes"], models["others"] = (tiny_classifier("abc\u00e4", seed=k, spread=1) for k in range(2))
     models["tagger"] = tiny_tagger("abc\u00e4")
+    kind = tiny_labelled("abcd\n", sequences="paragraph", spread=0.5)
+    kind.engine.params["head.bias"][EOS] = -3
+    kind.engine.params["head.bias"][[UNK, kind.tokenizer.newline]] = 1
+    models["labelled"] = with_counts(kind, 3)
     for name, model in models.items():
         model.save(path / name)
     return path

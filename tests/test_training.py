@@ -509,11 +509,11 @@ def test_a_run_says_what_was_planned_and_what_is_empty(tmp_path, settings, told)
 def test_a_stop_while_the_test_part_is_scored_leaves_a_whole_run(tmp_path, monkeypatch, calls):
     """Whatever of it was scored is no figure; a stop before it begins does not begin it."""
     corpus = write(tmp_path / "corpus.txt", LINES)
-    monkeypatch.setattr(lm._LanguageCourse, "test", lambda *_: None)
+    monkeypatch.setattr(lm.LanguageCourse, "test", lambda *_: None)
     run = train(tmp_path / "m", {"corpus": (corpus,), "steps": calls, "test_fraction": 0.2, **TINY})
     assert run.test is None
     assert "test_nats" not in load(tmp_path / "m").facts
-    monkeypatch.setattr(lm._LanguageCourse, "test", lambda *_: pytest.fail("begun after a stop"))
+    monkeypatch.setattr(lm.LanguageCourse, "test", lambda *_: pytest.fail("begun after a stop"))
     given = {"corpus": (corpus,), "steps": 4, "test_fraction": 0.2, **TINY}
     assert train(tmp_path / "stopped", given, stop_at=2).standing.step == 2
     assert train(tmp_path / "none", given | {"test_fraction": 0.0}).standing.step == 4

@@ -8,12 +8,14 @@ from charlm.config import ModelConfig
 from charlm.engines.classifier import ClassifierEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.engines.tagger import TaggerEngine
+from charlm.labelled import LabelledModel
 from charlm.language import Language
 from charlm.model import Model
 from charlm.nn import kernel
 from charlm.tagger import Tagger
 from charlm.tags import Tags
 from charlm.text.columns import Layout
+from charlm.text.label_names import Labels
 from charlm.text.tag_forms import CHARACTERS, WORDS, Form
 from charlm.text.tagged_encoder import Encoder
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
@@ -47,6 +49,19 @@ def tiny_model(
     weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
     engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
     return Model(engine, config, Language(tokenizer, sequences, context), {"run": "test"})
+
+
+def tiny_labelled(tokens="ab", names=("no", "yes", "so"), sequences="line", spread=3.0, seed=0, **shape):
+    """Return a language model of labelled texts over `tokens`, with hidden size 6."""
+    tokenizer = CharTokenizer(list(tokens))
+    sizes = {"cell": "gru", "hidden": 6, "embedding": 4, "beginnings": len(names)} | shape
+    config = ModelConfig(tokenizer.size, **sizes)
+    engine = NumpyEngine(config, 1)
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
+    engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
+    labels = Labels(tuple(names), tuple(range(len(names), 0, -1)), "tab")
+    return LabelledModel(engine, config, Language(tokenizer, sequences, "sequence", labels), {"run": "test"})
 
 
 def tiny_classifier(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.classifier import Classifier, LabelScore
+    from charlm.model import Model
 
 _OF_TEXTS = (
     "eos", "per_token", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines",
@@ -38,12 +38,33 @@ def score_labels(asked: Asked, models: Sequence[Any]) -> None:
     _print(model.scores(pairs, ready), asked, model)
 
 
-def refuse_label(asked: Asked) -> None:
-    """Raise UsageError for --label, which a language model does not know."""
-    if asked.label is not None:
+def labelled_as(model: Model, label: str | None) -> Model:
+    """Return a language model of labelled texts with the label asked for (UsageError where that cannot be)."""
+    from charlm.labelled import LabelledModel
+
+    if isinstance(model, LabelledModel):
+        return model.given(label)
+    if label is not None:
+        raise UsageError("this language model knows no labels: leave --label out, or give a model that does")
+    return model
+
+
+def texts_labelled_as(asked: Asked, models: Sequence[Any]) -> list[Any]:
+    """Return language models, those of labelled texts with --label (UsageError where it is missing, or in the way)."""
+    from charlm.labelled import LabelledModel
+
+    labelled = [model for model in models if isinstance(model, LabelledModel)]
+    if asked.label is not None and not labelled:
         raise UsageError(
-            "a language model scores texts and knows no labels: leave --label out, or give a classifier"
+            "a language model of texts without labels knows none: leave --label out, or give another model"
         )
+    if asked.corpus is None:
+        return [model.given(asked.label) if model in labelled else model for model in models]
+    if asked.label is not None:
+        raise UsageError("the texts of --corpus have labels of their own: leave --label out")
+    if labelled and len(labelled) < len(models):
+        raise UsageError("--corpus is read with labels or without: give models that have both, or give texts")
+    return list(models)
 
 
 def _the_only(asked: Asked, models: Sequence[Any]) -> Classifier:
@@ -94,11 +115,9 @@ def _known(label: str | None, labels: Sequence[str]) -> str:
             "a classifier scores labels: say with --label which one, or let predict find the best"
         )
     if label not in labels:
-        near = difflib.get_close_matches(label, labels, n=3, cutoff=0.5) or labels[:3]
-        more = "" if len(near) == len(labels) else f" ({len(labels):,} in all, see charlm info)"
-        raise UsageError(
-            f"the model has no label {label!r:.80}: --label is one such as {', '.join(near)}{more}"
-        )
+        from charlm.text.label_names import no_such_label
+
+        raise UsageError(no_such_label(label, labels))
     return label
 
 

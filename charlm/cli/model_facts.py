@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from charlm.config import ModelConfig
     from charlm.model import Model
     from charlm.tagger import Tagger
+    from charlm.text.label_names import Labels
 
 _CLASS_FIGURES = ("accuracy", "macro_f1", "nats", "majority")
 _TAG_FIGURES = ("accuracy", "span_f1", "unknown_accuracy", "word_accuracy", "nats")
@@ -38,6 +39,7 @@ def shown_facts(facts: dict[str, Any]) -> dict[str, str]:
         named = [f"{one['label']} {one['texts']:,}" for one in every[:_SHOWN_LABELS]]
         more = ["..."] if len(every) > _SHOWN_LABELS else []
         facts["labels"] = f"{len(every):,}: {', '.join(named + more)}"
+    if "balance" in facts:
         facts["balance"] = (
             "labels counted alike in training, however many texts had them"
             if facts["balance"] else "labels counted as often as texts had them"
@@ -54,6 +56,7 @@ def _of_language(model: Model) -> dict[str, Any]:
     language, origin = model.language, model.facts
     nats, known = origin.get("valid_nats"), origin.get("valid_nats_known")
     return {
+        **_of_labels(language.labels),
         **(_of_shape(model.config, {"tied": model.config.tie}) if model.config.layers else {"layers": 0}),
         "parameters": _parameters(model),
         **_of_counts(model),
@@ -68,6 +71,15 @@ def _of_language(model: Model) -> dict[str, Any]:
         "test_nats": origin.get("test_nats"),
         **_of_computing(origin),
     }
+
+
+def _of_labels(labels: Labels | None) -> dict[str, Any]:
+    """Return what is to be said of a language model's labels, nothing where it has none."""
+    if labels is None:
+        return {}
+    counts = zip(labels.names, labels.counts, strict=True)
+    named = [{"label": name, "texts": count} for name, count in counts]
+    return {"task": "labelled", "labels": named, "labels_from": labels.form}
 
 
 def _of_counts(model: Model) -> dict[str, Any]:

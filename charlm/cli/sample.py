@@ -12,6 +12,7 @@ import click
 
 from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
 from charlm.cli.given import Given
+from charlm.cli.label_scores import labelled_as
 from charlm.cli.records import to_json
 from charlm.cli.streams import let_controls_through, tell_what_is_awaited
 from charlm.errors import CharlmError, MissingInputError, UsageError
@@ -34,6 +35,7 @@ OWN_CORPUS = "own"
 Examples:
   charlm sample --length 500
   charlm sample -m names -n 20 --starts-with Ka --pattern '.*us'
+  charlm sample -m names -n 10 --label Irish
   charlm sample --prompt "To be" --temperature 0.7 --seed 1
   charlm sample --length 0 | head -n 100""")  # fmt: skip
 @model_option()
@@ -42,6 +44,7 @@ Examples:
        help="Most tokens of a text; 0: no end, after EOS the next text follows.")  # fmt: skip
 @_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
        help="Begin with this text, a file's (@FILE; @@ is an @ of the text itself), or stdin's (-).")  # fmt: skip
+@_text("--label", metavar="L", callback=as_utf8, help="Write texts of this label (models of labelled texts).")
 @_text("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="COUNT",
        help="Write COUNT texts.")  # fmt: skip
 @_text("--stop", metavar="TEXT", callback=as_utf8, help=r"End before this string; a newline is $'\n' in the shell.")
@@ -73,19 +76,21 @@ Examples:
 @_output("--raw", is_flag=True, help="Send control characters to a terminal as they are.")
 @click.pass_context
 def sample(
-    ctx: click.Context, /, model: str, no_counts: bool, prompt: str, count: int, beam: int | None, seed: int | None,
-    contains: str | None, pattern: str | None, tries: int, as_json: bool, echo: bool, number: bool,
+    ctx: click.Context, /, model: str, no_counts: bool, label: str | None, prompt: str, count: int, beam: int | None,
+    seed: int | None, contains: str | None, pattern: str | None, tries: int, as_json: bool, echo: bool, number: bool,
     separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
 ) -> None:  # fmt: skip
     """Write text with a model, on stdout, until its end (EOS) or --length tokens."""
-    from charlm.model import load_language_model, without_counts
+    from charlm.loading import load_language
+    from charlm.model import without_counts
     from charlm.sampling import SamplingConfig
 
     config, given, regex = SamplingConfig(**drawing), Given(ctx), _compiled(pattern)
     _refuse_useless(given)
-    loaded = load_language_model(model, threads=None if count > 1 or beam else 1)
+    loaded = load_language(model, threads=None if count > 1 or beam else 1)
     if no_counts:
         (loaded,) = without_counts([loaded])
+    loaded = labelled_as(loaded, label)
     _refuse_for_this_model(given, loaded)
     prompt = _prompt(prompt, loaded)
     printer = _Printer(prompt, echo, number, as_json, _separator(separator, loaded, as_json))

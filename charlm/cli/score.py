@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from charlm import config
 from charlm.cli.asked import Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
-from charlm.cli.label_scores import refuse_label, score_labels
+from charlm.cli.label_scores import score_labels, texts_labelled_as
 from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.tag_scores import score_tags
 from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, part_of_lines, texts_of, texts_or_stdin
@@ -69,8 +69,8 @@ Examples:
         "what they say.")  # fmt: skip
 @_input("--nbest", is_flag=True, help="Lines are lists to be re-ordered: list, other score and text, by tabs.")
 @_input("--label", metavar="L", callback=as_utf8,
-        help="For a classifier: each TEXT has this label, whose probability is asked for; lines of a file or of stdin "
-        "have their own, as its corpus had.")  # fmt: skip
+        help="Each text has this label. A classifier says how probable the label is; of its lines, of a file or stdin, "
+        "each has its own, as its corpus had. A model of labelled texts says how probable the text is.")  # fmt: skip
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--known", is_flag=True, help="Of several models: compare the texts that all know in full.")
@@ -103,8 +103,7 @@ def score(**options: Any) -> None:
     elif any(isinstance(model, Classifier) for model in models):
         score_labels(asked, models)
     else:
-        refuse_label(asked)
-        _score_texts(asked, models)
+        _score_texts(asked, texts_labelled_as(asked, models))
 
 
 def _score_texts(asked: Asked, models: Sequence[Model]) -> None:
@@ -150,6 +149,7 @@ def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
 def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -> Iterable[Score]:
     """Return the scores of one model, or of a mixture of `models`."""
     from charlm import inputs
+    from charlm.labelled import LabelledModel
 
     eos = asked.counts_eos(models)
     if asked.corpus is not None:
@@ -160,6 +160,10 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
     if whole:
         part = inputs.whole_parts(models, asked.file, asked.encoding)[0]
         return [inputs.score_whole(scorer, part, asked.file, eos)]
+    if isinstance(scorer, LabelledModel):  # each line has a label of its own
+        shard = part_of_lines(asked.shard)
+        pairs, lines = inputs.labelled_texts_of(scorer, asked.file, asked.encoding, shard)
+        return scorer.scores_given(pairs, eos, asked.per_token, lines.ready)
     lines = _lines(asked, models)
     return scorer.scores(lines, eos, asked.per_token, lines.ready)
 
@@ -175,9 +179,9 @@ def _compare(asked: Asked, models: Sequence[Model]) -> None:
         rows = [[inputs.score_part(model, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache)
                  for model, part in zip(models, parts, strict=True)]]  # fmt: skip
     elif asked.file is not None and whole:
-        parts = inputs.whole_parts(models, asked.file, asked.encoding)
+        wholes = inputs.whole_parts(models, asked.file, asked.encoding)
         rows = [[inputs.score_whole(model, part, asked.file, eos)
-                 for model, part in zip(models, parts, strict=True)]]  # fmt: skip
+                 for model, part in zip(models, wholes, strict=True)]]  # fmt: skip
     elif asked.file is not None:
         lines = _lines(asked, models)
         rows = rows_of(models, lines, eos, lines.ready)

@@ -85,6 +85,7 @@ Examples:
   charlm train corpus.txt
   charlm train names.txt -m names --minutes 2
   charlm train news.txt.gz --tokenizer word --minutes 30
+  charlm train names/*.txt --labels file
   charlm train names/*.txt --task classify --labels file
   charlm train words.conll --task tag""")  # fmt: skip
 @click.argument("corpus", nargs=-1, type=PATH)
@@ -96,7 +97,9 @@ Examples:
 @_run("--init-from", type=PATH, metavar="MODEL",
       help="Start from a model (fine-tuning): its weights, shape and vocabulary, to which new tokens are added.")
 @_run("--keep-vocabulary", is_flag=True, default=None, help="With --init-from: add none, leave new tokens unknown.")
-@_run("--task", type=click.Choice(TASKS), help="What to learn: what comes next (lm), classes, or tags. [default: lm]")
+@_run("--task", type=click.Choice(TASKS),
+      help="What to learn: what comes next (lm; labelled: given a label), classes, or tags. "
+           "[default: lm, with --labels labelled]")  # fmt: skip
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None,
@@ -120,8 +123,8 @@ Examples:
        help="Hold out whole files, or a part of each. [default: files of many documents, else parts]")  # fmt: skip
 @_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
 @_class("--labels", type=click.Choice(config.LABELS),
-        help="Where labels stand: in the file's name, before a tab, after __label__, or as the first word. "
-            "[default: by the lines]")  # fmt: skip
+        help="Where labels stand: in the file's name, before a tab, after __label__, or as the first word. A language "
+             "model then learns texts by their labels. [default: classify, labelled: by the lines]")  # fmt: skip
 @_class("--pool", type=click.Choice(config.POOLINGS),
         help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
 @_class("--ngrams", type=int, metavar="N",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.cli.given import Given
 from charlm.config import LIMITS
-from charlm.run_settings import LANGUAGE
+from charlm.run_settings import task_name
 from charlm.tasks import task_named
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _before_reading(settings: Mapping[str, Any]) -> Iterator[Reason]:
     for part in ("valid", "test"):
         why = f"--{part}-file takes the place of a share of the corpus"
         yield settings.get(f"{part}_file") is not None, why, (f"{part}_fraction",)
-    for name, why in task_named(settings.get("task", LANGUAGE)).useless.items():
+    for name, why in task_named(task_name(settings)).useless.items():
         yield True, why, (name,)
     yield not _draws_lines(settings), "no line is drawn for validation or test", ("split_seed",)
 

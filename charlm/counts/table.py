@@ -62,6 +62,7 @@ class Counts:
             begin is None or (type(begin) is int and 0 <= begin < vocab_size), "begin is no token"
         )
         self.order, self.vocab_size, self.begin = order, vocab_size, begin
+        self.beginnings = 0
         self.token, self.p, self.children, self.backoff = (
             np.require(array, None, ["C", "A", "W"]) for array in (token, p, children, backoff)
         )
@@ -111,11 +112,14 @@ class Counts:
     def walk(self, inputs: Array, reset: Array | None, state: Nodes) -> Nodes:
         """Return the context after each of inputs [T, B], read from `state` [B] on: nodes [T, B].
 
-        After EOS and NO_TOKEN it is that of a text's beginning; an input at a `reset` [T, B] has
-        nothing before it. The last row is the next state. Raises IndexError for what is no token or
-        no context.
+        After EOS, NO_TOKEN and a label (one of `beginnings` ids past the vocabulary) it is that of a
+        text's beginning; an input at a `reset` [T, B] has nothing before it. The last row is the next
+        state. Raises IndexError for what is no token or no context.
         """
         inputs, state = _dense(inputs, np.int32), _dense(state, np.int32)
+        if self.beginnings:
+            label = (inputs >= self.vocab_size) & (inputs < self.vocab_size + self.beginnings)
+            inputs = np.where(label, np.int32(NO_TOKEN), inputs)
         if not kernel.serves(self.p):
             _within(inputs, NO_TOKEN, self.vocab_size)
             _within(state, 0, len(self.children))

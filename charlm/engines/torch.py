@@ -72,10 +72,10 @@ class _Network(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.embedding) if config.embedding else None
+        self.embed = nn.Embedding(config.inputs, config.embedding) if config.embedding else None
         apart = config.dropout or config.residual or config.layer_norm
         deep = 1 if apart else config.layers  # layers of a module
-        widths = [config.embedding or config.vocab_size] + [config.hidden] * (config.layers // deep - 1)
+        widths = [config.embedding or config.inputs] + [config.hidden] * (config.layers // deep - 1)
         self.rnns = nn.ModuleList(_layers(config, width, deep) for width in widths)
         widths = [config.width] + [config.head_width] * config.head_layers
         self.dense = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
@@ -119,7 +119,7 @@ class _Network(nn.Module):
 
     def _embedded(self, rows: _Rows, generator: torch.Generator | None) -> torch.Tensor:
         if self.embed is None:
-            x = functional.one_hot(rows.inputs, self.config.vocab_size).to(self.head.bias.dtype)
+            x = functional.one_hot(rows.inputs, self.config.inputs).to(self.head.bias.dtype)
         else:
             x = self.embed(rows.inputs)
             if generator is not None and self.config.dropout:

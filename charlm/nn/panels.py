@@ -121,8 +121,8 @@ class Panels(Mapping[str, Array]):
         self._vectors = kernel.Pointers(
             [self[names.recurrent(part, k)] for k in layers for part in kind.vectors]
         )
-        small = config.vocab_size * kind.gates * config.hidden <= _TABLE_FLOATS
-        self._table = self._table_of(np.arange(NO_TOKEN, config.vocab_size)) if small else None
+        small = config.inputs * kind.gates * config.hidden <= _TABLE_FLOATS
+        self._table = self._table_of(np.arange(NO_TOKEN, config.inputs)) if small else None
 
     def _table_of(self, tokens: Array) -> Array:
         """Return the input products of layer 0 [R, G·H] for tokens [R]."""

@@ -87,8 +87,8 @@ class Stack:
 
 def stack_shapes(config: ModelConfig, inputs: int | None = None) -> dict[str, Shape]:
     """Return the names and shapes of a stack's parameters; vectors of tokens are `inputs` wide, or embeddings."""
-    shapes: dict[str, Shape] = {names.EMBED: (config.vocab_size, config.embedding)} if config.embedding else {}
-    below = inputs or config.embedding or config.vocab_size
+    shapes: dict[str, Shape] = {names.EMBED: (config.inputs, config.embedding)} if config.embedding else {}
+    below = inputs or config.embedding or config.inputs
     for k in range(config.layers):
         for way in ways(config):
             shapes |= layer_shapes(config, k, config.width if k else below, way)

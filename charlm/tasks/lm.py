@@ -32,11 +32,12 @@ from charlm.run_settings import Settings, only
 from charlm.scoring import evaluate, percent
 from charlm.text.batches import Context, StoredIds, TrainingBatches, context_for
 from charlm.text.corpus import Corpus, prepare
+from charlm.text.labelled_ids import ConditionalCorpus, LabelledIds
 from charlm.text.parts import Part
 from charlm.text.reading import check_file, is_stream
 from charlm.training import Merit
 
-_EXAMPLE_LENGTH = 120
+_Corpus = Corpus | ConditionalCorpus
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,13 @@ class LanguageLesson:
         }
 
 
-class _LanguageCourse:
+class LanguageCourse:
     """Implements `charlm.tasks.Course`."""
 
     counted, use = "tokens", "write with: charlm sample"
+    example_length = 120
 
-    def __init__(self, train: TrainConfig, corpus: Corpus, model: Model) -> None:
+    def __init__(self, train: TrainConfig, corpus: _Corpus, model: Model) -> None:
         language = model.language
         sequences = None if language.document else corpus.train.sequences
         newline = language.tokenizer.newline
@@ -118,14 +120,14 @@ class _LanguageCourse:
             train.batch_size,
             train.seq_len,
             train.seed,
-            language.start,
+            language.running,
             sequences,
             newline,
         )
         judging = not _all_unknown(corpus.valid)
         predictor = model.engine if isinstance(model.engine, BlendEngine | CountsEngine) else None
         self.lesson = LanguageLesson(
-            batches, corpus.valid, language.start, language.document, len(corpus.test), judging, predictor
+            batches, corpus.valid, language.running, language.document, len(corpus.test), judging, predictor
         )
         self.drawn = not language.document or corpus.hold_out == "files"
         self.shape: list[str] = []
@@ -149,7 +151,7 @@ class _LanguageCourse:
         longest = f"up to {counts.order} tokens" if counts.order > 1 else "one token"
         size = f"{sum(counts.ngrams()):,} n-grams of {longest}, {counts.nbytes / 1e6:.1f} MB"
         language, valid = self._model.language, self._corpus.valid
-        tally = evaluate(CountsEngine(counts), valid, language.start, language.document)
+        tally = evaluate(CountsEngine(counts), valid, language.running, language.document)
         if not tally or tally.mean is None:
             return f"counts: {size}"
         facts = self._model.facts
@@ -171,13 +173,13 @@ class _LanguageCourse:
         return self._figure(nats, part.unknown, len(part))
 
     def example(self, step: int) -> str:
-        return self._model.sample(_EXAMPLE_LENGTH, seed=step)
+        return self._model.sample(self.example_length, seed=step)
 
     def test(self, stop: Callable[[], bool], best: Model) -> Tally | None:
         if not len(self._corpus.test):
             return None
         return evaluate(
-            best.engine, self._corpus.test, best.language.start, best.language.document, stop
+            best.engine, self._corpus.test, best.language.running, best.language.document, stop
         )
 
     def _figure(self, nats: float, unknown: int, tokens: int) -> str:
@@ -197,7 +199,7 @@ class _LanguageCourse:
         return f"{nats:.4f} nats" + (f" ({', '.join(told)})" if told else "")
 
 
-class _LanguageTask:
+class LanguageTask:
     """Implements `charlm.tasks.Task`."""
 
     name, section, engines = "lm", LanguageConfig, ("numpy", "torch")
@@ -254,6 +256,10 @@ class _LanguageTask:
 
     def start(self, engine: Trainable[Any], base: Model, settings: Settings) -> Iterator[str]:
         engine.load(grown(base.trained.tensors(), base.config, settings.model.vocab_size))
+        yield from self.left_behind(base, settings)
+
+    def left_behind(self, base: Model, settings: Settings) -> Iterator[str]:
+        """Yield a sentence on the counts, which do not come from the model that a run starts from."""
         if isinstance(settings.own, LanguageConfig) and settings.own.counts:
             left = "; those of the model to start from are left behind" if base.counts else ""
             yield f"counts: of the new text alone, over the vocabulary that it has now{left}"
@@ -261,16 +267,11 @@ class _LanguageTask:
     def model(
         self, engine: Any, settings: Settings, knowledge: Language, facts: dict[str, Any], material: Corpus
     ) -> Model:
-        own, counts = settings.own, None
-        if isinstance(own, LanguageConfig) and own.counts_from is not None:
-            counts = counts_of_file(own.counts_from, knowledge, facts)
-        elif isinstance(own, LanguageConfig) and own.counts:
-            minutes = settings.train.minutes if settings.model.layers else None
-            counts = counted(material.train, own.counts, knowledge, minutes, facts)
+        counts = counts_of_run(settings, knowledge, facts, material)
         return Model(engine, settings.model, knowledge, facts, counts)
 
-    def course(self, train: TrainConfig, material: Corpus, model: Model) -> _LanguageCourse:
-        return _LanguageCourse(train, material, model)
+    def course(self, train: TrainConfig, material: Corpus, model: Model) -> LanguageCourse:
+        return LanguageCourse(train, material, model)
 
     def notes(self, material: Corpus, settings: Settings, base: Model | None) -> Iterator[str]:
         if base:
@@ -279,7 +280,7 @@ class _LanguageTask:
             yield material.reason
         yield from material.notes
         if settings.model.layers:
-            yield from _empty_parts(material, settings.text)
+            yield from empty_parts(material, settings.text)
 
     def opened(
         self, tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None
@@ -287,7 +288,7 @@ class _LanguageTask:
         return rebuilt(tensors, metadata, train)
 
 
-TASK = _LanguageTask()
+TASK = LanguageTask()
 
 
 def _prepare(
@@ -311,11 +312,25 @@ def _prepare(
     return prepare(paths, text, valid, test, tokenizer, sequences, grow=grow)
 
 
-def _unknown_in(part: Part) -> str:
+def _unknown_in(part: Part | LabelledIds) -> str:
     return f" ({percent(part.unknown, len(part))} unknown)" if part.unknown else ""
 
 
-def _empty_parts(corpus: Corpus, text: TextConfig) -> Iterator[str]:
+def counts_of_run(
+    settings: Settings, knowledge: Language, facts: dict[str, Any], material: _Corpus
+) -> Counts | None:
+    """Return the n-grams that a run's settings ask for, None where they ask for none; `facts` tell of them."""
+    own = settings.own
+    if isinstance(own, LanguageConfig) and own.counts_from is not None:
+        return counts_of_file(own.counts_from, knowledge, facts)
+    if isinstance(own, LanguageConfig) and own.counts:
+        minutes = settings.train.minutes if settings.model.layers else None
+        return counted(material.train, own.counts, knowledge, minutes, facts)
+    return None
+
+
+def empty_parts(corpus: _Corpus, text: TextConfig) -> Iterator[str]:
+    """Yield sentences on parts that hold nothing to go by."""
     if not len(corpus.valid):
         yield "no validation part: the last weights are kept, and nothing tells whether they are the best"
     elif _all_unknown(corpus.valid):
@@ -327,6 +342,6 @@ def _empty_parts(corpus: Corpus, text: TextConfig) -> Iterator[str]:
         yield "the test part is empty: the corpus is too small for its fraction"
 
 
-def _all_unknown(part: Part) -> bool:
+def _all_unknown(part: Part | LabelledIds) -> bool:
     """Return whether a part holds tokens, and none that is known but the ends of its sequences."""
     return bool(len(part)) and part.unknown == len(part) - part.sequences > 0

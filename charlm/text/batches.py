@@ -10,9 +10,9 @@ a start is the context's matter:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,20 @@ class StoredIds(Protocol):
     def read(self, start: int, count: int) -> Ids: ...
 
 
+@runtime_checkable
+class Begun(StoredIds, Protocol):
+    """Token ids whose sequences say by themselves what is fed where they start: their labels."""
+
+    def firsts(self, start: int, count: int) -> Ids:
+        """Return for each of `count` ids from `start` on what is fed where its sequence starts."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """T steps of B columns; every array is [T, B].
 
-    inputs: ids fed in, NO_TOKEN for the zero vector. targets: the ids to be predicted. reset: where
-    the state is zeroed before the step. weight: 1 where the target counts, 0 where it does not.
+    inputs: ids fed in, NO_TOKEN for the zero vector, those past the vocabulary for a label. targets: the ids to be
+    predicted. reset: where the state is zeroed before the step. weight: 1 where the target counts, 0 where it does not.
     """
 
     inputs: Ids
@@ -153,8 +161,17 @@ class Columns:
         reset = np.zeros(targets.shape, np.bool_) if self.context.carry else previous == EOS
         if begin == 0:
             reset[0] = True
-        inputs = np.where(self._fed(begin, previous, reset), np.int32(self.context.first_input), previous)
+        inputs = np.where(self._fed(begin, previous, reset), self._first_inputs(begin, targets), previous)
         return Batch(inputs, targets, reset, self._weight(begin, targets))
+
+    def _first_inputs(self, begin: int, targets: Ids) -> Ids | np.int32:
+        """Return what is fed where a sequence starts: the same everywhere, or [T, B] where they have labels."""
+        if not isinstance(self.stored, Begun):
+            return np.int32(self.context.first_input)
+        firsts = np.empty_like(targets)
+        for k, start in enumerate(self.starts):
+            firsts[:, k] = _around(self.stored.firsts, len(self.stored), start + begin, len(firsts))
+        return firsts
 
     def _fed(self, begin: int, previous: Ids, reset: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return where the context's first input is fed, [T, B]: where the state is reset, or texts alone begin."""
@@ -277,11 +294,14 @@ def _next_start(stored: StoredIds, cut: int, after: tuple[int, ...], reach: int,
 
 def _read_ring(stored: StoredIds, start: int, count: int) -> NDArray[Any]:
     """Read `count` ids from `start` on, where the end is followed by the beginning."""
-    total = len(stored)
+    return _around(stored.read, len(stored), start, count)
+
+
+def _around(read: Callable[[int, int], Ids], total: int, start: int, count: int) -> NDArray[Any]:
     start %= total
     parts = []
     while count > 0:
-        parts.append(stored.read(start, min(count, total - start)))
+        parts.append(read(start, min(count, total - start)))
         count -= len(parts[-1])
         start = 0
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

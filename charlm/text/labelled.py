@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import TextConfig
+from charlm.config import MOST_LABELS, TextConfig
 from charlm.errors import DataError
 from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter, counter_for
 from charlm.text.drawing import (
@@ -37,7 +37,6 @@ from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
 _BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
 _BLOCK_CHARACTERS, _BLOCK_LINES = 1 << 18, 1 << 13  # of texts that are encoded together
-_MOST_LABELS = 1 << 16  # different ones; more are no kinds of text
 _MANY_LABELS = 20  # from which on it is odd if most stand only once
 _PARTS = ("training", "validation", "test")
 
@@ -218,9 +217,9 @@ def _count(
     for labels, texts in reading.blocks(files):
         chosen = [part == TRAIN for part in reading.parts(reading.hashes(texts))]
         found.update(itertools.compress(labels, chosen))
-        if len(found) > _MOST_LABELS:
+        if len(found) > MOST_LABELS:
             taken = f"labels {reading.form} took them"
-            raise DataError(f"more than {_MOST_LABELS:,} different labels: {taken}; see --labels")
+            raise DataError(f"more than {MOST_LABELS:,} different labels: {taken}; see --labels")
         if isinstance(counter, WordCounter):  # one by one: a pattern must not see the next line
             for text in itertools.compress(texts, chosen):
                 counter.add(text)
@@ -242,7 +241,7 @@ def _names(found: Counter[str], known: Sequence[str] | None, grow: bool) -> tupl
     if len(names) < 2:
         count = found.total()
         texts = "the only text is" if count == 1 else f"all {count:,} texts are"
-        raise DataError(f"a classifier needs two labels or more: {texts} `{names[0]}`")
+        raise DataError(f"there must be two labels or more: {texts} `{names[0]}`")
     return names
 
 

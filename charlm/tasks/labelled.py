@@ -1,0 +1,182 @@
+"""The language model of labelled texts: what comes next in a text, given its label and what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from charlm.config import LABELS, LanguageConfig, TextConfig, TrainConfig, one_of
+from charlm.engines import Trainable
+from charlm.engines.choice import training_engine
+from charlm.errors import UsageError
+from charlm.finetuning import (
+    begun,
+    load_network,
+    model_settings,
+    tokenizer_settings,
+    vocabulary_notes,
+)
+from charlm.labelled import LabelledModel, known_labels, rebuilt
+from charlm.language import Language
+from charlm.model import Model
+from charlm.run_settings import LABELLED, Settings
+from charlm.scoring import percent
+from charlm.tasks.lm import LanguageCourse, LanguageTask, counts_of_run, empty_parts
+from charlm.text.label_names import Labels
+from charlm.text.labelled import prepare_labelled
+from charlm.text.labelled_ids import ConditionalCorpus
+
+
+@dataclass(frozen=True)
+class LabelledConfig(LanguageConfig):
+    """What only a language model of labelled texts has to be told: where labels stand."""
+
+    labels: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None:
+            one_of("labels", self.labels, LABELS)
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"labels": self.labels}
+
+
+class _LabelledCourse(LanguageCourse):
+    """Implements `charlm.tasks.Course`."""
+
+    use = "write with: charlm sample --label LABEL"
+
+    def about(self) -> list[str]:
+        corpus = self._corpus
+        assert isinstance(corpus, ConditionalCorpus)
+        counts, names = corpus.labelled.train.counts, corpus.labelled.names
+        rare, common = int(counts.argmin()), int(counts.argmax())
+        times = "once" if counts[rare] == 1 else f"{counts[rare]:,} times"
+        share = percent(int(counts[common]), int(counts.sum()))
+        labels = (
+            f"labels: {len(names):,}, the rarest ({names[rare]}) {times}, "
+            f"the commonest ({names[common]}) in {share} of the training texts"
+        )
+        return [*super().about(), labels]
+
+    def example(self, step: int) -> str:
+        """Return a text of a label: of one after the other in the course of a run."""
+        model = self._model
+        assert isinstance(model, LabelledModel)
+        label = model.labels[step % len(model.labels)]
+        return f"{label}: {model.sample(self.example_length, seed=step, label=label)}"
+
+
+class _LabelledTask(LanguageTask):
+    """Implements `charlm.tasks.Task`."""
+
+    name, section = LABELLED, LabelledConfig
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        if given.get("context") not in (None, "auto", "sequence"):
+            why = "each text begins with its own"
+            raise UsageError(f"context {given['context']} does not go with labels: {why}")
+        if given.get("layers") == 0:
+            raise UsageError("layers 0 does not go with labels: counts alone do not know them")
+        if given.get("tie"):
+            why = "they have rows of the embedding, which the output has not"
+            raise UsageError(f"tie does not go with labels: {why}")
+        super().check(given)
+
+    def base(self, given: Mapping[str, Any]) -> Model | None:
+        return load_network(given)
+
+    def inherited(self, base: Model) -> dict[str, Any]:
+        return tokenizer_settings(base.language) | model_settings(base.config)
+
+    def read(self, given: Mapping[str, Any], text: TextConfig, base: Model | None) -> Any:
+        grow = base is not None and not given.get("keep_vocabulary")
+        tokenizer = base.tokenizer if base else None
+        held = (_listed(given.get("valid_file")), _listed(given.get("test_file")))
+        return ConditionalCorpus.of(
+            prepare_labelled(
+                given["corpus"], text, given.get("labels"), *held, tokenizer, grow=grow
+            )
+        )
+
+    def read_again(self, settings: Settings, known: Language) -> Any:
+        labels = known_labels(known)
+        held = (_listed(settings.valid_file), _listed(settings.test_file))
+        return ConditionalCorpus.of(
+            prepare_labelled(
+                settings.corpus, settings.text, labels.form, *held, known.tokenizer, labels.names
+            )
+        )
+
+    def plan(
+        self, material: Any, given: Mapping[str, Any], speed: Callable[[], float]
+    ) -> tuple[dict[str, Any], str]:
+        settings, reason = super().plan(material, given, speed)
+        return settings | {"tie": False}, reason
+
+    def resolved(self, material: Any, text: TextConfig) -> dict[str, Any]:
+        corpus = material.labelled
+        return {
+            "labels": corpus.labels,
+            "sequences": corpus.sequences,
+            "context": "sequence",
+            "hold_out": "parts",
+        }
+
+    def knowledge(self, settings: Settings, material: Any) -> Language:
+        corpus = material.labelled
+        labels = Labels(corpus.names, tuple(corpus.train.counts.tolist()), corpus.labels)
+        return Language(material.tokenizer, material.sequences, settings.text.context, labels)
+
+    def known(self, metadata: Mapping[str, str]) -> Language:
+        language = super().known(metadata)
+        known_labels(language)
+        return language
+
+    def engine(self, settings: Settings, knowledge: Language) -> Trainable[Any]:
+        beginnings = len(known_labels(knowledge).names)
+        return training_engine(replace(settings.model, beginnings=beginnings), settings.train)
+
+    def start(self, engine: Trainable[Any], base: Model, settings: Settings) -> Iterator[str]:
+        shape = settings.model
+        first = engine.tensors()
+        engine.load(begun(base, shape.vocab_size, first))
+        yield "labels: each begins as the zero vector, which the texts of the model to start from began with"
+        yield from self.left_behind(base, settings)
+
+    def model(
+        self,
+        engine: Any,
+        settings: Settings,
+        knowledge: Language,
+        facts: dict[str, Any],
+        material: Any,
+    ) -> LabelledModel:
+        counts = counts_of_run(settings, knowledge, facts, material)
+        shape = replace(settings.model, beginnings=len(known_labels(knowledge).names))
+        return LabelledModel(engine, shape, knowledge, facts, counts)
+
+    def course(self, train: TrainConfig, material: Any, model: Model) -> _LabelledCourse:
+        return _LabelledCourse(train, material, model)
+
+    def notes(self, material: Any, settings: Settings, base: Model | None) -> Iterator[str]:
+        yield material.reason
+        if base:
+            yield from vocabulary_notes(base, material, bool(settings.keep_vocabulary))
+        yield from material.notes
+        yield from empty_parts(material, settings.text)
+
+    def opened(
+        self, tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None
+    ) -> LabelledModel:
+        return rebuilt(tensors, metadata, train)
+
+
+TASK = _LabelledTask()
+
+
+def _listed(paths: Any) -> list[Any]:
+    """Return the files of a part: none, one, or several."""
+    return [] if paths is None else list(paths) if isinstance(paths, list | tuple) else [paths]

@@ -1,0 +1,315 @@
+"""Language models of labelled texts: what they learn, score and write, and what is refused."""
+
+import itertools
+import json
+import math
+import pickle
+import random
+
+import numpy as np
+import pytest
+
+import charlm
+from charlm import checkpoint
+from charlm.config import ModelConfig, TextConfig
+from charlm.counts.kneser_ney import count_text
+from charlm.engines.numpy import NumpyEngine
+from charlm.errors import DataError, UsageError
+from charlm.labelled import LabelledModel, rebuilt
+from charlm.language import Language
+from charlm.nn.model import LanguageModel, shapes
+from charlm.nn.params import Params
+from charlm.nn.stack import zero_state
+from charlm.sampling import SamplingConfig
+from charlm.scoring import evaluate
+from charlm.text.batches import Batch, TrainingBatches
+from charlm.text.label_names import Labels
+from charlm.text.labelled import prepare_labelled
+from charlm.text.labelled_ids import ConditionalCorpus, LabelledIds
+from charlm.text.parts import Part
+from charlm.text.tokenizers import EOS, CharTokenizer
+from tests.test_commands import assert_refused
+from tests.test_commands import charlm as run
+from tests.test_gradients import check
+from tests.test_training import TINY, assert_same, outcome, train
+
+NAMES = ("no", "yes", "so")
+TEXTS = ["", "a", "ab", "bba", "abab", "bbbbb"]
+SHORT = {"labels": "tab", "steps": 25, "valid_fraction": 0.25, **TINY}
+PLAIN = {"counts": 0, "steps": 200, "hidden": 16, "batch_size": 16, "dropout": 0.0, "lr": 0.03, "optimizer": "adam"}
+
+
+def tiny(seed=0, counts=False, **shape):
+    """Return a model over `a` and `b` with three labels and random weights, far from uniform."""
+    tokenizer = CharTokenizer(["a", "b"])
+    config = ModelConfig(tokenizer.size, beginnings=3, **{"hidden": 6, "embedding": 4} | shape)
+    engine = NumpyEngine(config, 1)
+    rng = np.random.default_rng(seed)
+    drawn = {name: 1.5 * rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
+    engine.load({name: value.astype(np.float32) for name, value in drawn.items()})
+    language = Language(tokenizer, "line", "sequence", Labels(NAMES, (3, 2, 1), "tab"))
+    ids = Part.from_ids(np.concatenate([[*tokenizer.encode(text), EOS] for text in TEXTS]))
+    table = count_text(ids, tokenizer.size, 3, EOS) if counts else None
+    return LabelledModel(engine, config, language, {"run": "test"}, table)
+
+
+def pairs(count=200, seed=0):
+    """Return labels and texts: a text of label `x` has the letters of that label alone."""
+    draw = random.Random(seed)
+    letters = {"low": "abc", "mid": "pqr", "top": "xyz"}
+    chosen = (draw.choice([*letters]) for _ in range(count))
+    return [(one, "".join(draw.choices(letters[one], k=draw.randint(1, 7)))) for one in chosen]
+
+
+def written(path, of):
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in of))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """Return a directory with a corpus and a model of it, counts and all."""
+    path = tmp_path_factory.mktemp("room")
+    train(path / "m", {"corpus": (written(path / "corpus.tsv", pairs()),), **SHORT})
+    return path
+
+
+# --- the network ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [{}, {"embedding": 0}, {"layers": 2, "cell": "lstm"}], ids=str)
+def test_a_label_is_learnt_by_its_gradient(shape):
+    config = ModelConfig(4, beginnings=2, **{"hidden": 3, "embedding": 3} | shape)
+    params = Params(shapes(config), np.float64)
+    params.flat[...] = np.random.default_rng(0).standard_normal(len(params.flat))
+    inputs = np.array([[4, 5, 5], [2, 3, 2], [3, 4, 2]], np.int32)
+    reset = np.array([[1, 1, 1], [0, 0, 0], [0, 1, 0]], bool)
+    batch = Batch(inputs, np.array([[2, 3, 0], [3, 0, 1], [0, 2, 2]], np.int32), reset, np.ones((3, 3), np.float32))
+    state = zero_state(config, 3, np.float64)
+
+    def nats():
+        return LanguageModel(config).backward(params, params.twin(), batch, state, 1.0)[0]
+
+    grads = params.twin()
+    LanguageModel(config).backward(params, grads, batch, state, 1.0)
+    check(nats, params, grads)
+
+
+def test_a_model_whose_label_decides_is_learnt_to_its_entropy(tmp_path):
+    """Texts are a letter that only the label tells, then one of two: a coin in three tokens, EOS with them."""
+    corpus = [(one, one[0] + second) for one in ("axe", "bee", "cow", "dog") for second in "xy"] * 25
+    file = written(tmp_path / "corpus.tsv", corpus)
+    given = {"corpus": (file,), "valid_file": file, "labels": "tab", **PLAIN}
+    train(tmp_path / "m", {**given, **TINY, **PLAIN})
+    assert charlm.load(tmp_path / "m").facts["valid_nats"] == pytest.approx(math.log(2) / 3, abs=0.01)
+
+
+# --- parts and batches ------------------------------------------------------------------------------
+
+
+def test_parts_are_those_of_a_classifier(tmp_path):
+    file = written(tmp_path / "corpus.tsv", pairs())
+    given = {"corpus": (file,), "steps": 1, "valid_fraction": 0.2, "test_fraction": 0.2, **TINY}
+    texts = train(tmp_path / "texts", {**given, "labels": "tab"}).corpus
+    del given["seq_len"]
+    classes = train(tmp_path / "classes", {**given, "task": "classify"}).corpus
+    assert texts.digests == classes.digests
+    assert len(texts.valid) > 100
+
+
+def test_every_text_begins_with_its_label(tmp_path):
+    """Over an epoch, wherever columns are cut and go round, its letters tell which label that must be."""
+    corpus = ConditionalCorpus.of(prepare_labelled([written(tmp_path / "c.tsv", pairs())], TextConfig()))
+    size, names = corpus.tokenizer.size, corpus.labelled.names
+    batches = TrainingBatches(corpus.train, 4, 16, 0, tiny().language.running, corpus.train.sequences)
+    begun = 0
+    for batch in batches.epoch(0):
+        for step, column in np.argwhere(batch.reset).tolist():
+            first = corpus.tokenizer.token(int(batch.targets[step, column]))
+            label = names[batch.inputs[step, column] - size]
+            assert first in {"low": "abc", "mid": "pqr", "top": "xyz"}[label]
+            begun += 1
+    assert begun >= corpus.train.sequences
+    inside = np.concatenate([batch.inputs[~batch.reset] for batch in batches.epoch(0)])
+    assert inside.max() < size
+
+
+def test_a_label_that_training_has_not_is_left_out_of_the_figures(tmp_path):
+    file, more = written(tmp_path / "c.tsv", pairs()), [("low", "ab"), ("new", "ab"), ("top", "y")]
+    corpus = prepare_labelled([file], TextConfig(), valid_files=[written(tmp_path / "v.tsv", more)])
+    valid = ConditionalCorpus.of(corpus).valid
+    a, b, y = (corpus.tokenizer.encode(letter)[0] for letter in "aby")
+    assert valid.read(0, len(valid)).tolist() == [a, b, EOS, y, EOS]
+    assert (valid.firsts(0, len(valid)) - corpus.tokenizer.size).tolist() == [0, 0, 0, 2, 2]
+
+
+# --- scores and texts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("shape", [{}, {"embedding": 0}, {"cell": "lstm", "layers": 2}], ids=str)
+def test_a_part_scores_what_its_texts_do(counts, shape):
+    """What validation reads in one go, with labels mixed, is the sum of the texts, each under its label."""
+    model = tiny(counts=counts, **shape)
+    mixed = list(itertools.product(NAMES, TEXTS))
+    random.Random(1).shuffle(mixed)
+    ids = [[*model.tokenizer.encode(text), EOS] for _, text in mixed]
+    firsts = [[model.tokenizer.size + NAMES.index(label)] * len(of) for (label, _), of in zip(mixed, ids, strict=True)]
+    stored = LabelledIds.in_memory(np.concatenate(ids), np.concatenate(firsts))
+    scores = [model.score(text, label=label) for label, text in mixed]
+    total = sum(map(float, scores))
+    assert evaluate(model.engine, stored, model.language.running, False).nats == pytest.approx(-total, rel=1e-6)
+    assert list(map(float, model.scores_given(mixed))) == pytest.approx(list(map(float, scores)), rel=1e-6)
+    assert len({round(float(model.score("ab", label=name)), 3) for name in NAMES}) == 3
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_what_is_written_has_the_score_that_it_says(counts):
+    model = tiny(counts=counts)
+    for name in NAMES:
+        drawn = list(model.samples(8, SamplingConfig(length=30), seed=1, label=name))
+        ended = [sample for sample in (*drawn, *model.given(name).beam(3)) if sample.ended == "eos"]
+        assert ended
+        for sample in ended:
+            assert sample.logprob == pytest.approx(float(model.score(sample.text, label=name)), rel=1e-5)
+
+
+def test_texts_of_a_label_are_of_that_label(tmp_path):
+    file = written(tmp_path / "c.tsv", pairs(400))
+    train(tmp_path / "m", {"corpus": (file,), **SHORT, **PLAIN})
+    model = charlm.load(tmp_path / "m", threads=1)
+    for name, letters in (("low", "abc"), ("mid", "pqr"), ("top", "xyz")):
+        texts = [sample.text for sample in model.samples(50, seed=1, label=name)]
+        assert sum(not set(text) - set(letters) for text in texts) >= 45
+
+
+def test_a_label_lives_in_a_view_of_the_model():
+    model = tiny(counts=True)
+    view = model.given("yes")
+    assert float(view.score("ab")) == float(model.score("ab", label="yes"))
+    assert view.sample(20, seed=1) == model.sample(20, seed=1, label="yes")
+    assert "".join(model.stream(20, seed=1, label="yes")) == view.sample(20, seed=1)
+    for copy in (pickle.loads(pickle.dumps(view)), view.without_counts(), rebuilt(view.tensors(), view.metadata())):
+        assert isinstance(copy, LabelledModel)
+    assert float(pickle.loads(pickle.dumps(view)).score("ab")) == float(view.score("ab"))
+    assert view.metadata() == model.metadata()
+    assert repr(model) == "<LabelledModel of 3 labels: no, yes, so>"
+
+
+def test_a_model_to_start_from_is_where_it_was(tmp_path):
+    """Each label begins as the zero vector, so that at first no label changes anything."""
+    plain = tmp_path / "plain.txt"
+    plain.write_text("".join(f"{text}\n" for _, text in pairs()))
+    for name, more in (("e", {}), ("o", {"embedding": 0})):
+        first = {"corpus": (str(plain),), "steps": 5, "counts": 0, **TINY, **more}
+        train(tmp_path / name, first)
+        labelled = {"corpus": (written(tmp_path / "c.tsv", pairs()),), "labels": "tab", "init_from": tmp_path / name}
+        given = {"steps": 1, "lr": 1e-12, "counts": 0, "batch_size": 4, "seq_len": 8, "weight_decay": 0.0}
+        train(tmp_path / f"{name}2", {**labelled, **given, "init_from": str(tmp_path / name)})
+        before, after = charlm.load(tmp_path / name), charlm.load(tmp_path / f"{name}2")
+        for label in after.labels:
+            assert float(after.score("abc", label=label)) == pytest.approx(float(before.score("abc")), rel=1e-5)
+
+
+def test_a_run_goes_on_to_the_bit(tmp_path):
+    given = {"corpus": (written(tmp_path / "c.tsv", pairs()),), **SHORT}
+    train(tmp_path / "one", given)
+    train(tmp_path / "two", given, stop_at=11)
+    train(tmp_path / "two", {}, resume=True)
+    assert_same(outcome(tmp_path / "one"), outcome(tmp_path / "two"))
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_and_scores_texts_of_a_label(room):
+    model = charlm.load(room / "m", threads=1)
+    texts = run("sample", "-m", room / "m", "--label", "mid", "-n", "3", "--seed", "1").stdout
+    assert texts.splitlines() == [sample.text for sample in model.samples(3, seed=1, label="mid")]
+    one = run("score", "-m", room / "m", "--label", "mid", "--json", "pqr")
+    assert json.loads(one.stdout)["logprob"] == pytest.approx(float(model.score("pqr", label="mid")))
+    lines = run("score", "-m", room / "m", "-", "--json", stdin="mid\tpqr\nlow\tabc\n")
+    found = [json.loads(line)["logprob"] for line in lines.stdout.splitlines()]
+    expected = [float(model.score(text, label=label)) for label, text in (("mid", "pqr"), ("low", "abc"))]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_validation_figure_comes_back(room):
+    facts = json.loads(run("info", "-m", room / "m", "--json").stdout)
+    for corpus in (["valid"], [room / "valid.tsv"]):
+        if corpus != ["valid"]:
+            part = prepare_labelled([str(room / "corpus.tsv")], TextConfig(valid_fraction=0.25)).valid
+            numbers = np.arange(len(part))
+            tokenizer = charlm.load(room / "m").tokenizer
+            texts = [tokenizer.decode(ids.tolist()) for ids in part.texts(numbers)]
+            written(room / "valid.tsv", zip((part.names[k] for k in part.labels(numbers)), texts, strict=True))
+        found = json.loads(run("score", "-m", room / "m", "--corpus", *corpus, "--json").stdout)
+        assert -found["logprob"] / found["tokens"] == pytest.approx(facts["valid_nats"], rel=1e-9)
+    assert (facts["task"], facts["labels_from"]) == ("labelled", "tab")
+    assert sum(one["texts"] for one in facts["labels"]) < 200
+    assert "labels" in run("info", "-m", room / "m").stdout
+
+
+def test_what_is_copied_is_found_in_the_texts_alone(room):
+    result = run("sample", "-m", room / "m", "--label", "low", "-n", "3", "--seed", "1", "--novelty", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert all("\t" not in json.loads(line)["longest_copied_run"] for line in result.stdout.splitlines())
+
+
+def test_what_cannot_be_is_refused_in_a_line(room):
+    m, corpus = room / "m", room / "corpus.tsv"
+    assert_refused(run("sample", "-m", m, "--label", "mod"), 2, "no label 'mod'", "mid")
+    assert_refused(run("sample", "-m", m), 2, "say with --label which one", "low, mid, top")
+    assert_refused(run("score", "-m", m, "x"), 2, "say with --label which one")
+    assert_refused(run("score", "-m", m, "--corpus", "valid", "--nbest"), 2, "--nbest")
+    assert_refused(run("predict", "-m", m, "x"), 2, "charlm sample and charlm score")
+    assert_refused(run("test", "-m", m, corpus), 2, "charlm sample and charlm score")
+    begin = ["train", corpus, "-m", room / "new", "--labels", "tab"]
+    assert_refused(run(*begin, "--layers", "0"), 2, "counts alone do not know")
+    assert_refused(run(*begin, "--context", "stream"), 2, "context stream does not go with labels")
+    assert_refused(run(*begin, "--tie"), 2, "tie does not go with labels")
+    assert_refused(run(*begin, "--sequences", "document"), 2, "sequences document does not go with labels")
+    assert_refused(run(*begin, "--init-from", m), 2, "labelled", "charlm sample")
+    assert not (room / "new" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ({"names": ["no", "yes"], "counts": [1, 2]}, "not as many"),
+        ({"names": ["no", "no", "so"]}, "different labels"),
+        ({"names": ["no", "a\x1b[2J", "so"]}, "no text could have had"),
+        ({"names": "nys"}, "list of texts"),
+        ({"counts": [1, 2, -3]}, "a count for each"),
+        ({"form": "nowhere"}, "form"),
+        ({"more": 1}, "exactly"),
+        (None, "needs labels|not as many"),
+    ],
+    ids=str,
+)
+def test_a_file_with_other_labels_is_refused(tmp_path, what, why):
+    model = tiny()
+    metadata = model.metadata()
+    vocabulary = json.loads(metadata["charlm.vocabulary"])
+    if what is None:
+        del vocabulary["labels"]
+    else:
+        vocabulary["labels"] |= what
+    damaged = {**metadata, "charlm.vocabulary": json.dumps(vocabulary)}
+    checkpoint.save(tmp_path / "m.safetensors", model.tensors(), damaged)
+    with pytest.raises(DataError, match=why):
+        charlm.load(tmp_path / "m.safetensors")
+
+
+def test_a_plain_model_with_labels_is_refused(tmp_path):
+    model = tiny()
+    plain = {name: value for name, value in model.metadata().items() if name != "charlm.task"}
+    checkpoint.save(tmp_path / "m.safetensors", model.tensors(), plain)
+    with pytest.raises(DataError, match="task"):
+        charlm.load(tmp_path / "m.safetensors")
+    assert model.metadata()["charlm.format"] == "2"
+
+
+def test_labels_and_tied_weights_do_not_go_together():
+    with pytest.raises(UsageError, match="tie does not go with labels"):
+        ModelConfig(5, beginnings=2, hidden=4, embedding=4, tie=True)
