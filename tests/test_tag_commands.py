@@ -128,6 +128,23 @@ def test_columns_of_conllu(room):
     assert tagged[2:4] == [f"{before[k + 2]}\t{tag}" for k, tag in enumerate(answer.tags)]
 
 
+def test_what_was_tagged_in_conllu_can_be_read_again(room):
+    """With its eleven columns it is still CoNLL-U: ranges, empty nodes and comments are no words."""
+    rest = "\t_" * 6
+    text = f"# text = ab ca\n1-2\tabca\t_\t_{rest}\n1\tab\t_\tx{rest}\n2\tca\t_\ty{rest}\n2.1\tb\t_\t_{rest}\n\n"
+    tagged = run("predict", "-m", room / "conllu", "-", stdin=text).stdout
+    twice = run("predict", "-m", room / "conllu", "-", stdin=tagged).stdout.splitlines()
+    ends = [line.rsplit("\t", 1)[1] for line in tagged.splitlines()[2:4]]
+    assert [line.count("\t") for line in twice] == [0, 9, 11, 11, 9, 0]
+    assert [line.split("\t")[-2:] for line in twice[2:4]] == [[tag, tag] for tag in ends]
+    figures, again = (
+        run("test", "-m", room / "conllu", "--json", "-", stdin=gold).stdout
+        for gold in (text, tagged)
+    )
+    assert json.loads(figures)["tokens"] == 2
+    assert json.loads(again) == json.loads(figures)
+
+
 def test_columns_by_white_space(room):
     """Where the file has no tab, --columns says what it is; all stays as it is, and spans are as
     IOB1 has them."""

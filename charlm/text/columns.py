@@ -4,8 +4,8 @@ Columns part at tabs where every line of a token has one, else at white space. S
 tokens and pass: `-DOCSTART-` lines, and **comments**, which begin with `#` and stand before the
 first token of a sentence. As a token may be `#` or `#hashtag`, they are comments only in CoNLL-U;
 where columns part at tabs and the line has a space but no tab; or where every sentence of a file
-begins with such a line `# ...`. In CoNLL-U, ten columns of which the first counts, the lines of
-ranges (`3-4`) and of empty nodes (`5.1`) pass too.
+begins with such a line `# ...`. In CoNLL-U, ten columns or more of which the first counts, the
+lines of ranges (`3-4`) and of empty nodes (`5.1`) pass too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from charlm.text.stream import Lines
 _SPACES = re.compile(r"[ \t\r\f\v]+")  # others, such as a no-break space, may stand in a token
 _BLANKS = " \t\r\f\v"
 _DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)")
-_CONLLU = 10  # columns
+_CONLLU = 10  # columns, or more where some were added
 _MOST_KNOWN, _LONG = 1 << 14, 100  # of lines that come again and again, and their characters
 _NODE = re.compile(r"\d+(?:[-.]\d+)?\t")
 _NO_NODE = re.compile(r"\d+[-.]\d+\t")  # a range or an empty node
@@ -280,7 +280,8 @@ def _columns(width: int) -> str:
 
 
 def _in_conllu(line: str) -> bool:
-    return line.count("\t") == _CONLLU - 1 and _NODE.match(line) is not None
+    """Tell whether a line is one of CoNLL-U: also with columns added, as `charlm predict` does."""
+    return line.count("\t") >= _CONLLU - 1 and _NODE.match(line) is not None
 
 
 @lru_cache(maxsize=1 << 12)
