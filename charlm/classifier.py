@@ -97,13 +97,14 @@ class Answer:
     """What a classifier says of a text: labels and their probabilities, the most probable first.
 
     unknown: how many of the tokens it does not know. cut: whether the text was longer than what it
-    reads.
+    reads. surprise: nats a token of the text whatever its label, which only a language model can tell.
     """
 
     text: str
     labels: tuple[tuple[str, float], ...]
     unknown: int
     cut: bool
+    surprise: float | None = None
 
     @property
     def label(self) -> str | None:

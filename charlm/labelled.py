@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
-from charlm.config import TrainConfig
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import checks
+from charlm.classifier import Answer, check_wanted
+from charlm.config import TrainConfig, one_of
 from charlm.errors import DataError
 from charlm.language import Language
 from charlm.model import Model, parts_of_file
@@ -19,7 +24,9 @@ from charlm.text.windows import always
 from charlm.writing import Sample
 
 TASK = "labelled"  # what its files call what it has learnt
+PRIORS = ("training", "uniform")  # how probable a label is before a text is read
 _TEXTS = 1024  # of several labels that are scored together
+_Item = TypeVar("_Item")
 
 
 class LabelledModel(Model):
@@ -109,6 +116,57 @@ class LabelledModel(Model):
             }
             yield from (next(scores[label]) for label, _ in window)
 
+    def predict(
+        self, texts: Iterable[str], top: int = 1, threshold: float = 0.0,
+        ready: Callable[[], bool] = always, prior: str = "training",
+    ) -> Iterator[Answer]:  # fmt: skip
+        """Yield the `top` most probable labels of each text, as `charlm.Classifier.predict` does, by Bayes:
+
+            p(label | text) = p(label) p(text | label) / p(text)
+
+        p(label) is the share of the training texts that had it, or with `prior` "uniform" the same for
+        each; p(text), the sum of the numerators, is the answer's `surprise`: -log p(text) a token, the
+        end of the text with them. Raises TypeError for a single text, UsageError for a `top` below 1, a
+        threshold that is no probability or another prior.
+
+        >>> next(charlm.load("names").predict(["Nguyen"])).label
+        'Vietnamese'
+        """
+        top, threshold = check_wanted(top, threshold)
+        weights = self._log_prior(prior)
+        return self._predicted(iter(checks.texts("texts", texts)), top, threshold, ready, weights)
+
+    def probabilities(self, text: str, prior: str = "training") -> dict[str, float]:
+        """Return the probability of every label for a text, the most probable first."""
+        (answer,) = self.predict([checks.text("text", text)], len(self.labels), prior=prior)
+        return dict(answer.labels)
+
+    def _log_prior(self, prior: str) -> NDArray[np.float64]:
+        """Return log p [L] of the labels (UsageError)."""
+        one_of("prior", prior, PRIORS)
+        counts = np.array(known_labels(self.language).counts, float)
+        if prior == "uniform" or not counts.any():
+            counts = np.ones(len(counts))
+        with np.errstate(divide="ignore"):  # of a label that no text has
+            logp: NDArray[np.float64] = np.log(counts / counts.sum())
+        return logp
+
+    def _predicted(
+        self, texts: Iterator[str], top: int, threshold: float, ready: Callable[[], bool],
+        prior: NDArray[np.float64],
+    ) -> Iterator[Answer]:  # fmt: skip
+        while window := list(_window(texts, ready)):
+            scores = [list(self.scores(window, True, label=label)) for label in self.labels]
+            joint = prior[:, None] + np.array(
+                [[one.logprob for one in of] for of in scores]
+            )  # [L, n]
+            logp = np.logaddexp.reduce(joint, axis=0)
+            for k, (text, score) in enumerate(zip(window, scores[0], strict=True)):
+                p = np.exp(joint[:, k] - logp[k])
+                order = np.argsort(-p, kind="stable")[:top].tolist()
+                found = tuple((self.labels[n], float(p[n])) for n in order if p[n] >= threshold)
+                yield Answer(text, found, score.unknown, False, -float(logp[k]) / score.tokens)
+
     def metadata(self) -> dict[str, str]:
         """Return what the file says beside the tensors; the label that was asked for is no part of it."""
         return super().metadata() | {"charlm.task": TASK}
@@ -134,11 +192,9 @@ def rebuilt(
     return model
 
 
-def _window(
-    pairs: Iterator[tuple[str, str]], ready: Callable[[], bool]
-) -> Iterator[tuple[str, str]]:
-    for pair in islice(pairs, _TEXTS):
-        yield pair
+def _window(items: Iterator[_Item], ready: Callable[[], bool]) -> Iterator[_Item]:
+    for item in islice(items, _TEXTS):
+        yield item
         if not ready():
             return
 

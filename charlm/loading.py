@@ -37,9 +37,12 @@ def load_labeller(
     path: str | os.PathLike[str] = "charlm-model",
     threads: int | None = None,
     instead: str = "charlm score",
-) -> Classifier | Tagger:
-    """Open a classifier or a tagger; raises UsageError for a language model, which `instead` serves, and else as
-    `load`."""
+    bayes: bool = False,
+) -> Classifier | Tagger | labelled.LabelledModel:
+    """Open a classifier or a tagger, with `bayes` a language model of labelled texts too.
+
+    Raises UsageError for a language model that is not wanted, which `instead` serves, and else as `load`.
+    """
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:
         task = task_of_file(metadata)
@@ -47,14 +50,14 @@ def load_labeller(
             raise UsageError(
                 f"{path} is a language model, which knows no labels: use it with {instead}"
             )
-        if task.name == LABELLED:
+        if task.name == LABELLED and not bayes:
             raise UsageError(
-                f"{path} is a language model, which writes and scores texts of a label: use it with "
-                "charlm sample and charlm score"
+                f"{path} is a language model, whose labels have no figures: use it with "
+                "charlm sample, charlm score and charlm predict"
             )
         return task.opened(tensors, metadata, train)
 
-    model: Classifier | Tagger = opened(path, rebuild, threads, "numpy", "auto")
+    model: Classifier | Tagger | labelled.LabelledModel = opened(path, rebuild, threads, "numpy", "auto")
     return model
 
 

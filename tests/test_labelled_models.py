@@ -13,25 +13,23 @@ import charlm
 from charlm import checkpoint
 from charlm.config import ModelConfig, TextConfig
 from charlm.counts.kneser_ney import count_text
-from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, UsageError
 from charlm.labelled import LabelledModel, rebuilt
-from charlm.language import Language
 from charlm.nn.model import LanguageModel, shapes
 from charlm.nn.params import Params
 from charlm.nn.stack import zero_state
 from charlm.sampling import SamplingConfig
 from charlm.scoring import evaluate
 from charlm.text.batches import Batch, TrainingBatches
-from charlm.text.label_names import Labels
 from charlm.text.labelled import prepare_labelled
 from charlm.text.labelled_ids import ConditionalCorpus, LabelledIds
 from charlm.text.parts import Part
-from charlm.text.tokenizers import EOS, CharTokenizer
+from charlm.text.tokenizers import EOS
 from tests.test_commands import assert_refused
 from tests.test_commands import charlm as run
 from tests.test_gradients import check
 from tests.test_training import TINY, assert_same, outcome, train
+from tests.tiny import tiny_labelled
 
 NAMES = ("no", "yes", "so")
 TEXTS = ["", "a", "ab", "bba", "abab", "bbbbb"]
@@ -41,16 +39,13 @@ PLAIN = {"counts": 0, "steps": 200, "hidden": 16, "batch_size": 16, "dropout": 0
 
 def tiny(seed=0, counts=False, **shape):
     """Return a model over `a` and `b` with three labels and random weights, far from uniform."""
-    tokenizer = CharTokenizer(["a", "b"])
-    config = ModelConfig(tokenizer.size, beginnings=3, **{"hidden": 6, "embedding": 4} | shape)
-    engine = NumpyEngine(config, 1)
-    rng = np.random.default_rng(seed)
-    drawn = {name: 1.5 * rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
-    engine.load({name: value.astype(np.float32) for name, value in drawn.items()})
-    language = Language(tokenizer, "line", "sequence", Labels(NAMES, (3, 2, 1), "tab"))
+    model = tiny_labelled(seed=seed, **shape)
+    if not counts:
+        return model
+    tokenizer = model.tokenizer
     ids = Part.from_ids(np.concatenate([[*tokenizer.encode(text), EOS] for text in TEXTS]))
-    table = count_text(ids, tokenizer.size, 3, EOS) if counts else None
-    return LabelledModel(engine, config, language, {"run": "test"}, table)
+    table = count_text(ids, tokenizer.size, 3, EOS)
+    return LabelledModel(model.trained, model.config, model.language, model.facts, table)
 
 
 def pairs(count=200, seed=0):
@@ -183,6 +178,22 @@ def test_texts_of_a_label_are_of_that_label(tmp_path):
         assert sum(not set(text) - set(letters) for text in texts) >= 45
 
 
+@pytest.mark.parametrize("prior", ["training", "uniform"])
+def test_labels_are_weighed_by_bayes(prior):
+    model, weights = tiny(counts=True), {"training": (3 / 6, 2 / 6, 1 / 6), "uniform": (1 / 3,) * 3}[prior]
+    for answer in model.predict(TEXTS, top=3, prior=prior):
+        joint = [math.exp(float(model.score(answer.text, label=name))) for name in NAMES]
+        joint = [weight * p for weight, p in zip(weights, joint, strict=True)]
+        expected = {name: p / sum(joint) for name, p in zip(NAMES, joint, strict=True)}
+        assert dict(answer.labels) == pytest.approx(expected, rel=1e-5)
+        assert [*answer.labels] == sorted(answer.labels, key=lambda pair: -pair[1])
+        assert answer.surprise == pytest.approx(-math.log(sum(joint)) / (len(answer.text) + 1), rel=1e-6)
+        assert model.probabilities(answer.text, prior) == pytest.approx(expected, rel=1e-5)
+    few = [dict(answer.labels) for answer in model.predict(TEXTS, top=3, threshold=0.4, prior=prior)]
+    assert all(p >= 0.4 for labels in few for p in labels.values())
+    assert any(len(labels) < 3 for labels in few)
+
+
 def test_a_label_lives_in_a_view_of_the_model():
     model = tiny(counts=True)
     view = model.given("yes")
@@ -234,6 +245,16 @@ def test_the_command_writes_and_scores_texts_of_a_label(room):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_command_finds_labels(room):
+    lines = run("predict", "-m", room / "m", "-", "--json", "--prior", "uniform", stdin="pqr\nxyz\n\n")
+    found = [json.loads(line) for line in lines.stdout.splitlines()]
+    answers = list(charlm.load(room / "m").predict(["pqr", "xyz", ""], prior="uniform"))
+    assert [one["text"] for one in found] == ["pqr", "xyz", ""]
+    assert [(one["label"], one["surprise"]) for one in found] == [
+        (answer.label, pytest.approx(answer.surprise, rel=1e-6)) for answer in answers
+    ]
+
+
 def test_the_validation_figure_comes_back(room):
     facts = json.loads(run("info", "-m", room / "m", "--json").stdout)
     for corpus in (["valid"], [room / "valid.tsv"]):
@@ -262,8 +283,8 @@ def test_what_cannot_be_is_refused_in_a_line(room):
     assert_refused(run("sample", "-m", m), 2, "say with --label which one", "low, mid, top")
     assert_refused(run("score", "-m", m, "x"), 2, "say with --label which one")
     assert_refused(run("score", "-m", m, "--corpus", "valid", "--nbest"), 2, "--nbest")
-    assert_refused(run("predict", "-m", m, "x"), 2, "charlm sample and charlm score")
-    assert_refused(run("test", "-m", m, corpus), 2, "charlm sample and charlm score")
+    assert_refused(run("predict", "-m", m, "x", "--columns"), 2, "leave --columns out")
+    assert_refused(run("test", "-m", m, corpus), 2, "charlm sample, charlm score and charlm predict")
     begin = ["train", corpus, "-m", room / "new", "--labels", "tab"]
     assert_refused(run(*begin, "--layers", "0"), 2, "counts alone do not know")
     assert_refused(run(*begin, "--context", "stream"), 2, "context stream does not go with labels")

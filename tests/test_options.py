@@ -242,6 +242,7 @@ PREDICT = {
     "--encoding": ("cp1252", FILE),
     "--top": ("2", {}),
     "--threshold": ("0.999", {}),
+    "--prior": ("uniform", {"models": "labelled-lines"}),
     "--json": (YES, {}),
     "--tsv": (YES, {}),
 }
@@ -298,6 +299,7 @@ def room(tmp_path_factory):
     kind = tiny_labelled("abcd\n", sequences="paragraph", spread=0.5)
     kind.engine.params["head.bias"][EOS] = -3
     kind.engine.params["head.bias"][[UNK, kind.tokenizer.newline]] = 1
+    models["labelled-lines"] = tiny_labelled("abc\u00e4", spread=0.3, counts=(10**6, 1, 1))
     models["labelled"] = with_counts(kind, 3)
     for name, model in models.items():
         model.save(path / name)

@@ -51,7 +51,9 @@ def tiny_model(
     return Model(engine, config, Language(tokenizer, sequences, context), {"run": "test"})
 
 
-def tiny_labelled(tokens="ab", names=("no", "yes", "so"), sequences="line", spread=3.0, seed=0, **shape):
+def tiny_labelled(
+    tokens="ab", names=("no", "yes", "so"), sequences="line", spread=3.0, seed=0, counts=(3, 2, 1), **shape
+):  # fmt: skip
     """Return a language model of labelled texts over `tokens`, with hidden size 6."""
     tokenizer = CharTokenizer(list(tokens))
     sizes = {"cell": "gru", "hidden": 6, "embedding": 4, "beginnings": len(names)} | shape
@@ -60,7 +62,7 @@ def tiny_labelled(tokens="ab", names=("no", "yes", "so"), sequences="line", spre
     rng = np.random.default_rng(seed)
     weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
     engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
-    labels = Labels(tuple(names), tuple(range(len(names), 0, -1)), "tab")
+    labels = Labels(tuple(names), tuple(counts), "tab")
     return LabelledModel(engine, config, Language(tokenizer, sequences, "sequence", labels), {"run": "test"})
 
 

@@ -61,6 +61,7 @@ def _json(answer: Answer, _: int) -> str:
         {
             "text": answer.text, "label": answer.label, "probability": answer.probability, "labels": labels,
             "unknown": answer.unknown, "cut": answer.cut,
+            **({} if answer.surprise is None else {"surprise": answer.surprise}),
         }
     )  # fmt: skip
 

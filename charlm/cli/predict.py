@@ -64,6 +64,8 @@ Examples:
 )
 @_figures("--threshold", type=float, default=0.0, show_default=True, metavar="P",
           help="Only labels of this probability or more; - (NA with --tsv, null with --json) where none.")  # fmt: skip
+@_figures("--prior", type=click.Choice(["training", "uniform"]), default="training", show_default=True,
+          help="How probable a label is before the text is read (models of labelled texts).")  # fmt: skip
 @_output("--json", "as_json", is_flag=True, help="One JSON object a text.")
 @_output(
     "--tsv",
@@ -76,7 +78,8 @@ def predict(**options: Any) -> None:
 
     A classifier of paragraphs takes the paragraphs of stdin and files, which blank lines part.
 
-    A line a text: label, probability and text, parted by tabs. Of a tagger: the tag of each token,
+    A line a text: label, probability and text, parted by tabs. A language model of labelled texts answers by Bayes, and
+    says with --json how surprising the text is whatever its label, in nats a token. Of a tagger: the tag of each token,
     as one more column; or where characters are tagged, the restored text.
     """
     context = click.get_current_context()
@@ -84,23 +87,30 @@ def predict(**options: Any) -> None:
     path = STDIN if stdin else options["path"]
     _check(Given(context), texts, stdin, path)
     hint_at_files(texts, "taken", "reads")
+    from charlm.labelled import LabelledModel
     from charlm.loading import load_labeller
     from charlm.tagger import Tagger
 
     model = load_labeller(
-        options["model"], options["threads"], instead="charlm score and charlm sample"
+        options["model"], options["threads"], instead="charlm score and charlm sample", bayes=True
     )
     asked = Given(context)
+    if not isinstance(model, LabelledModel):
+        asked.refuse("only a language model of labelled texts takes a prior", "prior")
     if isinstance(model, Tagger):
         predict_tags(model, asked, texts, path)
         return
-    asked.refuse("a classifier labels lines", "columns")
+    asked.refuse("texts get labels, not tokens tags", "columns")
     if model.tokenizer.kind == "byte":
         asked.refuse("a model of bytes reads them as they are", "encoding")
     lines, ready = _lines(model, texts, path, options)
-    answers = model.predict(lines, options["top"], options["threshold"], ready)
     top = min(options["top"], len(model.labels))
     form = "json" if options["as_json"] else "tsv" if options["as_tsv"] else "plain"
+    if isinstance(model, LabelledModel):
+        found = model.predict(lines, options["top"], options["threshold"], ready, options["prior"])
+        print_answers(found, form, top, 0)
+        return
+    answers = model.predict(lines, options["top"], options["threshold"], ready)
     print_answers(answers, form, top, model.classes.max_length)
 
 
@@ -113,7 +123,8 @@ def _lines(
     if path == STDIN:
         tell_what_is_awaited("the texts")
     shard = part_of_lines(options["shard"])
-    read = texts_of([model], model.classes.kind, path, options["encoding"], shard)
+    kind = model.classes.kind if hasattr(model, "classes") else model.language.kind
+    read = texts_of([model], kind, path, options["encoding"], shard)
     return read, read.ready
 
 

@@ -67,7 +67,7 @@ def test(
     from charlm.tagger import Tagger
 
     asked = Given(click.get_current_context())
-    opened = [load_labeller(path, threads, "charlm score --corpus") for path in models]
+    opened: list[Any] = [load_labeller(path, threads, "charlm score --corpus") for path in models]
     taggers = [model for model in opened if isinstance(model, Tagger)]
     if len(taggers) == len(opened):
         asked.refuse("a tagger finds tags where they stood in training", "labels")
