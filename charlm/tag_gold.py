@@ -139,7 +139,10 @@ def gold_form(models: Sequence[Tagger], files: Sequence[TextFile], encoding: str
             "the taggers tag other things, or from other columns: test them one by one"
         )
     ((unit, token, tag),) = forms
-    return find_form(files, encoding, unit, token, tag)[0]
+    form = find_form(files, encoding, unit, token, tag)[0]
+    if form.layout is not None and form.layout.conllu:
+        return Form(form.unit, form.layout.of_conllu())
+    return form
 
 
 def _columns(model: Tagger) -> tuple[int | None, int | None]:

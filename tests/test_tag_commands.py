@@ -128,6 +128,19 @@ def test_columns_of_conllu(room):
     assert tagged[2:4] == [f"{before[k + 2]}\t{tag}" for k, tag in enumerate(answer.tags)]
 
 
+def test_conllu_has_its_words_second_where_training_had_them_first(room):
+    """Its first column only counts: a tagger that learnt from two columns reads words all the same."""
+    rest = "\t_" * 6
+    text = f"# text = ab ca\n1-2\tabca\t_\t_{rest}\n1\tab\t_\tO{rest}\n2\tca\t_\tB-x{rest}\n\n"
+    said = run("predict", "-m", room / "words", "--json", "-", stdin=text).stdout
+    assert said == run("predict", "-m", room / "words", "--json", "ab ca").stdout
+    figures, again = (
+        run("test", "-m", room / "words", "--json", "-", stdin=gold).stdout
+        for gold in (text, "ab\tO\nca\tB-x\n\n")
+    )
+    assert json.loads(figures) == json.loads(again)
+
+
 def test_what_was_tagged_in_conllu_can_be_read_again(room):
     """With its eleven columns it is still CoNLL-U: ranges, empty nodes and comments are no words."""
     rest = "\t_" * 6

@@ -26,6 +26,7 @@ _SPACES = re.compile(r"[ \t\r\f\v]+")  # others, such as a no-break space, may s
 _BLANKS = " \t\r\f\v"
 _DOCUMENT = re.compile(r"-DOCSTART-(?:\s|$)")
 _CONLLU = 10  # columns, or more where some were added
+_USUAL, _USUAL_CONLLU = (1, -1), (2, 4)  # columns of token and tag
 _MOST_KNOWN, _LONG = 1 << 14, 100  # of lines that come again and again, and their characters
 _NODE = re.compile(r"\d+(?:[-.]\d+)?\t")
 _NO_NODE = re.compile(r"\d+[-.]\d+\t")  # a range or an empty node
@@ -53,6 +54,13 @@ class Layout:
     def cells(self, line: str) -> list[str]:
         """Return the columns of a line."""
         return line.split("\t") if self.tabs else _SPACES.split(line.strip(_BLANKS))
+
+    def of_conllu(self) -> Layout:
+        """Return it for a file in CoNLL-U, which has second and fourth what others have first and
+        last."""
+        usual = (self.token, self.tag) == _USUAL
+        token, tag = _USUAL_CONLLU if usual else (self.token, self.tag)
+        return replace(self, tabs=True, conllu=True, token=token, tag=tag)
 
     def describe(self, width: int) -> str:
         """Return a sentence on it, for lines of so many columns."""
@@ -172,9 +180,12 @@ class _Reader:
             self._waiting.append(line)
             return None
         if line.strip() and not _DOCUMENT.match(line):
-            conllu = _in_conllu(line)
-            tabs = conllu or self.layout.tabs
-            self._judged, self.layout = True, replace(self.layout, tabs=tabs, conllu=conllu)
+            self._judged, conllu = True, _in_conllu(line)
+            if not conllu or self.layout.conllu:
+                tabs = conllu or self.layout.tabs
+                self.layout = replace(self.layout, tabs=tabs, conllu=conllu)
+            else:
+                self.layout = self.layout.of_conllu()
         self._go_on()
         return self._read(line)
 
@@ -336,6 +347,6 @@ class Survey:
         tabs = self._sure[0] if self._found else self._hashed
         conllu = self._found and self._sure[1]
         heads = (self._heads or 0) if self.sentences > 1 and not conllu else 0
-        usual = (2, 4) if conllu else (1, -1)
+        usual = _USUAL_CONLLU if conllu else _USUAL
         layout = Layout(tabs, token or usual[0], tag or usual[1], conllu, heads)
         return layout, len(layout.cells(self._first))
