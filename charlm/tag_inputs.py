@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from charlm.tags import Tags
 from charlm.text.character_tags import sentences_of
-from charlm.text.columns import Layout, Sentence, Sentences
+from charlm.text.columns import Layout, Sentence, Sentences, in_conllu
 from charlm.text.reading import is_standard_input
 from charlm.text.stream import Lines, open_lines
 
@@ -90,7 +90,7 @@ def of_file(
     """
     lines = open_lines(path, encoding, before_waiting=before_waiting)
     reason = None
-    tab = _has_tab(lines) if not tags.of_characters and columns is not False else False
+    tab = "\t" in _telling(lines) if not tags.of_characters and columns is not False else False
     if tags.of_characters:
         columns = False
     elif columns is None:
@@ -124,25 +124,26 @@ def of_tagged(
     if layout is None:
         part = _Part(sentences_of(lines, where), lines.ready, shard)
         return Incoming(part, part.ready, None, None, lines)
-    layout = replace(layout, tabs=_has_tab(lines))
-    found = Sentences(lines, layout, where)
+    first = _telling(lines)
+    layout = replace(layout, tabs="\t" in first)
+    found = Sentences(lines, layout.of_conllu() if in_conllu(first) else layout, where)
     part = _Part((sentence for sentence in found if sentence.tokens), found.ready, shard)
     return Incoming(part, part.ready, layout, None, lines)
 
 
-def _has_tab(lines: Lines) -> bool:
-    """Return whether the first line that tells has a tab; a comment tells only where nothing else
-    is there."""
-    ahead, tab = 0, False
+def _telling(lines: Lines) -> str:
+    """Return the first line that tells how columns part; a comment does only where nothing else is
+    there."""
+    ahead, told = 0, ""
     while (line := lines.peek(ahead)) is not None:
         ahead += 1
         if not line.strip():
             continue
-        tab = "\t" in line
+        told = line
         comment = line.startswith(("#", "-DOCSTART-")) and ahead < _LOOKED_AT
-        if tab or not comment or not lines.ready(ahead):
+        if "\t" in line or not comment or not lines.ready(ahead):
             break
-    return tab
+    return told
 
 
 def _plain(tags: Tags, text: str) -> Sentence:

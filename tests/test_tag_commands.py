@@ -134,11 +134,12 @@ def test_conllu_has_its_words_second_where_training_had_them_first(room):
     text = f"# text = ab ca\n1-2\tabca\t_\t_{rest}\n1\tab\t_\tO{rest}\n2\tca\t_\tB-x{rest}\n\n"
     said = run("predict", "-m", room / "words", "--json", "-", stdin=text).stdout
     assert said == run("predict", "-m", room / "words", "--json", "ab ca").stdout
-    figures, again = (
-        run("test", "-m", room / "words", "--json", "-", stdin=gold).stdout
-        for gold in (text, "ab\tO\nca\tB-x\n\n")
-    )
-    assert json.loads(figures) == json.loads(again)
+    for command in ("test", "score"):
+        figures, again = (
+            run(command, "-m", room / "words", "--json", "-", stdin=gold).stdout
+            for gold in (text, "ab\tO\nca\tB-x\n\n")
+        )
+        assert json.loads(figures) == json.loads(again)
 
 
 def test_what_was_tagged_in_conllu_can_be_read_again(room):

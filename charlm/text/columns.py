@@ -180,7 +180,7 @@ class _Reader:
             self._waiting.append(line)
             return None
         if line.strip() and not _DOCUMENT.match(line):
-            self._judged, conllu = True, _in_conllu(line)
+            self._judged, conllu = True, in_conllu(line)
             if not conllu or self.layout.conllu:
                 tabs = conllu or self.layout.tabs
                 self.layout = replace(self.layout, tabs=tabs, conllu=conllu)
@@ -227,7 +227,7 @@ class _Reader:
             return True
         if _DOCUMENT.match(line):
             return True
-        return self.layout.conllu and _in_conllu(line) and _NO_NODE.match(line) is not None
+        return self.layout.conllu and in_conllu(line) and _NO_NODE.match(line) is not None
 
     def _comment(self, line: str) -> bool:
         if self.layout.conllu:
@@ -290,7 +290,7 @@ def _columns(width: int) -> str:
     return "1 column" if width == 1 else f"{width} columns"
 
 
-def _in_conllu(line: str) -> bool:
+def in_conllu(line: str) -> bool:
     """Tell whether a line is one of CoNLL-U: also with columns added, as `charlm predict` does."""
     return line.count("\t") >= _CONLLU - 1 and _NODE.match(line) is not None
 
@@ -332,7 +332,7 @@ class Survey:
         if not self._found:
             self._found, self._first = True, line
         self._sure[0] &= "\t" in line
-        self._sure[1] &= _in_conllu(line)
+        self._sure[1] &= in_conllu(line)
 
     def end(self) -> None:
         """End a sentence: a blank line, or the end of a file."""
