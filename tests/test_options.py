@@ -165,7 +165,7 @@ SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts 
 ]  # fmt: skip
 NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known; where all count alike, none is rare
     {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
-    {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--tags", "--patience"},
+    {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--tags", "--patience"}, {"--labels", "--patience"},
     {"--column", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
 ]  # fmt: skip
 ONE_FLAG = [{"--lines", "--whole"}, {"--columns", "--plain"}]  # of which click takes the last
