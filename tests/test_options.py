@@ -46,7 +46,7 @@ TRAIN = {
     "--min-count": ("39", {}),
     "--sequences": ("document", {}),
     "--context": ("stream", {}),
-    "--valid-fraction": ("0.2", {}),
+    "--valid-fraction": ("0.4", {}),
     "--test-fraction": ("0.3", {}),
     "--valid-file": ("rare.txt", {}),
     "--test-file": ("other.txt", {}),
