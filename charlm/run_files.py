@@ -27,7 +27,7 @@ def check_files(flat: Mapping[str, Any]) -> None:
     for path in corpus:
         check_type("corpus", _text(path), str)
     for name in HELD_OUT:
-        for path in _listed(flat.get(name)):
+        for path in listed(flat.get(name)):
             check_type(name.replace("_", "-"), _text(path), str | None)
     check_type("init-from", _text(flat.get("init_from")), str | None)
     check_type("keep-vocabulary", flat.get("keep_vocabulary"), bool | None)
@@ -47,12 +47,13 @@ def files_of(given: Mapping[str, Any]) -> list[str]:
     """Return all files to be read: those of the corpus, and those held out, of which there may be none or several."""
     named = [*given.get("corpus", ())]
     for name in HELD_OUT:
-        named += [path for path in _listed(given.get(name)) if path is not None]
+        named += [path for path in listed(given.get(name)) if path is not None]
     return named
 
 
-def _listed(paths: Any) -> list[Any]:
-    return list(paths) if isinstance(paths, list | tuple) else [paths]
+def listed(paths: Any) -> list[Any]:
+    """Return the files that a setting names: none, one, or several."""
+    return [] if paths is None else list(paths) if isinstance(paths, list | tuple) else [paths]
 
 
 def streams_of(settings: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from charlm.finetuning import body_settings, body_weights, load_body, tokenizer_
 from charlm.metrics import ClassFigures
 from charlm.nn.ngrams import MOST
 from charlm.plan import classifier_defaults
+from charlm.run_files import listed
 from charlm.run_settings import Settings
 from charlm.scoring import percent
 from charlm.text.labelled import LabelledCorpus, prepare_labelled
@@ -171,14 +172,14 @@ class _ClassifyTask:
         own = ClassifyConfig.from_dict(
             {name: given[name] for name in ("labels", "max_length") if name in given}
         )
-        held = (_listed(given.get("valid_file")), _listed(given.get("test_file")))
+        held = (listed(given.get("valid_file")), listed(given.get("test_file")))
         tokenizer = base.tokenizer if base else None
         return prepare_labelled(
             given["corpus"], text, own.labels, *held, tokenizer, None, own.max_length, grow=grow
         )
 
     def read_again(self, settings: Settings, known: Classes) -> LabelledCorpus:
-        held = (_listed(settings.valid_file), _listed(settings.test_file))
+        held = (listed(settings.valid_file), listed(settings.test_file))
         longest = known.max_length
         return prepare_labelled(
             settings.corpus, settings.text, known.form, *held, known.tokenizer, known.names, longest
@@ -266,10 +267,6 @@ class _ClassifyTask:
 
 TASK = _ClassifyTask()
 
-
-def _listed(paths: Any) -> list[Any]:
-    """Return the files of a part: none, one, or several."""
-    return [] if paths is None else list(paths) if isinstance(paths, list | tuple) else [paths]
 
 
 def _label_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:

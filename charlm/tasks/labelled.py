@@ -20,6 +20,7 @@ from charlm.finetuning import (
 from charlm.labelled import LabelledModel, known_labels, rebuilt
 from charlm.language import Language
 from charlm.model import Model
+from charlm.run_files import listed
 from charlm.run_settings import LABELLED, Settings
 from charlm.scoring import percent
 from charlm.tasks.lm import LanguageCourse, LanguageTask, counts_of_run, empty_parts
@@ -94,7 +95,7 @@ class _LabelledTask(LanguageTask):
     def read(self, given: Mapping[str, Any], text: TextConfig, base: Model | None) -> Any:
         grow = base is not None and not given.get("keep_vocabulary")
         tokenizer = base.tokenizer if base else None
-        held = (_listed(given.get("valid_file")), _listed(given.get("test_file")))
+        held = (listed(given.get("valid_file")), listed(given.get("test_file")))
         return ConditionalCorpus.of(
             prepare_labelled(
                 given["corpus"], text, given.get("labels"), *held, tokenizer, grow=grow
@@ -103,7 +104,7 @@ class _LabelledTask(LanguageTask):
 
     def read_again(self, settings: Settings, known: Language) -> Any:
         labels = known_labels(known)
-        held = (_listed(settings.valid_file), _listed(settings.test_file))
+        held = (listed(settings.valid_file), listed(settings.test_file))
         return ConditionalCorpus.of(
             prepare_labelled(
                 settings.corpus, settings.text, labels.form, *held, known.tokenizer, labels.names
@@ -175,8 +176,3 @@ class _LabelledTask(LanguageTask):
 
 
 TASK = _LabelledTask()
-
-
-def _listed(paths: Any) -> list[Any]:
-    """Return the files of a part: none, one, or several."""
-    return [] if paths is None else list(paths) if isinstance(paths, list | tuple) else [paths]

@@ -15,6 +15,7 @@ from charlm.facts import finite
 from charlm.finetuning import body_settings, body_weights, load_body, tokenizer_settings
 from charlm.nn.ngrams import MOST
 from charlm.plan import tagger_defaults
+from charlm.run_files import listed
 from charlm.run_settings import Settings
 from charlm.scoring import percent
 from charlm.tag_metrics import TagFigures
@@ -218,7 +219,7 @@ class _TagTask:
         lower = text.tokenizer == "word" and given.get("lowercase") is None
         return prepare_tagged(
             given["corpus"], text, own.tags, own.token_column, own.column,
-            _listed(given.get("valid_file")), _listed(given.get("test_file")),
+            listed(given.get("valid_file")), listed(given.get("test_file")),
             tokenizer=base.tokenizer if base else None,
             grow=base is not None and not given.get("keep_vocabulary"), longest=own.max_length,
             lower_words=lower,
@@ -228,7 +229,7 @@ class _TagTask:
         own = _own(settings)
         return prepare_tagged(
             settings.corpus, settings.text, own.tags, own.token_column, own.column,
-            _listed(settings.valid_file), _listed(settings.test_file), known.encoder, known.names,
+            listed(settings.valid_file), listed(settings.test_file), known.encoder, known.names,
             longest=own.max_length,
         )  # fmt: skip
 
@@ -318,8 +319,3 @@ TASK = _TagTask()
 def _own(settings: Settings) -> TagConfig:
     assert isinstance(settings.own, TagConfig)
     return settings.own
-
-
-def _listed(paths: Any) -> list[Any]:
-    """Return the files of a part: none, one, or several."""
-    return [] if paths is None else list(paths) if isinstance(paths, list | tuple) else [paths]
