@@ -127,6 +127,7 @@ TAG = TRAIN | OF_CLASSES | OF_TAGS | {
     "--no-lowercase": (YES, {}),
     "--resume": (YES, {"there": "half-tags"}),
     "--tokenizer": ("char", {}),
+    "--layers": ("3", {}),  # tagged characters have 2
     "--dropout": ("0.25", {}),
     "--valid-fraction": ("0.4", {}),
     "--valid-file": (("tagged-rare.tsv", "tagged-gold.tsv"), {}),
@@ -181,7 +182,7 @@ SAMPLE = {
     "--no-counts": (YES, {}),
     "--length": ("9", {}),
     "--prompt": ("ab", {}),
-    "--label": ("yes", {"models": "labelled"}),
+    "--label": ("yes", {"models": "labelled", "--count": "5"}),
     "--count": ("3", {}),
     "--stop": ("b", {}),
     "--lines": ("2", {}),
