@@ -11,6 +11,7 @@ from charlm.engines import tagger
 from charlm.engines.tagger import TaggerEngine
 from charlm.errors import UsageError
 from charlm.nn import kernel, names
+from charlm.nn.layers import drop_tokens
 from charlm.nn.panels import Panels
 from charlm.nn.params import Params
 from charlm.nn.tagger import TaggerNetwork, TaggerShape, initialize, shapes
@@ -291,8 +292,12 @@ def test_token_dropout_reads_tokens_as_unknown_but_never_eos(kind):
     network, chunk = TaggerNetwork(shape, 0.3), chunk_of(shape)
     part = network._vectors or network
     ids = chunk.words.ids if shape.words else chunk.inputs
-    seen = [part._heard(ids, np.random.default_rng(seed)) for seed in range(300)]
-    np.testing.assert_array_equal(part._heard(ids, None), ids)
+
+    def hear(rng):
+        return drop_tokens(ids, part._token_dropout, part._unknown, rng)
+
+    seen = [hear(np.random.default_rng(seed)) for seed in range(300)]
+    np.testing.assert_array_equal(hear(None), ids)
     tokens = ids > UNK
     for heard in seen:
         np.testing.assert_array_equal(heard[~tokens], ids[~tokens])
@@ -307,7 +312,9 @@ def test_token_dropout_may_be_of_each_word():
     share = np.zeros(WORDS, np.float32)
     share[3] = 1
     ids = np.arange(WORDS, dtype=np.int32)
-    heard = TaggerNetwork(shape, share)._vectors._heard(ids, np.random.default_rng(0))
+    vectors = TaggerNetwork(shape, share)._vectors
+    rng = np.random.default_rng(0)
+    heard = drop_tokens(ids, vectors._token_dropout, vectors._unknown, rng)
     assert heard.tolist() == [0, 1, 2, UNK, 4, 5, 6]
 
 

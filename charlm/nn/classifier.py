@@ -18,12 +18,12 @@ from charlm.nn import kernel, names
 from charlm.nn.bidirectional import Bidirectional
 from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.head import SoftmaxHead, log_softmax
-from charlm.nn.layers import Dropout
+from charlm.nn.layers import Dropout, drop_tokens
 from charlm.nn.ngrams import WIDTH, NGrams, ngram_shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.pooling import Places, make_pooling, pooling_shapes
-from charlm.nn.stack import Stack, draw, stack_shapes, zero_state
+from charlm.nn.stack import Stack, draw, stack_shapes, whole_state
 
 
 class WholeTexts(Places, Protocol):
@@ -88,8 +88,9 @@ class ClassifierNetwork:
         Texts whose label is not known, -1, have neither. `state` is not heeded but returned; `rng`
         switches dropout on.
         """
-        known, inputs = chunk.labels >= 0, self._read(chunk.inputs, rng)
-        y, _ = self._body.forward(params, inputs, self._begin(chunk, params), chunk.reset, rng)
+        known, inputs = chunk.labels >= 0, drop_tokens(chunk.inputs, self._token_dropout, self._unknown, rng)
+        begin = whole_state(self.config, chunk.inputs.shape[1], params)
+        y, _ = self._body.forward(params, inputs, begin, chunk.reset, rng)
         pooled = self._dropout.forward(self._pool.forward(params, y, chunk), rng)
         top = self._dense.forward(params, pooled, rng)
         if self._ngrams:
@@ -119,27 +120,12 @@ class ClassifierNetwork:
         With `Panels` a text's figures do not depend on what else is in the chunk, nor on its place
         there, to the bit.
         """
-        y, _ = self._body.forward(params, chunk.inputs, self._begin(chunk, params), chunk.reset)
+        begin = whole_state(self.config, chunk.inputs.shape[1], params)
+        y, _ = self._body.forward(params, chunk.inputs, begin, chunk.reset)
         top = self._dense.forward(params, self._pool.forward(params, y, chunk))
         if self._ngrams:
             top = np.concatenate([top, self._ngrams.forward(params, chunk.inputs, chunk)], axis=1)
         return log_softmax(self._head.logits(params, top))
-
-    def _read(self, inputs: Array, rng: np.random.Generator | None) -> Array:
-        """Return inputs [T, B] with some of the tokens unknown; EOS and what is unused stay."""
-        if rng is None or not self._token_dropout:
-            return inputs
-        dropped = rng.random(inputs.shape, np.float32) < self._token_dropout
-        return np.where(
-            dropped & (inputs > self._unknown), inputs.dtype.type(self._unknown), inputs
-        )
-
-    def _begin(self, chunk: WholeTexts, params: Params | Panels) -> State:
-        """Return the state before the texts; both directions have zeros of their own."""
-        if self.config.bidirectional:
-            return ()
-        dtype = params.flat.dtype.type if isinstance(params, Params) else np.float32
-        return zero_state(self.config, chunk.inputs.shape[1], dtype)
 
 
 def shapes(config: ModelConfig, labels: int, pool: str, ngrams: int = 0) -> dict[str, Shape]:

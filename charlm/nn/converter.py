@@ -36,7 +36,7 @@ from charlm.nn.layers import Embedding, Linear, TokenInput, sum_by_row
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State, Workspace, rows_of
 from charlm.nn.pooling import LastPooling, Places, Rows
-from charlm.nn.stack import Stack, draw, stack_shapes, zero_state
+from charlm.nn.stack import Stack, draw, stack_shapes, whole_state
 
 
 @dataclass(frozen=True)
@@ -259,9 +259,7 @@ class ConverterNetwork:
         self, params: Params | Panels, source: Placed, rng: np.random.Generator | None = None
     ) -> tuple[Array, Array]:
         """Return the encoder's values [T, B, W], and its last ones for each source [N, W]."""
-        begin: State = ()
-        if not self.shape.encoder.bidirectional:
-            begin = zero_state(self.shape.encoder, source.inputs.shape[1], _dtype(params))
+        begin = whole_state(self.shape.encoder, source.inputs.shape[1], params)
         y, _ = self._encoder.forward(params, source.inputs, begin, source.reset, rng)
         return y, self._last.forward(params, y, source)
 
@@ -271,7 +269,7 @@ class ConverterNetwork:
     ) -> Array:  # fmt: skip
         """Return the decoder's values [T, B, H] over whole targets, given their sources' [N, G·H]."""
         columns = target.inputs.shape[1]
-        begin = zero_state(self.shape.decoder, columns, _dtype(params))
+        begin = whole_state(self.shape.decoder, columns, params)
         rows = Rows(target, columns)
         heard = _Heard(rows.row, rows.text, products)
         if self._attention:
@@ -302,10 +300,6 @@ def _tokens(chunk: Pairs, meeting: Meeting) -> Array:
     rows = meeting.target
     place = np.arange(len(rows.row)) - rows.starts[rows.text]
     return np.asarray(begin[meeting.order][rows.text] + place)
-
-
-def _dtype(params: Params | Panels) -> type[np.floating]:
-    return params.flat.dtype.type if isinstance(params, Params) else np.float32
 
 
 def shapes(shape: ConverterShape) -> dict[str, Shape]:

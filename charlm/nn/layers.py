@@ -207,6 +207,21 @@ class Dropout:
         return dy
 
 
+def drop_tokens(
+    ids: Array, share: float | Array, unknown: int, rng: np.random.Generator | None
+) -> Array:
+    """Return ids with some read as the `unknown` one, so that training learns what it means.
+
+    Each id above it is so with the probability `share`, one for all or of each id, [V]; those below
+    it are no tokens. Without `rng` all stay.
+    """
+    if rng is None or not np.any(share):
+        return ids
+    wanted = share[ids] if isinstance(share, np.ndarray) else share
+    dropped = rng.random(ids.shape, np.float32) < wanted
+    return np.where(dropped & (ids > unknown), ids.dtype.type(unknown), ids)
+
+
 def rows_at(matrix: Array, tokens: Array) -> Array:
     """Return the rows [R, D] of a matrix for tokens [R], a zero row for NO_TOKEN."""
     rows: Array = matrix[tokens]

@@ -121,6 +121,14 @@ def zero_state(config: ModelConfig, batch: int, dtype: type[np.floating] = np.fl
     return tuple(np.zeros(shape, dtype) for _ in range(CELLS[config.cell].states))
 
 
+def whole_state(config: ModelConfig, columns: int, params: Params | Panels) -> State:
+    """Return the state before columns of whole sequences; both directions have zeros of their own, and take none."""
+    if config.bidirectional:
+        return ()
+    dtype = params.flat.dtype.type if isinstance(params, Params) else np.float32
+    return zero_state(config, columns, dtype)
+
+
 def draw(config: ModelConfig, shapes: Mapping[str, Shape], rng: np.random.Generator) -> Params:
     """Draw first weights; biases, peepholes and what weighs the steps of a pooling are 0, forget gates and gains 1.
 

@@ -30,11 +30,11 @@ from charlm.nn.crf import (
 )
 from charlm.nn.dense import DenseLayers, dense_shapes
 from charlm.nn.head import SoftmaxHead, log_softmax
-from charlm.nn.layers import Dropout
+from charlm.nn.layers import Dropout, drop_tokens
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape, State
 from charlm.nn.pooling import LastPooling, Places
-from charlm.nn.stack import Stack, draw, stack_shapes, zero_state
+from charlm.nn.stack import Stack, draw, stack_shapes, whole_state
 from charlm.nn.words import WordList, WordVectors, word_shapes, word_width
 
 
@@ -186,32 +186,15 @@ class TaggerNetwork:
         """Return what the softmax reads of each place, [N, W]."""
         inputs = chunk.inputs
         if self._vectors is None:
-            inputs = self._heard(inputs, rng)
+            inputs = drop_tokens(inputs, self._token_dropout, self._unknown, rng)
         elif chunk.words is None:
             raise ValueError("the chunk has no words, which this tagger reads")
         else:
             self._vectors.take(chunk.words)
-        y, _ = self._body.forward(params, inputs, self._begin(inputs, params), chunk.reset, rng)
+        begin = whole_state(self.config, inputs.shape[1], params)
+        y, _ = self._body.forward(params, inputs, begin, chunk.reset, rng)
         pooled = self._dropout.forward(self._pool.forward(params, y, chunk), rng)
         return self._dense.forward(params, pooled, rng)
-
-    def _heard(self, inputs: Array, rng: np.random.Generator | None) -> Array:
-        """Return inputs [T, B] with some of the tokens unknown; EOS and what is unused stay."""
-        share = self._token_dropout
-        if rng is None or not np.any(share):
-            return inputs
-        wanted = share[inputs] if isinstance(share, np.ndarray) else share
-        dropped = rng.random(inputs.shape, np.float32) < wanted
-        return np.where(
-            dropped & (inputs > self._unknown), inputs.dtype.type(self._unknown), inputs
-        )
-
-    def _begin(self, inputs: Array, params: Params | Panels) -> State:
-        """Return the state before the sentences; both directions have zeros of their own."""
-        if self.config.bidirectional:
-            return ()
-        dtype = params.flat.dtype.type if isinstance(params, Params) else np.float32
-        return zero_state(self.config, inputs.shape[1], dtype)
 
 
 def judge(

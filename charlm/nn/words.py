@@ -18,7 +18,7 @@ import numpy as np
 from charlm.config import NO_TOKEN, ModelConfig
 from charlm.nn import names
 from charlm.nn.bidirectional import Bidirectional
-from charlm.nn.layers import Distinct, Dropout, Tape, sum_by_row
+from charlm.nn.layers import Distinct, Dropout, Tape, drop_tokens, sum_by_row
 from charlm.nn.ngrams import WIDTH, NGrams, ngram_shapes
 from charlm.nn.panels import Panels
 from charlm.nn.params import Array, Params, Shape
@@ -84,7 +84,7 @@ class WordVectors:
         words, self._words = self._words, None
         if words is None:
             raise RuntimeError("forward without a list of words before it")
-        heard, parts = self._heard(words.ids, rng), []
+        heard, parts = drop_tokens(words.ids, self._token_dropout, self._unknown, rng), []
         if self._embedded:
             parts.append(params[names.EMBED][heard])
         if self._body:
@@ -116,15 +116,6 @@ class WordVectors:
         if self._embedded:
             tokens, row_of = np.unique(heard, return_inverse=True)
             grads[names.EMBED][tokens] += sum_by_row(parts.pop(), row_of.reshape(-1), len(tokens))
-
-    def _heard(self, ids: Array, rng: np.random.Generator | None) -> Array:
-        """Return the ids [R] with some of the words unknown; EOS and what is unknown anyway stay."""
-        share = self._token_dropout
-        if rng is None or not np.any(share):
-            return ids
-        wanted = share[ids] if isinstance(share, np.ndarray) else share
-        dropped = rng.random(ids.shape, np.float32) < wanted
-        return np.where(dropped & (ids > self._unknown), ids.dtype.type(self._unknown), ids)
 
 
 def word_width(model: ModelConfig, characters: ModelConfig | None, ngrams: int) -> int:
