@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from charlm.classifier import Classifier
 from charlm.engines import Tally
 from charlm.metrics import ClassFigures, class_tally
 from charlm.text.tokenizers import UNK
+from charlm.text.windows import in_windows
 
 _TEXTS, _CHARACTERS = 4096, 1 << 18  # read before any model answers them
 _MOST_UNSEEN = 1000  # different labels that are counted by name
@@ -88,21 +89,9 @@ def answer_all(
     """Let classifiers answer the same gold texts; the differences are the first's to each of the others."""
     every = [Answers(model) for model in models]
     differences = [Difference() for _ in models[1:]]
-    for some in _together(pairs):
+    held = in_windows(pairs, size_of=lambda pair: len(pair[1]), most=_TEXTS, total=_CHARACTERS)
+    for some in held:
         first, *others = (answers.add(some) for answers in every)
         for difference, other in zip(differences, others, strict=True):
             difference.add(first, other)
     return every, differences
-
-
-def _together(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """Yield as many texts as are held in memory together."""
-    some, characters = list[Pair](), 0
-    for pair in pairs:
-        some.append(pair)
-        characters += len(pair[1])
-        if len(some) == _TEXTS or characters >= _CHARACTERS:
-            yield some
-            some, characters = [], 0
-    if some:
-        yield some

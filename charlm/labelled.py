@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,12 @@ from charlm.model_files import Tensors
 from charlm.sampling import SamplingConfig
 from charlm.scoring import Score
 from charlm.text.label_names import Labels
-from charlm.text.windows import always
+from charlm.text.windows import always, in_windows
 from charlm.writing import Sample
 
 TASK = "labelled"  # what its files call what it has learnt
 PRIORS = ("training", "uniform")  # how probable a label is before a text is read
 _TEXTS = 1024  # of several labels that are scored together
-_Item = TypeVar("_Item")
 
 
 class LabelledModel(Model):
@@ -105,8 +103,7 @@ class LabelledModel(Model):
         `texts` may go on without end; where `ready()` is false, which is asked after each, those so far
         are scored first. Raises UsageError for a label that the model has not.
         """
-        pairs = iter(texts)
-        while window := list(_window(pairs, ready)):
+        for window in in_windows(texts, ready, most=_TEXTS):
             grouped: dict[str, list[str]] = {}
             for label, text in window:
                 grouped.setdefault(label, []).append(text)
@@ -134,7 +131,7 @@ class LabelledModel(Model):
         """
         top, threshold = check_wanted(top, threshold)
         weights = self._log_prior(prior)
-        return self._predicted(iter(checks.texts("texts", texts)), top, threshold, ready, weights)
+        return self._predicted(checks.texts("texts", texts), top, threshold, ready, weights)
 
     def probabilities(self, text: str, prior: str = "training") -> dict[str, float]:
         """Return the probability of every label for a text, the most probable first."""
@@ -152,10 +149,10 @@ class LabelledModel(Model):
         return logp
 
     def _predicted(
-        self, texts: Iterator[str], top: int, threshold: float, ready: Callable[[], bool],
+        self, texts: Iterable[str], top: int, threshold: float, ready: Callable[[], bool],
         prior: NDArray[np.float64],
     ) -> Iterator[Answer]:  # fmt: skip
-        while window := list(_window(texts, ready)):
+        for window in in_windows(texts, ready, most=_TEXTS):
             scores = [list(self.scores(window, True, label=label)) for label in self.labels]
             joint = prior[:, None] + np.array(
                 [[one.logprob for one in of] for of in scores]
@@ -190,13 +187,6 @@ def rebuilt(
     model = LabelledModel(*parts_of_file(tensors, metadata, train))
     known_labels(model.language)
     return model
-
-
-def _window(items: Iterator[_Item], ready: Callable[[], bool]) -> Iterator[_Item]:
-    for item in islice(items, _TEXTS):
-        yield item
-        if not ready():
-            return
 
 
 def _rebuilt_given(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from charlm.tagger import Judged, Tagger
 from charlm.text.columns import Sentence
 from charlm.text.reading import TextFile
 from charlm.text.tag_forms import Form, find_form
+from charlm.text.windows import in_windows
 
 _SENTENCES, _TOKENS = 4096, 1 << 16  # read before any model tags them
 _MOST_UNSEEN = 1000  # different tags that are counted by name
@@ -153,20 +154,8 @@ def _columns(model: Tagger) -> tuple[int | None, int | None]:
 def answer_all(models: Sequence[Tagger], sentences: Iterable[Sentence]) -> list[TagAnswers]:
     """Let taggers tag the same gold sentences."""
     every = [TagAnswers(model, by_sentence=len(models) > 1) for model in models]
-    for some in _together(sentences):
+    held = in_windows(sentences, size_of=lambda sentence: len(sentence.tokens), most=_SENTENCES, total=_TOKENS)
+    for some in held:
         for answers in every:
             answers.add(some)
     return every
-
-
-def _together(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
-    """Yield as many sentences as are held in memory together."""
-    some, tokens = list[Sentence](), 0
-    for sentence in sentences:
-        some.append(sentence)
-        tokens += len(sentence.tokens)
-        if len(some) == _SENTENCES or tokens >= _TOKENS:
-            yield some
-            some, tokens = [], 0
-    if some:
-        yield some

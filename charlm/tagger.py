@@ -29,7 +29,7 @@ from charlm.text.tag_packing import sentence_chunks
 from charlm.text.tagged_encoder import piece_of
 from charlm.text.tagged_part import TaggedList, TaggedPart, TaggedText
 from charlm.text.tokenizers import Tokenizer
-from charlm.text.windows import always
+from charlm.text.windows import Item, always, in_windows
 
 _SENTENCES = 4096  # of a window, which are answered together,
 _CHARACTERS = 1 << 18  # or as many as reach this many characters
@@ -136,7 +136,7 @@ class Tagger:
         tokens = (self._tokens(number, sentence) for number, sentence in enumerate(every))
         return (
             self._answer(of_tokens, found)
-            for window in _windows(tokens, ready)
+            for window in _in_windows(tokens, ready, _characters)
             for of_tokens, found in zip(window, self.judged(window), strict=True)
         )
 
@@ -178,7 +178,7 @@ class Tagger:
         """
         numbers = {name: number for number, name in enumerate(self.names)}
         held = (self._pair(number, *pair) for number, pair in enumerate(sentences))
-        for window in _windows(held, ready, lambda pair: sum(map(len, pair[0]))):
+        for window in _in_windows(held, ready, lambda pair: _characters(pair[0])):
             gold = [
                 [numbers.get(tag, -1) for tag in to_iob2(tags, self.tags.scheme)]
                 for _, tags in window
@@ -322,11 +322,10 @@ def evaluate(
         if stop():
             return None
         judged = engine.judge(chunk, tags.allowed)
-        words = np.concatenate([text.words for text in texts.sentences(numbers)])
-        spaces = tags.spaces[words] if tags.of_characters else None
+        spaces = tags.spaces[chunk.tokens] if tags.of_characters else None
         total += tag_tally(
             judged.tags, texts.gold(numbers), judged.nats, chunk.starts, tags.names,
-            tags.encoder.unknown(words), unseen, spaces, chunk.read,
+            tags.encoder.unknown(chunk.tokens), unseen, spaces, chunk.read,
         )  # fmt: skip
     return total
 
@@ -360,18 +359,11 @@ def rebuilt(
     return Tagger(engine, config, tags, facts)
 
 
-def _windows(
-    items: Iterable[Any],
-    ready: Callable[[], bool],
-    size: Callable[[Any], int] = lambda tokens: sum(map(len, tokens)),
-) -> Iterator[list[Any]]:
-    """Yield items in lists of bounded size, each ended where `ready()` says no to the next one."""
-    window, held = list[Any](), 0
-    for item in items:
-        window.append(item)
-        held += size(item)
-        if len(window) == _SENTENCES or held >= _CHARACTERS or not ready():
-            yield window
-            window, held = [], 0
-    if window:
-        yield window
+def _in_windows(
+    items: Iterable[Item], ready: Callable[[], bool], size_of: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    return in_windows(items, ready, size_of, most=_SENTENCES, total=_CHARACTERS)
+
+
+def _characters(tokens: Sequence[str]) -> int:
+    return sum(map(len, tokens))

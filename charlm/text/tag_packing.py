@@ -86,8 +86,8 @@ class TagChunk:
 
     inputs [T, B]: token ids, or numbers of `words` where there are such; NO_TOKEN where nothing
     stands. reset [T, B]: true at each sentence's first step and at a column's first unused one. Of
-    each place, [N], sentence by sentence: its column, its first step, its length in steps, and its
-    tag, -1 where none is known. starts [S + 1]: where in these each sentence begins, and where the
+    each place, [N], sentence by sentence: its column, its first step, its length in steps, its
+    tag, -1 where none is known, and its token's id. starts [S + 1]: where in these each sentence begins, and where the
     last ends. sentence_column [S]. words: every one of them occurs. kept [N]: which places have
     tag 0, whatever the network says; None: none has.
     """
@@ -98,6 +98,7 @@ class TagChunk:
     first: NDArray[np.int64]
     length: NDArray[np.int64]
     tags: NDArray[np.int32]
+    tokens: Ids
     starts: NDArray[np.int64]
     sentence_column: NDArray[np.int64]
     words: Words | None = None
@@ -139,7 +140,8 @@ class TagChunk:
             words = words.at(rows[gap:].astype(np.int64))
         return TagChunk(
             inputs, self.reset[:, start:stop], self.column[inside] - start, self.first[inside],
-            self.length[inside], self.tags[inside], starts, self.sentence_column[whole] - start, words,
+            self.length[inside], self.tags[inside], self.tokens[inside], starts,
+            self.sentence_column[whole] - start, words,
             None if self.kept is None else self.kept[inside],
         )  # fmt: skip
 
@@ -148,6 +150,7 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
     """Pack sentences, of which there is at least one, into a chunk of `steps` steps unless one is longer."""
     sizes = np.array([[len(text.words), len(text.characters)] for text in texts], np.int64)
     tags = np.concatenate([text.tags for text in texts])
+    tokens = np.concatenate([text.words for text in texts])
     lengths = np.concatenate([text.lengths for text in texts])
     starts = np.concatenate([[0], np.cumsum(sizes[:, 0])])
     sentence, words = np.repeat(np.arange(len(texts)), sizes[:, 0]), None
@@ -157,7 +160,7 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
         ids, offset = _spaced(texts, lengths, within, reading.space)
         lengths = np.maximum(lengths, 1)  # a token without characters is what follows it
     else:
-        given = np.concatenate([text.words for text in texts])
+        given = tokens
         if reading.way == "words":
             characters = np.concatenate([text.characters for text in texts])
             given, words = different(given, characters, lengths)
@@ -169,7 +172,7 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
     laid = lay_out(ids, reading.steps_of(sizes), steps)
     return TagChunk(
         laid.inputs, laid.reset, laid.column[sentence], laid.first[sentence] + offset, lengths, tags,
-        starts, laid.column, words, kept,
+        tokens, starts, laid.column, words, kept,
     )  # fmt: skip
 
 

@@ -20,18 +20,36 @@ def always() -> bool:
     return True
 
 
+def in_windows(
+    items: Iterable[Item],
+    ready: Callable[[], bool] = always,
+    size_of: Callable[[Item], int] = lambda _: 0,
+    *,
+    most: int,
+    total: int = 1,
+) -> Iterator[list[Item]]:
+    """Yield items in lists, each full with `most` items or with sizes that make `total`.
+
+    A list is also ended where `ready()`, which is asked after each item, says no to the next one.
+
+    >>> list(in_windows("abcde", most=2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    taken = iter(items)
+    while window := list(_until_full(islice(taken, most), ready, size_of, total)):
+        yield window
+
+
 def windows(
     texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool]
 ) -> Iterator[list[tuple[str, Ids]]]:
-    """Encode texts and yield them in lists of bounded size, each ended where `ready()` says no to the next text."""
-    if tokenizer.kind == "char" and tokenizer.lossless:  # each character is a token: one call for all texts
-        taken = iter(texts)
-        while some := list(_until_full(islice(taken, _TEXTS), ready, len)):
+    """Encode texts and yield them in lists of bounded size (as `in_windows`)."""
+    if tokenizer.kind == "char" and tokenizer.lossless:  # a token a character: one call for all
+        for some in in_windows(texts, ready, len, most=_TEXTS, total=_TOKENS):
             yield list(_cut(some, tokenizer.encode("".join(some))))
         return
     encoded = ((text, tokenizer.encode(text)) for text in texts)
-    while window := list(_until_full(islice(encoded, _TEXTS), ready, lambda item: len(item[1]))):
-        yield window
+    yield from in_windows(encoded, ready, lambda item: len(item[1]), most=_TEXTS, total=_TOKENS)
 
 
 def _cut(texts: list[str], ids: Ids) -> Iterator[tuple[str, Ids]]:
@@ -43,11 +61,11 @@ def _cut(texts: list[str], ids: Ids) -> Iterator[tuple[str, Ids]]:
 
 
 def _until_full(
-    items: Iterator[Item], ready: Callable[[], bool], tokens_of: Callable[[Item], int]
+    items: Iterator[Item], ready: Callable[[], bool], size_of: Callable[[Item], int], total: int
 ) -> Iterator[Item]:
-    tokens = 0
+    size = 0
     for item in items:
         yield item
-        tokens += tokens_of(item)
-        if tokens >= _TOKENS or not ready():
+        size += size_of(item)
+        if size >= total or not ready():
             return
