@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charlm import checks
 from charlm.checkpoint import FORMAT_KEY
-from charlm.config import LABELS, POOLINGS, ModelConfig, TrainConfig
+from charlm.config import LABELS, POOLINGS, ModelConfig, TrainConfig, have_counts
 from charlm.engines import Tally
 from charlm.engines.classifier import ClassifierEngine
 from charlm.errors import DataError, UsageError
@@ -29,7 +29,6 @@ from charlm.text.sequences import KINDS, LINE, PARAGRAPH, Kind
 from charlm.text.tokenizers import UNK, Tokenizer, tokenizer_from_dict
 from charlm.text.windows import always, windows
 
-_MOST_TEXTS = 1 << 53  # of a label: as many as float64 counts
 _OF_CLASSES = {"names": list, "counts": list, "labels": str, "pool": str, "max_length": int, "balance": bool,
                "ngrams": int}  # fmt: skip
 
@@ -304,12 +303,9 @@ def _check(values: Mapping[str, Any]) -> None:
         values = {name: value for name, value in values.items() if name != "sequences"}
     if values.keys() != _OF_CLASSES.keys():
         raise DataError(f"the classes need exactly {', '.join(_OF_CLASSES)}")
-    names, counts = values["names"], values["counts"]
-    whole = isinstance(counts, list) and all(
-        type(count) is int and 0 <= count < _MOST_TEXTS for count in counts
-    )
+    names = values["names"]
     check_facts({name: value for name, value in values.items() if name != "counts"}, _OF_CLASSES)
-    if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2:
+    if not have_counts(names, values["counts"]):
         raise DataError("the classes need two or more different labels, and a count for each")
     if not all(map(is_label, names)):  # a control character in one would go to somebody's terminal
         raise DataError("the classes have a label that no text could have had")

@@ -13,7 +13,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -100,6 +100,16 @@ def check_type(name: str, value: object, hint: Any) -> None:
     if isinstance(value, list):
         for item in value:
             check_type(f"each of {name}", item, str)
+
+
+def have_counts(names: Sequence[str], counts: object) -> bool:
+    """Say whether a file has two or more different names, and a list with a count of each.
+
+    A count is at least 0 and below 2^53: as many as float64 counts.
+    """
+    if not isinstance(counts, list) or not len(counts) == len(names) == len(set(names)) >= 2:
+        return False
+    return all(type(count) is int and 0 <= count < 1 << 53 for count in counts)
 
 
 def _shown(value: object) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.bio import SCHEMES, Allowed, allowed, mark_spans
-from charlm.config import UNITS, ModelConfig
+from charlm.config import UNITS, ModelConfig, have_counts
 from charlm.errors import DataError
 from charlm.facts import check_facts
 from charlm.model_files import dump, parse
@@ -35,7 +35,6 @@ from charlm.text.tokenizers import (
     tokenizer_from_dict,
 )
 
-_MOST_TOKENS = 1 << 53  # of a tag: as many as float64 counts
 _WIDEST, _MOST_COLUMN = 1 << 16, 1 << 16
 _READ = {
     "word": "words",
@@ -190,12 +189,9 @@ def _layout(values: Any, unit: str) -> Layout | None:
 
 def _check(values: Mapping[str, Any]) -> None:
     """Raise DataError unless what a file says of tags is possible."""
-    names, counts = values["names"], values["counts"]
-    whole = isinstance(counts, list) and all(
-        type(count) is int and 0 <= count < _MOST_TOKENS for count in counts
-    )
+    names = values["names"]
     check_facts({name: value for name, value in values.items() if name != "counts"}, _OF_TAGS)
-    if not whole or len(names) != len(counts) or len(set(names)) != len(names) or len(names) < 2:
+    if not have_counts(names, values["counts"]):
         raise DataError("the tags need two or more different names, and a count for each")
     if values["unit"] not in UNITS or values["scheme"] not in (None, *SCHEMES):
         raise DataError("the tags have a unit or a scheme that there is not")

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
 from charlm.text.folders import open_all, shortened, text_files
-from charlm.text.reading import TextFile
-from charlm.text.splitting import uniform_parts
+from charlm.text.reading import TextFile, text_blocks
+from charlm.text.splitting import TEST, TRAIN, VALID, uniform_parts
+from charlm.text.surveys import Survey, count_lines, survey
 
 
 def text_hashes(texts: Sequence[str], seed: int, as_bytes: bool = False) -> NDArray[np.uint64]:
@@ -31,6 +34,41 @@ def hash_parts(hashes: NDArray[np.uint64], shares: tuple[float, float]) -> list[
     """Return the part of each text by its hash [n]."""
     parts: list[int] = uniform_parts(hashes, shares).tolist()
     return parts
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The opened files of a corpus that is drawn text by text: of its three parts, in their order.
+
+    named: the files of the training part, as they were given, those of directories one by one.
+    surveys: of each of them. notes: what else the user should know.
+    """
+
+    named: list[str | TextFile]
+    files: list[list[TextFile]]
+    surveys: list[Survey]
+    notes: list[str]
+
+    def shares(self, config: TextConfig) -> tuple[float, float]:
+        """Return the shares of the training files that are drawn to validate and to test on, none where files do."""
+        return (
+            0 if self.files[VALID] else config.valid_fraction,
+            0 if self.files[TEST] else config.test_fraction,
+        )
+
+
+def open_parts(
+    groups: Sequence[Sequence[str | TextFile]], encoding: str | None, block: int
+) -> Opened:
+    """Open the files of the three parts and survey those to train on, `block` bytes at a time.
+
+    Raises UsageError, MissingInputError, DataError, StorageError.
+    """
+    named, notes = zip(*map(text_files, groups), strict=True)
+    files = open_all(*named)
+    surveys = [survey(text_blocks(file, encoding, block)) for file in files[TRAIN]]
+    count_lines(surveys, [file.name for file in files[TRAIN]])
+    return Opened(named[TRAIN], files, surveys, [note for some in notes for note in some])
 
 
 def refuse_documents(

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.config import LABELS, MOST_LABELS
+from charlm.config import LABELS, MOST_LABELS, have_counts
 from charlm.errors import DataError, UsageError
 from charlm.text.labels import is_label
-
-_MOST_TEXTS = 1 << 53  # of a label: as many as float64 counts
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,7 @@ class Labels:
             map(is_label, names)
         ):  # a control character in one would go to somebody's terminal
             raise DataError("there is a label that no text could have had")
-        whole = isinstance(counts, list) and all(
-            type(n) is int and 0 <= n < _MOST_TEXTS for n in counts
-        )
-        if (
-            not whole
-            or len(names) != len(counts)
-            or not 2 <= len(set(names)) == len(names) <= MOST_LABELS
-        ):
+        if not have_counts(names, counts) or len(names) > MOST_LABELS:
             raise DataError("there must be two or more different labels, and a count for each")
         if form not in LABELS:
             raise DataError("the labels have a form that there is not")

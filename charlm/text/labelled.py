@@ -21,18 +21,19 @@ from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter, 
 from charlm.text.drawing import (
     gold_files,
     hash_parts,
+    open_parts,
     refuse_documents,
     refuse_empty,
     text_hashes,
 )
 from charlm.text.duplicates import TextHashes, duplicate_notes, shared_note
-from charlm.text.folders import open_all, shortened, text_files
+from charlm.text.folders import shortened
 from charlm.text.labelled_part import LabelledPart, LabelledPartBuilder
 from charlm.text.labels import find_form, labelled_lines
-from charlm.text.reading import TextFile, text_blocks
+from charlm.text.reading import TextFile
 from charlm.text.sequences import KINDS, LINE, Kind
 from charlm.text.splitting import TEST, TRAIN, VALID
-from charlm.text.surveys import content_notes, count_lines, survey
+from charlm.text.surveys import content_notes
 from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 
 _BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
@@ -135,30 +136,23 @@ def prepare_labelled(
     of = KINDS.get(config.sequences, LINE)
     kind = tokenizer.kind if tokenizer else config.tokenizer
     encoding = None if kind == "byte" else config.encoding
-    (named, notes), *held = (text_files(group) for group in (paths, valid_files, test_files))
-    files = open_all(named, *(texts for texts, _ in held))
-    surveys = [survey(text_blocks(file, encoding, block)) for file in files[TRAIN]]
-    count_lines(surveys, [file.name for file in files[TRAIN]])
+    opened = open_parts((paths, valid_files, test_files), encoding, block)
+    files, shares = opened.files, opened.shares(config)
     form, reason = find_form(labels, files[TRAIN], encoding, block, of)
-    shares = (
-        0 if files[VALID] else config.valid_fraction,
-        0 if files[TEST] else config.test_fraction,
-    )
     reading = _Reading(form, encoding, block, shares, config.split_seed, of)
     counter = counter_for(config) if grow or not tokenizer else None
     found = _count(reading, files[TRAIN], counter)
     names = _names(found, names, grow)
     tokenizer = _tokenizer(counter, tokenizer, of)
     parts, hashes = _encode_all(reading, files, tokenizer, names, longest)
-    notes += [note for _, of_part in held for note in of_part]
     said = (
-        *notes,
-        *content_notes(files[TRAIN], surveys, kind),
+        *opened.notes,
+        *content_notes(files[TRAIN], opened.surveys, kind),
         *_notes(parts, hashes, files, shares, longest),
     )
     train, valid, test = parts
     return LabelledCorpus(
-        tokenizer, names, form, reason, train, valid, test, tuple(map(str, named)), said, of.name
+        tokenizer, names, form, reason, train, valid, test, tuple(map(str, opened.named)), said, of.name
     )
 
 

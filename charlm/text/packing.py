@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -240,7 +241,7 @@ def lay_out(
     return Layout(inputs, reset, column, first, length)
 
 
-class WholeBatches(Generic[Item, Chunk]):
+class WholeBatches(ABC, Generic[Item, Chunk]):
     """A training part as chunks of `batch_size` whole texts, the last of an epoch fewer, in an
     order drawn anew.
 
@@ -293,21 +294,21 @@ class WholeBatches(Generic[Item, Chunk]):
         for stop in _cuts(sizes.tolist(), _AT_ONCE):
             yield min(stop * self.batch_size, len(numbers))
 
+    @abstractmethod
     def _all_steps(self) -> int:
         """Return how many steps all texts take, EOS counted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _steps_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many steps some texts take, EOS counted, [n]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _items(self, numbers: NDArray[np.int64]) -> Sequence[Item]:
         """Return some texts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _chunk(self, items: Sequence[Item]) -> Chunk:
         """Pack some texts."""
-        raise NotImplementedError
 
 
 class WholeTextBatches(WholeBatches[tuple[Ids, int], TextChunk]):

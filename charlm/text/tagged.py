@@ -22,16 +22,24 @@ from charlm.errors import DataError, UsageError
 from charlm.text.character_tags import KEEP
 from charlm.text.columns import Layout, Sentence
 from charlm.text.counting import NOTHING_TO_TRAIN_ON
-from charlm.text.drawing import gold_files, hash_parts, refuse_documents, refuse_empty, text_hashes
+from charlm.text.drawing import (
+    gold_files,
+    hash_parts,
+    open_parts,
+    refuse_documents,
+    refuse_empty,
+    text_hashes,
+)
 from charlm.text.duplicates import Called, TextHashes, duplicate_notes, shared_note
-from charlm.text.folders import open_all, shortened, text_files
-from charlm.text.reading import TextFile, text_blocks
+from charlm.text.folders import shortened
+from charlm.text.reading import TextFile
 from charlm.text.splitting import TEST, TRAIN, VALID
-from charlm.text.surveys import content_notes, count_lines, survey
+from charlm.text.surveys import content_notes
 from charlm.text.tag_forms import CHARACTERS, Form, find_form
 from charlm.text.tagged_encoder import Encoder, Vocabularies, piece_of
 from charlm.text.tagged_part import Piece, TaggedPart, TaggedPartBuilder
 from charlm.text.tokenizers import CharTokenizer, Tokenizer
+from charlm.text.windows import in_windows
 
 _BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
 _BLOCK_TOKENS, _BLOCK_SENTENCES = 1 << 16, 1 << 12  # that are encoded together
@@ -106,16 +114,17 @@ class _Reading:
 
     def blocks(self, files: Iterable[TextFile]) -> Iterator[list[Sentence]]:
         """Yield sentences, as many as are handled together."""
-        held, tokens = list[Sentence](), 0
-        for file in files:
-            for sentence in self.form.sentences(file, self.encoding, self.size):
-                held.append(sentence)
-                tokens += len(sentence.tokens)
-                if tokens >= _BLOCK_TOKENS or len(held) == _BLOCK_SENTENCES:
-                    yield held
-                    held, tokens = [], 0
-        if held:
-            yield held
+        every = (
+            sentence
+            for file in files
+            for sentence in self.form.sentences(file, self.encoding, self.size)
+        )
+        return in_windows(
+            every,
+            size_of=lambda sentence: len(sentence.tokens),
+            most=_BLOCK_SENTENCES,
+            total=_BLOCK_TOKENS,
+        )
 
     def hashes(self, sentences: Sequence[Sentence]) -> NDArray[np.uint64]:
         """Return the hash [n] of the tokens of each sentence and the seed."""
@@ -156,15 +165,9 @@ def prepare_tagged(
     """
     _check(config)
     encoding = config.encoding
-    (named, notes), *held = (text_files(group) for group in (paths, valid_files, test_files))
-    files = open_all(named, *(texts for texts, _ in held))
-    surveys = [survey(text_blocks(file, encoding, block)) for file in files[TRAIN]]
-    count_lines(surveys, [file.name for file in files[TRAIN]])
+    opened = open_parts((paths, valid_files, test_files), encoding, block)
+    files, shares = opened.files, opened.shares(config)
     form, reason = find_form(files[TRAIN], encoding, tags, token_column, column, block)
-    shares = (
-        0 if files[VALID] else config.valid_fraction,
-        0 if files[TEST] else config.test_fraction,
-    )
     reading = _Reading(form, encoding, block, shares, config.split_seed)
     if lower_words and not tokenizer and form.unit != CHARACTERS:
         config = replace(config, lowercase=True)
@@ -175,15 +178,14 @@ def prepare_tagged(
     assert encoder is not None
     pieces = _Pieces(encoder, counts.scheme, longest)
     parts, hashes = _encode_all(reading, files, pieces, names)
-    notes += [note for _, of_part in held for note in of_part]
     said = (
         *([scheme_note(counts.pairs)] if counts.scheme else []),
-        *notes,
-        *content_notes(files[TRAIN], surveys, "char"),
+        *opened.notes,
+        *content_notes(files[TRAIN], opened.surveys, "char"),
         *_notes(parts, hashes, files, reading, pieces),
     )
     train, valid, test = parts
-    where = tuple(map(str, named))
+    where = tuple(map(str, opened.named))
     return TaggedCorpus(
         encoder, names, form, counts.scheme, reason, train, valid, test, where, said
     )
