@@ -121,6 +121,16 @@ def check_settings(given: Mapping[str, Any], section: type[Section] | None = Non
         section.from_dict(only(given, own))
 
 
+def refuse_beside(given: Mapping[str, Any], what: str, context: str, layers: str, tie: str) -> None:
+    """Raise UsageError for settings that texts with `what` cannot have, for the reasons that are given."""
+    if given.get("context") not in (None, "auto", "sequence"):
+        raise UsageError(f"context {given['context']} does not go with {what}: {context}")
+    if given.get("layers") == 0:
+        raise UsageError(f"layers 0 does not go with {what}: {layers}")
+    if given.get("tie"):
+        raise UsageError(f"tie does not go with {what}: {tie}")
+
+
 def check_engine(settings: Mapping[str, Any], engines: tuple[str, ...]) -> None:
     """Raise UsageError where the engine is none of those that can train the task, or has not got the cell."""
     engine = settings.get("engine", TrainConfig.engine)

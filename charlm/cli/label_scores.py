@@ -68,24 +68,32 @@ def texts_labelled_as(asked: Asked, models: Sequence[Any]) -> list[Any]:
 
 
 def _the_only(asked: Asked, models: Sequence[Any]) -> Classifier:
-    """Return the classifier; raises UsageError where several are asked, or for what only texts have."""
-    if len(models) > 1:
-        raise UsageError(
-            "several -m are compared by charlm test where they are classifiers: give one to score"
-        )
-    for name in _OF_TEXTS:
-        if name in asked.given:
-            raise UsageError(
-                f"a classifier scores labels, not texts: leave {spelled(asked, name)} out"
-            )
-    if asked.format == "kenlm":
-        raise UsageError(
-            "kenlm's format has no place for labels: leave --format out, or choose another"
-        )
-    model: Classifier = models[0]
+    """Return the classifier (UsageError as `the_only`, and for bytes with an encoding)."""
+    model: Classifier = the_only(asked, models, "classifier", "labels", _OF_TEXTS)
     if "encoding" in asked.given and model.tokenizer.kind == "byte":
         raise UsageError("a model of bytes reads them as they are: leave --encoding out")
     return model
+
+
+def the_only(
+    asked: Asked, models: Sequence[Any], kind: str, scored: str, of_texts: Sequence[str]
+) -> Any:
+    """Return the model, a `kind` that scores the `scored`; raises UsageError where several are asked, or for the
+    options that only texts have."""
+    if len(models) > 1:
+        raise UsageError(
+            f"several -m are compared by charlm test where they are {kind}s: give one to score"
+        )
+    for name in of_texts:
+        if name in asked.given:
+            raise UsageError(
+                f"a {kind} scores {scored}, not texts: leave {spelled(asked, name)} out"
+            )
+    if asked.format == "kenlm":
+        raise UsageError(
+            f"kenlm's format has no place for {scored}: leave --format out, or choose another"
+        )
+    return models[0]
 
 
 def _pairs(asked: Asked, model: Classifier) -> tuple[Pairs, Callable[[], bool]]:

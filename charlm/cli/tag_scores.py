@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.asked import Asked, spelled
+from charlm.cli.asked import Asked
 from charlm.cli.base import visible
+from charlm.cli.label_scores import the_only
 from charlm.cli.records import to_field, to_json
 from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.texts import STDIN, part_of_lines, tell_of_line_ends
@@ -19,7 +20,9 @@ from charlm.errors import UsageError
 if TYPE_CHECKING:
     from charlm.tagger import Tagger, TagScore
 
-_OF_TEXTS = "eos", "corpus", "dynamic", "cache", "nbest", "weight", "known", "lines", "label"
+_OF_TEXTS = (
+    "eos", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines", "label",
+)  # fmt: skip
 _FIGURES = ("logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
 _WHY_NO_BITS = "tags are scored, and no text"
 _ROW = "{:>12} {:>8} {:>8}  {}"
@@ -27,7 +30,7 @@ _ROW = "{:>12} {:>8} {:>8}  {}"
 
 def score_tags(asked: Asked, models: Sequence[Any]) -> None:
     """Print how probable the tags of each sentence are, which stand in its columns."""
-    model = _the_only(asked, models)
+    model: Tagger = the_only(asked, models, "tagger", "tags", _OF_TEXTS)
     if asked.file is None:
         raise UsageError("a tagger scores tags, which stand in columns: give --file FILE or -")
     if asked.file == STDIN:
@@ -40,23 +43,6 @@ def score_tags(asked: Asked, models: Sequence[Any]) -> None:
         tell_of_line_ends(asked.file, incoming.lines)
     pairs = ((sentence.tokens, sentence.tags) for sentence in incoming.sentences)
     _print(model.scores(pairs, asked.per_token, incoming.ready), asked, model)
-
-
-def _the_only(asked: Asked, models: Sequence[Any]) -> Tagger:
-    """Return the tagger; raises UsageError where several are asked, or for what only texts have."""
-    if len(models) > 1:
-        raise UsageError(
-            "several -m are compared by charlm test where they are taggers: give one to score"
-        )
-    for name in _OF_TEXTS:
-        if name in asked.given:
-            raise UsageError(f"a tagger scores tags, not texts: leave {spelled(asked, name)} out")
-    if asked.format == "kenlm":
-        raise UsageError(
-            "kenlm's format has no place for tags: leave --format out, or choose another"
-        )
-    model: Tagger = models[0]
-    return model
 
 
 def _print(scores: Iterator[TagScore], asked: Asked, model: Tagger) -> None:

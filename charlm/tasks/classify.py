@@ -14,14 +14,13 @@ from charlm.classifier import Classes, Classifier, evaluate, rebuilt
 from charlm.config import LABELS, POOLINGS, Section, TextConfig, TrainConfig, one_of, share, within
 from charlm.engines import Tally, Trainable
 from charlm.engines.classifier import ClassifierEngine
-from charlm.errors import UsageError
 from charlm.facts import finite
 from charlm.finetuning import body_settings, body_weights, load_body, tokenizer_settings
 from charlm.metrics import ClassFigures
 from charlm.nn.ngrams import MOST
 from charlm.plan import classifier_defaults
 from charlm.run_files import listed
-from charlm.run_settings import Settings
+from charlm.run_settings import Settings, refuse_beside
 from charlm.scoring import percent
 from charlm.text.labelled import LabelledCorpus, prepare_labelled
 from charlm.text.labelled_part import LabelledPart
@@ -152,14 +151,12 @@ class _ClassifyTask:
     useless = MappingProxyType({"seq_len": "texts are read whole"})
 
     def check(self, given: Mapping[str, Any]) -> None:
-        if given.get("context") not in (None, "auto", "sequence"):
-            raise UsageError(
-                f"context {given['context']} does not go with classes: each text begins from zero"
-            )
-        if given.get("layers") == 0:
-            raise UsageError("layers 0 does not go with classes: without a network nothing would tell them apart")
-        if given.get("tie"):
-            raise UsageError("tie does not go with classes: the output has labels, not tokens")
+        refuse_beside(
+            given, "classes",
+            context="each text begins from zero",
+            layers="without a network nothing would tell them apart",
+            tie="the output has labels, not tokens",
+        )  # fmt: skip
 
     def base(self, given: Mapping[str, Any]) -> Any:
         return load_body(given)

@@ -9,7 +9,6 @@ from typing import Any
 from charlm.config import LABELS, LanguageConfig, TextConfig, TrainConfig, one_of
 from charlm.engines import Trainable
 from charlm.engines.choice import training_engine
-from charlm.errors import UsageError
 from charlm.finetuning import (
     begun,
     load_network,
@@ -21,7 +20,7 @@ from charlm.labelled import LabelledModel, known_labels, rebuilt
 from charlm.language import Language
 from charlm.model import Model
 from charlm.run_files import listed
-from charlm.run_settings import LABELLED, Settings
+from charlm.run_settings import LABELLED, Settings, refuse_beside
 from charlm.scoring import percent
 from charlm.tasks.lm import LanguageCourse, LanguageTask, counts_of_run, empty_parts
 from charlm.text.label_names import Labels
@@ -76,14 +75,12 @@ class _LabelledTask(LanguageTask):
     name, section = LABELLED, LabelledConfig
 
     def check(self, given: Mapping[str, Any]) -> None:
-        if given.get("context") not in (None, "auto", "sequence"):
-            why = "each text begins with its own"
-            raise UsageError(f"context {given['context']} does not go with labels: {why}")
-        if given.get("layers") == 0:
-            raise UsageError("layers 0 does not go with labels: counts alone do not know them")
-        if given.get("tie"):
-            why = "they have rows of the embedding, which the output has not"
-            raise UsageError(f"tie does not go with labels: {why}")
+        refuse_beside(
+            given, "labels",
+            context="each text begins with its own",
+            layers="counts alone do not know them",
+            tie="they have rows of the embedding, which the output has not",
+        )  # fmt: skip
         super().check(given)
 
     def base(self, given: Mapping[str, Any]) -> Model | None:

@@ -16,7 +16,7 @@ from charlm.finetuning import body_settings, body_weights, load_body, tokenizer_
 from charlm.nn.ngrams import MOST
 from charlm.plan import tagger_defaults
 from charlm.run_files import listed
-from charlm.run_settings import Settings
+from charlm.run_settings import Settings, refuse_beside
 from charlm.scoring import percent
 from charlm.tag_metrics import TagFigures
 from charlm.tagger import Tagger, evaluate, rebuilt
@@ -188,16 +188,12 @@ class _TagTask:
             raise UsageError(
                 "tokenizer word does not go with tags characters: each of them is read"
             )
-        if given.get("context") not in (None, "auto", "sequence"):
-            raise UsageError(
-                f"context {given['context']} does not go with tags: each sentence begins from zero"
-            )
-        if given.get("layers") == 0:
-            raise UsageError(
-                "layers 0 does not go with tags: without a network nothing would tell them apart"
-            )
-        if given.get("tie"):
-            raise UsageError("tie does not go with tags: the output has tags, not tokens")
+        refuse_beside(
+            given, "tags",
+            context="each sentence begins from zero",
+            layers="without a network nothing would tell them apart",
+            tie="the output has tags, not tokens",
+        )  # fmt: skip
 
     def base(self, given: Mapping[str, Any]) -> Any:
         return load_body(given)
