@@ -15,7 +15,7 @@ from charlm.nn.panels import Panels
 from charlm.nn.params import Params
 from charlm.nn.stack import Stack
 from charlm.text.tokenizers import UNK
-from tests.test_gradients import check
+from tests.test_gradients import check, network_gradients
 from tests.tiny import CELLS
 from tests.whole import drawn_texts, laid_out, mixed
 
@@ -37,15 +37,7 @@ def drawn_params(config, labels, pool, dtype=np.float64, seed=0):
 
 def check_gradients(config, pool, chunk):
     params, network = drawn_params(config, 3, pool, seed=4), ClassifierNetwork(config, 3, pool)
-    scrap = params.twin()
-
-    def loss(grads=scrap):
-        nats, state = network.backward(params, grads, chunk, (), 2.0, np.random.default_rng(7))
-        assert state == ()
-        return 2 * nats
-
-    grads = params.twin()
-    loss(grads)
+    loss, grads = network_gradients(network, params, chunk)
     check(loss, params, grads)
 
 

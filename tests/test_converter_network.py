@@ -22,7 +22,7 @@ from charlm.text.batches import Context, evaluation_columns
 from charlm.text.pair_packing import PairList, make_pair_chunk, pair_chunks
 from charlm.text.tokenizers import EOS, UNK
 from tests.pairs import SIZES, SOURCES, TARGETS, drawn_pairs
-from tests.test_tagger_network import check_some
+from tests.test_gradients import check_along_two, network_gradients
 from tests.tiny import CELLS, COMPANY
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
@@ -60,18 +60,8 @@ def drawn_engine(shape, threads=1, spread=0.5, seed=0):
 def check_gradients(shape, pairs):
     """Compare the gradients of all parameters with differences."""
     params, network = drawn_params(shape, seed=4), ConverterNetwork(shape)
-    chunk, scrap = make_pair_chunk(pairs, 7), params.twin()
-
-    def loss(grads=scrap):
-        nats, state = network.backward(params, grads, chunk, (), 2.0, np.random.default_rng(7))
-        assert state == ()
-        return 2 * nats
-
-    grads = params.twin()
-    loss(grads)
-    for name, value in params.items():
-        assert np.abs(grads[name]).max() > 1e-4, f"{name} has no influence"
-        check_some(loss, value, grads[name], name)
+    loss, grads = network_gradients(network, params, make_pair_chunk(pairs, 7))
+    check_along_two(loss, params, grads)
 
 
 @all_cells

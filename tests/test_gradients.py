@@ -37,6 +37,31 @@ def central_differences(f, x, directions):
     return np.array(found)
 
 
+def network_gradients(network, params, chunk):
+    """Return what a network of whole sequences loses on a chunk, twice its nats, as a function; and its gradients."""
+    scrap = params.twin()
+
+    def loss(grads=scrap):
+        nats, state = network.backward(params, grads, chunk, (), 2.0, np.random.default_rng(7))
+        assert state == ()
+        return 2 * nats
+
+    grads = params.twin()
+    loss(grads)
+    return loss, grads
+
+
+def check_along_two(loss, params, gradients):
+    """Compare the gradient of each parameter with differences along two directions, in which all elements share."""
+    for name, value in params.items():
+        gradient = gradients[name]
+        assert np.abs(gradient).max() > 1e-4, f"{name} has no influence"
+        directions = directions_of(value.size, 2)
+        slopes = central_differences(loss, value, directions)
+        found = directions @ gradient.reshape(-1)
+        assert np.abs(found - slopes).max() < 1e-6 * np.abs(gradient).max(), name
+
+
 def check(f, variables, gradients):
     """Compare each gradient with the differences of f(); one that is zero throughout would show nothing."""
     for name, x in variables.items():

@@ -19,7 +19,7 @@ from charlm.nn.words import WordVectors
 from charlm.text.tag_packing import Reading, make_tag_chunk
 from charlm.text.tokenizers import EOS, UNK
 from tests.tagged import CHARACTERS, TAGS, WORDS, drawn_sentences
-from tests.test_gradients import central_differences, directions_of
+from tests.test_gradients import check_along_two, network_gradients
 from tests.tiny import CELLS
 
 all_cells = pytest.mark.parametrize("cell", CELLS)
@@ -65,26 +65,8 @@ def drawn_params(shape, dtype=np.float64, seed=0, spread=0.5):
 def check_gradients(shape, chunk, token_dropout=0.0):
     """Compare the gradients of all parameters with differences."""
     params, network = drawn_params(shape, seed=4), TaggerNetwork(shape, token_dropout)
-    scrap = params.twin()
-
-    def loss(grads=scrap):
-        nats, state = network.backward(params, grads, chunk, (), 2.0, np.random.default_rng(7))
-        assert state == ()
-        return 2 * nats
-
-    grads = params.twin()
-    loss(grads)
-    for name, value in params.items():
-        assert np.abs(grads[name]).max() > 1e-4, f"{name} has no influence"
-        check_some(loss, value, grads[name], name)
-
-
-def check_some(loss, value, gradient, name):
-    """Compare a gradient with differences along two random directions, in which all elements have a share."""
-    directions = directions_of(value.size, 2)
-    slopes = central_differences(loss, value, directions)
-    found = directions @ gradient.reshape(-1)
-    assert np.abs(found - slopes).max() < 1e-6 * np.abs(gradient).max(), name
+    loss, grads = network_gradients(network, params, chunk)
+    check_along_two(loss, params, grads)
 
 
 @all_cells

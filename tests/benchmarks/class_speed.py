@@ -144,28 +144,29 @@ def main():
             torch_predict(way),
             lambda: batches_of(lengths, True, rng),
         )
+    shape = f"gru 1x{given.hidden} in both directions, batches of {BATCH}"
+    what = f"{len(texts):,} texts of {lengths.mean():.1f} tokens, {shape}"
+    report(runs, given.pairs, given.threads, what, "texts")
+
+
+def report(runs, pairs, threads, what, unit):
+    """Run the contenders by turns, a step and its items each, and print medians and charlm's share of PyTorch's."""
     for step, items in runs.values():
         rate(step, itertools.islice(items(), 4))  # to warm up
     found = {name: [] for name in runs}
-    for _ in range(given.pairs):
+    for _ in range(pairs):
         for name, (step, items) in runs.items():
             found[name].append(rate(step, items()))
-    print(
-        f"{platform.processor() or platform.machine()}, {given.threads} threads, torch {torch.__version__}"
-    )
-    shape = f"gru 1x{given.hidden} in both directions, batches of {BATCH}"
-    print(f"{len(texts):,} texts of {lengths.mean():.1f} tokens, {shape}")
+    where = platform.processor() or platform.machine()
+    print(f"{where}, {threads} threads, torch {torch.__version__}")
+    print(what)
     middle = {name: statistics.median(rates) for name, rates in found.items()}
     for name, value in middle.items():
-        print(
-            f"{name:40} {value:10,.0f} texts/s  ({min(found[name]):,.0f} to {max(found[name]):,.0f})"
-        )
-    for ours_name, theirs in (
-        ("charlm trains", "PyTorch trains"),
-        ("charlm predicts", "PyTorch predicts"),
-    ):
-        best = max(value for name, value in middle.items() if name.startswith(theirs))
-        print(f"{ours_name}: {middle[ours_name] / best:.2f} of PyTorch's best")
+        low, high = min(found[name]), max(found[name])
+        print(f"{name:40} {value:10,.0f} {unit}/s  ({low:,.0f} to {high:,.0f})")
+    for does in ("trains", "predicts"):
+        best = max(value for name, value in middle.items() if name.startswith(f"PyTorch {does}"))
+        print(f"charlm {does}: {middle[f'charlm {does}'] / best:.2f} of PyTorch's best")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,6 @@ features): with the features being made, and apart from it. Needs torch, and pyt
 from __future__ import annotations
 
 import argparse
-import itertools
-import platform
-import statistics
 import tempfile
 import time
 from argparse import Namespace
@@ -38,10 +35,10 @@ from charlm.text.tag_packing import Reading, WholeSentenceBatches, sentence_chun
 from charlm.text.tagged import prepare_tagged
 
 if __package__:
-    from tests.benchmarks.class_speed import batches_of, padded, rate
+    from tests.benchmarks.class_speed import batches_of, padded, report
     from tests.benchmarks.tags import Chain, features, in_iob2, read
 else:
-    from class_speed import batches_of, padded, rate
+    from class_speed import batches_of, padded, report
     from tags import Chain, features, in_iob2, read
 
 BATCH, EMBEDDING, OF_CHARACTERS = 32, 64, 32  # the last: units and embedding of words' characters
@@ -192,23 +189,9 @@ def main():
     beside = {"char_hidden": OF_CHARACTERS, "char_embedding": OF_CHARACTERS} if words else {}
     shape = TaggerShape(model, len(corpus.names), words, corpus.encoder.characters.size, **beside)
     runs = contenders(part, shape, Reading("words" if words else "steps"), given)
-    for step, items in runs.values():
-        rate(step, itertools.islice(items(), 4))  # to warm up
-    found = {name: [] for name in runs}
-    for _ in range(given.pairs):
-        for name, (step, items) in runs.items():
-            found[name].append(rate(step, items()))
-    where = platform.processor() or platform.machine()
-    print(f"{where}, {given.threads} threads, torch {torch.__version__}")
-    print(f"{len(part):,} sentences of {part.tokens / len(part):.1f} tokens, {shape.tags} tags, "
-          f"gru 1x{given.hidden} in both directions, batches of {BATCH}")  # fmt: skip
-    middle = {name: statistics.median(rates) for name, rates in found.items()}
-    for name, value in middle.items():
-        low, high = min(found[name]), max(found[name])
-        print(f"{name:40} {value:10,.0f} tokens/s  ({low:,.0f} to {high:,.0f})")
-    for what in ("trains", "predicts"):
-        best = max(value for name, value in middle.items() if name.startswith(f"PyTorch {what}"))
-        print(f"charlm {what}: {middle[f'charlm {what}'] / best:.2f} of PyTorch's best")
+    network = f"gru 1x{given.hidden} in both directions, batches of {BATCH}"
+    what = f"{len(part):,} sentences of {part.tokens / len(part):.1f} tokens, {shape.tags} tags, {network}"
+    report(runs, given.pairs, given.threads, what, "tokens")
     if given.crfsuite:
         crfsuite(given.path, given.iterations)
 
