@@ -1,4 +1,5 @@
-"""charlm: character and word language models, classifiers and taggers that train, write and predict on NumPy alone.
+"""charlm: character and word language models, classifiers and taggers that train, write and predict
+on NumPy alone.
 
     import charlm
     model = charlm.load("charlm-model")

@@ -26,7 +26,10 @@ def texts(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, str | bytes | bytearray):
         raise TypeError(f"{name} must be several texts, such as a list of str, not one {_kind(value)}")
     every = several(name, value, "texts, such as a list of str")
-    return (one if type(one) is str else text(f"{name}[{number}]", one) for number, one in enumerate(every))
+    return (
+        one if type(one) is str else text(f"{name}[{number}]", one)
+        for number, one in enumerate(every)
+    )
 
 
 def several(name: str, value: Any, what: str) -> Iterator[Any]:

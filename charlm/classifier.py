@@ -96,7 +96,8 @@ class Answer:
     """What a classifier says of a text: labels and their probabilities, the most probable first.
 
     unknown: how many of the tokens it does not know. cut: whether the text was longer than what it
-    reads. surprise: nats a token of the text whatever its label, which only a language model can tell.
+    reads. surprise: nats a token of the text whatever its label, which only a language model can
+    tell.
     """
 
     text: str
@@ -299,7 +300,9 @@ def _answer(
 
 def _check(values: Mapping[str, Any]) -> None:
     """Raise DataError unless what a file says of labels has exactly the right entries."""
-    if values.get("sequences") == PARAGRAPH.name:  # which stands there alone: a line goes without saying
+    if (
+        values.get("sequences") == PARAGRAPH.name
+    ):  # which stands there alone: a line goes without saying
         values = {name: value for name, value in values.items() if name != "sequences"}
     if values.keys() != _OF_CLASSES.keys():
         raise DataError(f"the classes need exactly {', '.join(_OF_CLASSES)}")

@@ -63,11 +63,14 @@ def compare_right(ahead: int, behind: int, texts: int, seed: int = 0) -> Compari
     return Comparison(texts, ahead, ahead - behind, (ahead - behind) / texts, low, high)
 
 
-def compare_ratios(first: NDArray[np.int64], second: NDArray[np.int64], seed: int = 0) -> Comparison:
+def compare_ratios(
+    first: NDArray[np.int64], second: NDArray[np.int64], seed: int = 0
+) -> Comparison:
     """Compare two models by a ratio of sums over the same texts, such as an F1 over sentences.
 
-    `first` and `second` have what each text adds to either, [n, 2]; the seed decides the resamples. `better` counts
-    the texts of which the first has a higher ratio, `mean` and the interval are of the difference of the ratios.
+    `first` and `second` have what each text adds to either, [n, 2]; the seed decides the resamples.
+    `better` counts the texts of which the first has a higher ratio, `mean` and the interval are of
+    the difference of the ratios.
     """
     count = len(first)
     ahead = int(np.count_nonzero(first[:, 0] * second[:, 1] > second[:, 0] * first[:, 1]))

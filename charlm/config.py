@@ -224,11 +224,14 @@ class ModelConfig(Section):
     bidirectional: bool = False
     head_layers: int = 0
     head_hidden: int | None = None  # as wide as what the layers on top read
-    beginnings: int = 0  # labels: a text begins with a vector of its label's in the place of the zero vector
+    beginnings: int = (
+        0  # labels: a text begins with a vector of its label's in the place of the zero vector
+    )
 
     @property
     def inputs(self) -> int:
-        """How many different inputs the embedding has a row for: the tokens, then the beginnings."""
+        """How many different inputs the embedding has a row for: the tokens, then the beginnings.
+        """
         return self.vocab_size + self.beginnings
 
     @property
@@ -260,7 +263,9 @@ class ModelConfig(Section):
         within("head-hidden", self.head_hidden, 1, _WIDEST)
         within("beginnings", self.beginnings, 0, MOST_LABELS)
         if self.tie and self.beginnings:
-            raise UsageError("tie does not go with labels: they have rows of the embedding, which the output has not")
+            raise UsageError(
+                "tie does not go with labels: they have rows of the embedding, which the output has not"
+            )
         if self.head_hidden is not None and not self.head_layers:
             raise UsageError("head-hidden needs head-layers: it is the width of those layers")
         if self.tie and self.bidirectional:
@@ -272,7 +277,11 @@ class ModelConfig(Section):
     @property
     def format(self) -> int:
         """Which format of model files can hold such a network: an older charlm knows 1 alone."""
-        return 2 if self.bidirectional or self.head_layers or self.beginnings else CELLS[self.cell].format
+        return (
+            2
+            if self.bidirectional or self.head_layers or self.beginnings
+            else CELLS[self.cell].format
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields; those that the first model files lack only where they say something."""
@@ -307,8 +316,16 @@ class LanguageConfig(Section):
         return super().to_dict() if self.counted else {}
 
 
-OF_TEXT = ("vocab_size", "beginnings")  # of a model's shape: what a corpus leads to, so no setting has it
-LATER = ("bidirectional", "head_layers", "head_hidden", "beginnings")  # a model without them keeps its file's bytes
+OF_TEXT = (
+    "vocab_size",
+    "beginnings",
+)  # of a model's shape: what a corpus leads to, so no setting has it
+LATER = (
+    "bidirectional",
+    "head_layers",
+    "head_hidden",
+    "beginnings",
+)  # a model without them keeps its file's bytes
 
 
 def check_language(model: ModelConfig) -> None:

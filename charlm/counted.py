@@ -67,8 +67,8 @@ def counts_of_file(path: str, language: Language, facts: dict[str, Any]) -> Coun
 def _beginning(language: Language) -> int | None:
     """Return the token whose 1-gram is the context at a text's beginning, None for none.
 
-    In lines and paragraphs the beginning is a context itself. In documents it is what follows a newline, if they
-    have it; a word that follows a newline is as good as any.
+    In lines and paragraphs the beginning is a context itself. In documents it is what follows a
+    newline, if they have it; a word that follows a newline is as good as any.
     """
     newline = None if language.tokenizer.kind == "word" else language.tokenizer.newline
     return newline if language.document else EOS

@@ -22,7 +22,11 @@ from charlm.text.corpus import Corpus
 from charlm.text.labelled_ids import ConditionalCorpus
 from charlm.text.tokenizers import SPECIALS
 
-_SHAPE = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in (*OF_TEXT, "dropout")]
+_SHAPE = [
+    field.name
+    for field in dataclasses.fields(ModelConfig)
+    if field.name not in (*OF_TEXT, "dropout")
+]
 _BODY = ("cell", "nonlinearity", "hidden", "embedding", "layer_norm")
 _RESOLVED = ("sequences", "context")  # for which "auto" is what the model has
 _SHOWN = 12  # new tokens named in the note
@@ -37,10 +41,15 @@ def load_base(given: Mapping[str, Any]) -> Model | None:
 
 
 def load_network(given: Mapping[str, Any]) -> Model | None:
-    """Return the language model from whose whole network one of labelled texts starts (as `load_base`)."""
+    """Return the language model from whose whole network one of labelled texts starts (as
+    `load_base`).
+    """
     base = _base(given)
     if base:
-        _check(given, tokenizer_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE))
+        _check(
+            given,
+            tokenizer_settings(base.language) | _only(dataclasses.asdict(base.config), _SHAPE),
+        )
     return base
 
 
@@ -163,13 +172,17 @@ def grown(tensors: Mapping[str, Array], model: ModelConfig, size: int) -> dict[s
 
 
 def begun(base: Model, size: int, first: Mapping[str, Array]) -> dict[str, Array]:
-    """Return weights of `base` for `size` tokens and labels, which have the further rows of the tensors `first`.
+    """Return weights of `base` for `size` tokens and labels, which have the further rows of the
+    tensors `first`.
 
-    A label begins as the zero vector, with which texts without labels begin: at first it changes nothing.
+    A label begins as the zero vector, with which texts without labels begin: at first it changes
+    nothing.
     """
     result = grown(base.trained.tensors(), base.config, size)
     name, _ = next(_by_token(base.config))
-    room = [(0, wanted - had) for wanted, had in zip(first[name].shape, result[name].shape, strict=True)]
+    room = [
+        (0, wanted - had) for wanted, had in zip(first[name].shape, result[name].shape, strict=True)
+    ]
     result[name] = np.pad(result[name], room)
     return result
 

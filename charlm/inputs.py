@@ -45,7 +45,8 @@ def texts_of(
     models: Sequence[Trained], kind: Kind, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
 ) -> InOrder:  # fmt: skip
-    """Return the lines or paragraphs of a file, or of stdin (`-`) as they come (errors as reading a corpus).
+    """Return the lines or paragraphs of a file, or of stdin (`-`) as they come (errors as reading a
+    corpus).
 
     Models of bytes, where there are no others, get the bytes as they are.
     """
@@ -58,7 +59,8 @@ def labelled_texts_of(
     model: Classifier | LabelledModel, path: str, encoding: str, shard: tuple[int, int] = (1, 1),
     before_waiting: Callable[[], object] = lambda: None,
 ) -> tuple[Iterator[tuple[str, str]], InOrder]:  # fmt: skip
-    """Return label and text of each line or paragraph of a file, or of stdin (`-`) as they come, and what is read.
+    """Return label and text of each line or paragraph of a file, or of stdin (`-`) as they come,
+    and what is read.
 
     They are in the form that the model was trained with (errors as `charlm.text.labels.labels_of`).
     """
@@ -70,7 +72,9 @@ def labelled_texts_of(
     stdin, regular = is_standard_input(path), os.path.isfile(path)
     where, name = "standard input" if stdin else path, path if regular and not stdin else None
     if form == "file" and name is None and (stdin or os.path.exists(path)):
-        raise UsageError(f"this model takes labels from the names of files, and {where} has none: name a file")
+        raise UsageError(
+            f"this model takes labels from the names of files, and {where} has none: name a file"
+        )
     lines = open_texts(path, None if as_bytes else encoding, kind, shard, str, before_waiting)
     pairs = labels_of(lines.numbered(), where, name, form, as_bytes, frozenset(model.labels))
     return ((label, _as_utf8(text) if as_bytes else text) for label, text in pairs), lines
@@ -88,7 +92,9 @@ def whole_parts(models: Sequence[Model], path: str, encoding: str) -> list[Part]
     return _same_text([_encode(model, file, encoding, "document") for model in models])
 
 
-def corpus_parts(models: Sequence[Model], places: Sequence[Path], corpus: str, encoding: str) -> list[_Stored]:
+def corpus_parts(
+    models: Sequence[Model], places: Sequence[Path], corpus: str, encoding: str
+) -> list[_Stored]:
     """Return what training validates on, for each model: a file, or the `valid` or `test` part of the run in its place.
 
     Raises UsageError where the models do not have the same text, or the part was empty; MissingInputError where a
@@ -112,12 +118,19 @@ def score_part(
 ) -> Score:  # fmt: skip
     """Score a part exactly as training validates; `eos` scores the ends of its texts too.
 
-    `dynamic` is the rate of dynamic evaluation, `cache` the tokens of a continuous cache, `count_cache` the tokens of
-    the longest n-grams that are counted on the way; the score's name says so.
+    `dynamic` is the rate of dynamic evaluation, `cache` the tokens of a continuous cache,
+    `count_cache` the tokens of the longest n-grams that are counted on the way; the score's name
+    says so.
     """
     language = model.language
     engine, name = _adapting(model, name, dynamic, cache, count_cache)
-    return _total(model, name, part, evaluate(engine, part, language.running, language.document, count_eos=eos), eos)
+    return _total(
+        model,
+        name,
+        part,
+        evaluate(engine, part, language.running, language.document, count_eos=eos),
+        eos,
+    )
 
 
 def score_whole(model: Model, part: Part, name: str, eos: bool) -> Score:
@@ -129,13 +142,18 @@ def _adapting(
     model: Model, name: str, dynamic: float | None, cache: int | None, count_cache: int | None
 ) -> tuple[Evaluator, str]:
     """Return what scores, and the score's name, which tells how."""
-    engine: Scorer = model.engine if dynamic is None or cache is not None else model.dynamic(dynamic)
+    engine: Scorer = (
+        model.engine if dynamic is None or cache is not None else model.dynamic(dynamic)
+    )
     if dynamic is not None:
         name += f", dynamic evaluation at {dynamic:g}"
     if cache is not None:
         engine, name = model.cached(cache, dynamic), f"{name}, cache of {cache:,} tokens"
     if count_cache is not None:
-        engine, name = model.counting(count_cache, engine), f"{name}, count cache of {count_cache}-grams"
+        engine, name = (
+            model.counting(count_cache, engine),
+            f"{name}, count cache of {count_cache}-grams",
+        )
     return engine, name
 
 
@@ -248,7 +266,9 @@ def _corpus_of_run(where: Path, model: Model, instead: str) -> Corpus | Conditio
         corpus = task_named(LABELLED).read_again(settings, model.language)  # type: ignore[assignment]
     else:
         files = (settings.valid_file, settings.test_file)
-        corpus = prepare(settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences)
+        corpus = prepare(
+            settings.corpus, settings.text, *files, model.tokenizer, model.language.sequences
+        )
     if corpus.digests != model.facts.get("digests"):
         raise DataError(f"the corpus of {where} has changed since: give {instead} instead")
     return corpus

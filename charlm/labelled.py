@@ -1,4 +1,5 @@
-"""A trained language model of labelled texts as a person uses it: it writes and scores texts of a label."""
+"""A trained language model of labelled texts as a person uses it: it writes and scores texts of a
+label."""
 
 from __future__ import annotations
 
@@ -61,15 +62,15 @@ class LabelledModel(Model):
         )
 
     def sample(
-        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0,
-        label: str | None = None, **settings: Any,
+        self, length: int = 200, prompt: str = "", seed: int | None = None,
+        temperature: float = 1.0, label: str | None = None, **settings: Any,
     ) -> str:  # fmt: skip
         """Write one text of a label, as `Model.sample` does."""
         return Model.sample(self.given(label), length, prompt, seed, temperature, **settings)
 
     def stream(
-        self, length: int = 200, prompt: str = "", seed: int | None = None, temperature: float = 1.0,
-        label: str | None = None, **settings: Any,
+        self, length: int = 200, prompt: str = "", seed: int | None = None,
+        temperature: float = 1.0, label: str | None = None, **settings: Any,
     ) -> Iterator[str]:  # fmt: skip
         """Write one text of a label, yielding the prompt and each piece, as `Model.stream` does."""
         return Model.stream(self.given(label), length, prompt, seed, temperature, **settings)
@@ -98,10 +99,11 @@ class LabelledModel(Model):
         self, texts: Iterable[tuple[str, str]], eos: bool | None = None, per_token: bool = False,
         ready: Callable[[], bool] = always,
     ) -> Iterator[Score]:  # fmt: skip
-        """Score many texts, each of its own label: yield log p(text | label) of each (label, text), in order.
+        """Score many texts, each of its own label: yield log p(text | label) of each (label, text),
+        in order.
 
-        `texts` may go on without end; where `ready()` is false, which is asked after each, those so far
-        are scored first. Raises UsageError for a label that the model has not.
+        `texts` may go on without end; where `ready()` is false, which is asked after each, those so
+        far are scored first. Raises UsageError for a label that the model has not.
         """
         for window in in_windows(texts, ready, most=_TEXTS):
             grouped: dict[str, list[str]] = {}
@@ -117,14 +119,15 @@ class LabelledModel(Model):
         self, texts: Iterable[str], top: int = 1, threshold: float = 0.0,
         ready: Callable[[], bool] = always, prior: str = "training",
     ) -> Iterator[Answer]:  # fmt: skip
-        """Yield the `top` most probable labels of each text, as `charlm.Classifier.predict` does, by Bayes:
+        """Yield the `top` most probable labels of each text, as `charlm.Classifier.predict` does,
+        by Bayes:
 
             p(label | text) = p(label) p(text | label) / p(text)
 
-        p(label) is the share of the training texts that had it, or with `prior` "uniform" the same for
-        each; p(text), the sum of the numerators, is the answer's `surprise`: -log p(text) a token, the
-        end of the text with them. Raises TypeError for a single text, UsageError for a `top` below 1, a
-        threshold that is no probability or another prior.
+        p(label) is the share of the training texts that had it, or with `prior` "uniform" the same
+        for each; p(text), the sum of the numerators, is the answer's `surprise`: -log p(text) a
+        token, the end of the text with them. Raises TypeError for a single text, UsageError for a
+        `top` below 1, a threshold that is no probability or another prior.
 
         >>> next(charlm.load("names").predict(["Nguyen"])).label
         'Vietnamese'
@@ -165,7 +168,8 @@ class LabelledModel(Model):
                 yield Answer(text, found, score.unknown, False, -float(logp[k]) / score.tokens)
 
     def metadata(self) -> dict[str, str]:
-        """Return what the file says beside the tensors; the label that was asked for is no part of it."""
+        """Return what the file says beside the tensors; the label that was asked for is no part of
+        it."""
         return super().metadata() | {"charlm.task": TASK}
 
     def __reduce__(self) -> tuple[Any, ...]:

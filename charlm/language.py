@@ -16,10 +16,11 @@ from charlm.text.tokenizers import Tokenizer, tokenizer_from_dict
 
 @dataclass(frozen=True)
 class Language:
-    """What a model knows of its text: the tokenizer, what a sequence is, and what is fed at a start.
+    """What a model knows of its text: the tokenizer, what a sequence is, and what is fed at a
+    start.
 
-    A model of labelled texts has `labels`; `label` is that of the texts which it is asked about, None
-    where that is not said.
+    A model of labelled texts has `labels`; `label` is that of the texts which it is asked about,
+    None where that is not said.
     """
 
     tokenizer: Tokenizer
@@ -40,7 +41,9 @@ class Language:
 
     @property
     def start(self) -> Context:
-        """What a text begins with: where there are labels, that of its own (UsageError where it is not said)."""
+        """What a text begins with: where there are labels, that of its own (UsageError where it is
+        not said).
+        """
         if self.labels is None:
             return self.running
         if self.label is None:
@@ -49,7 +52,9 @@ class Language:
 
     @property
     def running(self) -> Context:
-        """What the texts of a corpus begin with, those apart that have labels: these say it themselves."""
+        """What the texts of a corpus begin with, those apart that have labels: these say it
+        themselves.
+        """
         return Context.of(self.context, self.tokenizer.newline)
 
     def check_beginnings(self, count: int) -> None:

@@ -26,9 +26,10 @@ def load(
 ) -> Any:  # fmt: skip
     """Open a model from its directory or its `.safetensors` file, to compute with `engine` on `device`.
 
-    It is a `Model`, or a `LabelledModel`, a `Classifier` or a `Tagger` where labels, classes or tags were learnt
-    (`Any` to a type checker, as only the file tells which). Raises MissingInputError where there is none, DataError
-    where it is damaged or not a charlm model, and UsageError where PyTorch or the device is missing.
+    It is a `Model`, or a `LabelledModel`, a `Classifier` or a `Tagger` where labels, classes or
+    tags were learnt (`Any` to a type checker, as only the file tells which). Raises
+    MissingInputError where there is none, DataError where it is damaged or not a charlm model, and
+    UsageError where PyTorch or the device is missing.
     """
     return opened(path, _rebuilt, threads, engine, device)
 
@@ -41,7 +42,8 @@ def load_labeller(
 ) -> Classifier | Tagger | labelled.LabelledModel:
     """Open a classifier or a tagger, with `bayes` a language model of labelled texts too.
 
-    Raises UsageError for a language model that is not wanted, which `instead` serves, and else as `load`.
+    Raises UsageError for a language model that is not wanted, which `instead` serves, and else as
+    `load`.
     """
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:
@@ -57,12 +59,18 @@ def load_labeller(
             )
         return task.opened(tensors, metadata, train)
 
-    model: Classifier | Tagger | labelled.LabelledModel = opened(path, rebuild, threads, "numpy", "auto")
+    model: Classifier | Tagger | labelled.LabelledModel = opened(
+        path, rebuild, threads, "numpy", "auto"
+    )
     return model
 
 
-def load_language(path: str | os.PathLike[str] = "charlm-model", threads: int | None = None) -> Model:
-    """Open a language model, one of labelled texts too (UsageError for a model of another task, and else as `load`)."""
+def load_language(
+    path: str | os.PathLike[str] = "charlm-model", threads: int | None = None
+) -> Model:
+    """Open a language model, one of labelled texts too (UsageError for a model of another task, and
+    else as `load`).
+    """
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
         if metadata.get("charlm.task") == LABELLED:

@@ -13,7 +13,9 @@ class Novelty:
     """Compares texts with a training text, given as its sequences."""
 
     def __init__(self, sequences: Iterable[str], kind: Kind) -> None:
-        """Remember the text; of documents a text is copied if it stands anywhere in one, else if it is one."""
+        """Remember the text; of documents a text is copied if it stands anywhere in one, else if it
+        is one.
+        """
         parts = list(sequences)
         self._whole = None if kind.document else frozenset(parts)
         self._text = _BETWEEN.join(parts)

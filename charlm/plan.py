@@ -75,7 +75,9 @@ def defaults(
         "hidden": hidden,
         "embedding": embedding,
         "tie": words and embedding == hidden,
-        "layer_norm": tokens > _LARGE_CORPUS and not words and given.get("engine") != "torch",  # there a step at a time
+        "layer_norm": tokens > _LARGE_CORPUS
+        and not words
+        and given.get("engine") != "torch",  # there a step at a time
         "residual": shape["layers"] > 1,
         "dropout": _dropout(budget / tokens),
         "optimizer": optimizer,
@@ -138,25 +140,37 @@ def classifier_defaults(
 
 
 def tagger_defaults(
-    read: str, tokens: int, characters: int, given: Mapping[str, Any], speed: Callable[[], float] = lambda: _FLOPS
+    read: str,
+    tokens: int,
+    characters: int,
+    given: Mapping[str, Any],
+    speed: Callable[[], float] = lambda: _FLOPS,
 ) -> tuple[dict[str, Any], str]:
-    """Return settings of a tagger for sentences of so many steps and characters together (as `defaults`); and why.
+    """Return settings of a tagger for sentences of so many steps and characters together (as
+    `defaults`); and why.
 
-    `read` is "word" where a step is a word, "char" where it is a character of one, "characters" where characters have
-    the tags. One layer that reads in both directions, two of them where characters have the tags: an accent hangs on
-    a word and on those around it. For words also what a small layer says of their characters, and their n-grams, so
-    that a word which is seen once means something.
+    `read` is "word" where a step is a word, "char" where it is a character of one, "characters"
+    where characters have the tags. One layer that reads in both directions, two of them where
+    characters have the tags: an accent hangs on a word and on those around it. For words also what
+    a small layer says of their characters, and their n-grams, so that a word which is seen once
+    means something.
     """
     usual, minutes, optimizer = _TAGGER[read], given.get("minutes"), given.get("optimizer", "muon")
     shape: dict[str, Any] = {
         "cell": _CELL, "bidirectional": True,
         **{name: usual[name] for name in ("layers", "hidden", "embedding", "char_hidden")},
     } | dict(given)  # fmt: skip
-    of_characters = shape | {"layers": 1, "hidden": shape["char_hidden"] or 0, "bidirectional": True}
+    of_characters = shape | {
+        "layers": 1,
+        "hidden": shape["char_hidden"] or 0,
+        "bidirectional": True,
+    }
     operations = body_flops_per_token(shape, _LARGE_VOCABULARY + 1) * tokens  # of one reading
     operations += body_flops_per_token(of_characters, 0) * characters if shape["char_hidden"] else 0
     flops = speed() if minutes else _FLOPS
-    affordable = (60 * minutes if minutes else _MOST_SECONDS) * _TAGGER_SHARE[read] * flops / operations
+    affordable = (
+        (60 * minutes if minutes else _MOST_SECONDS) * _TAGGER_SHARE[read] * flops / operations
+    )
     epochs = affordable if minutes else max(1.0, min(affordable, usual["epochs"]))
     settings = {
         **usual,
@@ -173,7 +187,10 @@ def tagger_defaults(
         "patience": _PATIENCE if minutes and affordable > 2 * usual["epochs"] else None,
     }
     time = f"{minutes:g} minutes" if minutes else "so many sentences"
-    return settings, f"plan: {time} allow reading each sentence {epochs:.1f} times; widths and dropout follow"
+    return (
+        settings,
+        f"plan: {time} allow reading each sentence {epochs:.1f} times; widths and dropout follow",
+    )
 
 
 def body_flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:

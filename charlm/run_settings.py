@@ -122,7 +122,9 @@ def check_settings(given: Mapping[str, Any], section: type[Section] | None = Non
 
 
 def refuse_beside(given: Mapping[str, Any], what: str, context: str, layers: str, tie: str) -> None:
-    """Raise UsageError for settings that texts with `what` cannot have, for the reasons that are given."""
+    """Raise UsageError for settings that texts with `what` cannot have, for the reasons that are
+    given.
+    """
     if given.get("context") not in (None, "auto", "sequence"):
         raise UsageError(f"context {given['context']} does not go with {what}: {context}")
     if given.get("layers") == 0:
@@ -174,7 +176,9 @@ def change_warnings(stored: Mapping[str, Any], flat: Mapping[str, Any]) -> Itera
 
 
 def task_name(given: Mapping[str, Any]) -> str:
-    """Return the task of settings that were given: a language model that is told of labels is one of labelled texts."""
+    """Return the task of settings that were given: a language model that is told of labels is one
+    of labelled texts.
+    """
     name: str = given.get("task", LANGUAGE)
     return LABELLED if name == LANGUAGE and given.get("labels") is not None else name
 

@@ -91,8 +91,8 @@ def generate(
     """Draw texts, given by their numbers, that go on from `prompt` [n ids], in one batch; yield tokens as they come.
 
     A text ends where `ended(number, id)`, called once for each token in order, says so, or after `config.length`
-    tokens. `may` says which tokens may come. Each text has a generator of its own, made from the seed and
-    its number, so that it does not depend on the texts drawn beside it.
+    tokens. `may` says which tokens may come. Each text has a generator of its own, made from the
+    seed and its number, so that it does not depend on the texts drawn beside it.
     """
     chance, going = _Chance(seed, texts, config.length), list(range(len(texts)))
     read = np.concatenate([[context.first_input], prompt]).astype(np.int32)
@@ -115,7 +115,11 @@ def generate(
         if len(left) < len(ids):
             if not left:
                 return
-            going, drawn, blank = [going[k] for k in left], drawn[left], None if blank is None else blank[left]
+            going, drawn, blank = (
+                [going[k] for k in left],
+                drawn[left],
+                None if blank is None else blank[left],
+            )
             state = engine.select(state, left)
         inputs = drawn[None].astype(np.int32)
 
@@ -249,10 +253,11 @@ def beam_search(
 def beam_searches(
     engine: Predictor, context: Context, state: State, lengths: Sequence[int], width: int
 ) -> list[list[tuple[list[int], float]]]:
-    """Return what `beam_search` finds for each of several texts, until EOS, all of them a step at a time.
+    """Return what `beam_search` finds for each of several texts, until EOS, all of them a step at a
+    time.
 
-    `state` has a column for each, before anything was read; a text has at most so many tokens as its
-    length says, EOS counted, 1 or more. `<unk>` is left out. No text depends on the others.
+    `state` has a column for each, before anything was read; a text has at most so many tokens as
+    its length says, EOS counted, 1 or more. `<unk>` is left out. No text depends on the others.
     """
     beams = [_Beam(width, _ends) for _ in lengths]
     going = list(range(len(beams)))  # those that are under way, whose ways stand side by side
@@ -282,7 +287,9 @@ def _ends(ids: list[int]) -> bool:
 
 
 class _Beam:
-    """The `width` most probable ways on from a text so far, those that are over and those under way: ids and log p."""
+    """The `width` most probable ways on from a text so far, those that are over and those under
+    way: ids and log p.
+    """
 
     def __init__(self, width: int, is_over: Callable[[list[int]], bool]) -> None:
         self._width, self._is_over = width, is_over
@@ -290,14 +297,18 @@ class _Beam:
         self.ended: list[tuple[list[int], float]] = []
 
     def grow(self, logp: NDArray[np.float64]) -> list[int]:
-        """Go a token further, given log p [n, V] of the next of each way; return which of them go on, in order."""
+        """Go a token further, given log p [n, V] of the next of each way; return which of them go
+        on, in order.
+        """
         totals = logp + np.array([[total] for _, total in self.going])
         best = np.argsort(-totals, axis=None, kind="stable")[: self._width]
         rows, tokens = np.unravel_index(best[totals.ravel()[best] > -math.inf], totals.shape)
         found = zip(rows.tolist(), tokens.tolist(), totals[rows, tokens].tolist(), strict=True)
         ways = [([*self.going[row][0], token], total, row) for row, token, total in found]
         over = [self._is_over(ids) for ids, _, _ in ways]
-        self.ended += [(ids, total) for (ids, total, _), ends in zip(ways, over, strict=True) if ends]
+        self.ended += [
+            (ids, total) for (ids, total, _), ends in zip(ways, over, strict=True) if ends
+        ]
         self.ended = sorted(self.ended, key=lambda way: -way[1])[: self._width]
         under_way = itertools.compress(ways, [not ends for ends in over])
         full = len(self.ended) == self._width

@@ -154,7 +154,9 @@ def _columns(model: Tagger) -> tuple[int | None, int | None]:
 def answer_all(models: Sequence[Tagger], sentences: Iterable[Sentence]) -> list[TagAnswers]:
     """Let taggers tag the same gold sentences."""
     every = [TagAnswers(model, by_sentence=len(models) > 1) for model in models]
-    held = in_windows(sentences, size_of=lambda sentence: len(sentence.tokens), most=_SENTENCES, total=_TOKENS)
+    held = in_windows(
+        sentences, size_of=lambda sentence: len(sentence.tokens), most=_SENTENCES, total=_TOKENS
+    )
     for some in held:
         for answers in every:
             answers.add(some)

@@ -51,8 +51,8 @@ class Sample:
 class Writer:
     """Writes with one model after one prompt, whose tokens are `ids` [n]; `context` says what a text begins with.
 
-    A document that no prompt begins is never empty: its first token is not EOS, as if that had been drawn again. A
-    paragraph has no blank line, and does not end on one, for the same reason.
+    A document that no prompt begins is never empty: its first token is not EOS, as if that had been
+    drawn again. A paragraph has no blank line, and does not end on one, for the same reason.
     """
 
     engine: Predictor
@@ -114,7 +114,9 @@ class Writer:
             numbers = range(begun, begun + (_BATCH if count is None else min(_BATCH, count - begun)))
             texts = {number: self._text(config, start) for number in numbers}
             waiting = begun
-            for step in generate(self.engine, self.context, start, config, seed, numbers, _Ended(texts), may):
+            for step in generate(
+                self.engine, self.context, start, config, seed, numbers, _Ended(texts), may
+            ):
                 for number, logprob in zip(step.texts, step.logprobs, strict=True):
                     texts[number].logprob += logprob
                 while waiting in texts and texts[waiting].ended:
@@ -153,7 +155,9 @@ class Writer:
 
         bounded = config.stop is not None or config.lines is not None
         found = []
-        for drawn, logprob in beam_search(self.engine, self.context, start, config, width, is_over, may):
+        for drawn, logprob in beam_search(
+            self.engine, self.context, start, config, width, is_over, may
+        ):
             text = written(drawn)
             text.logprob = logprob
             if not text.ended:
@@ -165,7 +169,9 @@ class Writer:
         return _Text(config, self.tokenizer, start, len(self.ids))
 
     def _start(self, config: SamplingConfig) -> tuple[Ids, Allowed]:
-        """Return the ids to begin after, and which tokens may come so that the text starts as it must."""
+        """Return the ids to begin after, and which tokens may come so that the text starts as it
+        must.
+        """
         self._refuse_impossible(config)
         may = Allowed(self.tokenizer, self.kind)
         if not config.starts_with:

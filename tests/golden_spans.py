@@ -6,7 +6,8 @@ PATH = Path(__file__).parent / "golden" / "conlleval.txt"
 
 
 def blocks():
-    """Return a dictionary a case: gold and said tags, and (gold, said, right) by each way of reading."""
+    """Return a dictionary a case: gold and said tags, and (gold, said, right) by each way of
+    reading."""
     found = []
     for block in PATH.read_text(encoding="utf-8").split("\n\n"):
         lines = [line.split() for line in block.splitlines() if not line.startswith("#")]

@@ -1,4 +1,5 @@
-"""Pairs of a source and a target drawn at random, for tests of what reads the one and writes the other."""
+"""Pairs of a source and a target drawn at random, for tests of what reads the one and writes the
+other."""
 
 import numpy as np
 

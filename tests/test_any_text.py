@@ -148,8 +148,14 @@ LABELLED = "cat\tThe cat sat on the mat.\ndog\tA dog, which ran, barked.\n"
 TAGGED = "The\tO\ncat\tB-x\n\nA\tO\nblack\tI-x\ndog\tI-x\n.\tO\n\n"
 TASKS = {  # lines to learn, and how
     "lm": (PROSE, [*SMALL, "--sequences", "document"]),
-    "classify": (LABELLED, ["--task", "classify", "--hidden", "8", "--embedding", "4", "--steps", "5"]),
-    "labelled": (LABELLED, ["--labels", "tab", "--hidden", "8", "--embedding", "4", "--steps", "5", "--counts", "2"]),
+    "classify": (
+        LABELLED,
+        ["--task", "classify", "--hidden", "8", "--embedding", "4", "--steps", "5"],
+    ),
+    "labelled": (
+        LABELLED,
+        ["--labels", "tab", "--hidden", "8", "--embedding", "4", "--steps", "5", "--counts", "2"],
+    ),
     "tag": (TAGGED, ["--task", "tag", "--hidden", "8", "--embedding", "4", "--steps", "5"]),
 }
 LONGEST = {"tag": 2}  # megabytes of columns, which are read token by token

@@ -1,4 +1,5 @@
-"""Tags that mark spans: conlleval's rule against its own program's and seqeval's, schemes there and back, the mask."""
+"""Tags that mark spans: conlleval's rule against its own program's and seqeval's, schemes there and
+back, the mask."""
 
 import itertools
 from collections import Counter
@@ -28,7 +29,8 @@ any_tags = st.lists(st.sampled_from([*BIO, "E-x", "S-x", "E-y-z", "S-y-z"]), max
 
 
 def conlleval(tags):
-    """Return (type, first, last) of each chunk as conlleval.pl finds them, its two subroutines word for word."""
+    """Return (type, first, last) of each chunk as conlleval.pl finds them, its two subroutines word
+    for word."""
     found, begun = [], None
     before, type_before = "O", ""
     for place, whole in enumerate([*tags, "O"]):
@@ -64,7 +66,8 @@ def test_spans_are_those_of_seqeval(tags):
 
 @pytest.mark.parametrize("case", blocks(), ids=lambda case: " ".join(case["said"]))
 def test_the_golden_cases(case):
-    """What charlm counts is conlleval's figure, and seqeval's default where conlleval.pl has no rule."""
+    """What charlm counts is conlleval's figure, and seqeval's default where conlleval.pl has no
+    rule."""
     for read, expected in (
         (ours, case.get("default", case["conlleval"])),
         (conlleval, case["conlleval"]),

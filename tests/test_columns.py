@@ -1,4 +1,5 @@
-"""Columns, and lines `source TAB target`: what is a token, what passes, what is an error, what tells them apart."""
+"""Columns, and lines `source TAB target`: what is a token, what passes, what is an error, what
+tells them apart."""
 
 import bz2
 import gzip

@@ -1,4 +1,5 @@
-"""The converter's mathematics: gradients of all, probabilities that add up, and that no pair depends on others."""
+"""The converter's mathematics: gradients of all, probabilities that add up, and that no pair
+depends on others."""
 
 import itertools
 from dataclasses import replace

@@ -577,7 +577,9 @@ def test_an_empty_part():
 def test_memory_does_not_grow_with_the_corpus(tmp_path, kind, mode):
     config = TextConfig(kind, sequences=mode, **ALL)
     prepare([put(tmp_path, "the man " * 2)], config)  # what is made once and kept does not count
-    path = put(tmp_path, ("the man\n" if mode == "paragraph" else "the man ") * (1 << 17))  # one text of 1 MiB
+    path = put(
+        tmp_path, ("the man\n" if mode == "paragraph" else "the man ") * (1 << 17)
+    )  # one text of 1 MiB
     tracemalloc.start()
     corpus = prepare([path], config, block=1 << 12)
     peak = tracemalloc.get_traced_memory()[1]

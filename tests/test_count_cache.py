@@ -1,4 +1,5 @@
-"""The count cache: its formula against counting anew, sums of one, and that it never knows what it is asked."""
+"""The count cache: its formula against counting anew, sums of one, and that it never knows what it
+is asked."""
 
 import copy
 import itertools
@@ -24,7 +25,8 @@ V = 5
 
 
 def ids_of(length, seed=0):
-    """Return ids, some n-grams of which come often, and some contexts of which one token alone follows."""
+    """Return ids, some n-grams of which come often, and some contexts of which one token alone
+    follows."""
     rng = np.random.default_rng(seed)
     words = [rng.integers(0, V, size).tolist() for size in (1, 2, 3, 5, 8)]
     return [token for k in rng.integers(0, len(words), length) for token in words[k]][:length]
@@ -165,7 +167,8 @@ def test_columns_and_texts_have_caches_of_their_own():
 
 
 def test_a_token_that_does_not_count_enters_it_too():
-    """The end of the first text is not scored; the second, its repetition, is known from the first."""
+    """The end of the first text is not scored; the second, its repetition, is known from the
+    first."""
     model = tiny_model("abc", sequences="document")
     text = [*ids_of(30), EOS]
     ids = [token for token in text if token != EOS] + [EOS]

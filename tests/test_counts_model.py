@@ -548,7 +548,9 @@ def test_runs_that_read_the_same_counts_from_another_place_are_the_same_run(trai
     assert charlm("export", "-m", trained, tmp_path / "c.arpa").exit_code == 0
     (tmp_path / "d.arpa").write_bytes((tmp_path / "c.arpa").read_bytes())
     corpus, ids = trained.parent / "corpus.txt", []
-    assert charlm("train", corpus, "-m", tmp_path / "r", "--layers", 0, "--counts", 2).exit_code == 0
+    assert (
+        charlm("train", corpus, "-m", tmp_path / "r", "--layers", 0, "--counts", 2).exit_code == 0
+    )
     assert charlm("export", "-m", tmp_path / "r", tmp_path / "e.arpa").exit_code == 0
     for name in "cde":
         given = ["-m", tmp_path / name, *SMALL, "--counts-from", tmp_path / f"{name}.arpa"]

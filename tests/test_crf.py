@@ -1,4 +1,5 @@
-"""Chains of tags against every sequence of tags there is, gradients against differences, and hostile weights."""
+"""Chains of tags against every sequence of tags there is, gradients against differences, and
+hostile weights."""
 
 import itertools
 
@@ -54,7 +55,8 @@ def params_of(chain, dtype=np.float64):
 
 
 def sequences(chain, scores):
-    """Yield every sequence of tags of a sentence with its score; written out, one place after the other."""
+    """Yield every sequence of tags of a sentence with its score; written out, one place after the
+    other."""
     for tags in itertools.product(range(scores.shape[1]), repeat=len(scores)):
         score = chain.start[tags[0]] + chain.end[tags[-1]]
         score += sum(scores[t, tag] for t, tag in enumerate(tags))
@@ -216,7 +218,8 @@ def test_a_sentence_does_not_depend_on_the_others_to_the_bit():
 
 @ways
 def test_weights_far_apart_leave_numbers(compiled):
-    """A chain that all but forbids what the scores all but demand, for longer than any product of floats could hold."""
+    """A chain that all but forbids what the scores all but demand, for longer than any product of
+    floats could hold."""
     chain, scores, _, starts = drawn(5, [400, 3], seed=5, spread=200.0)
     found = expected(chain, scores, starts, compiled)
     assert np.isfinite(found.logz).all()

@@ -1,4 +1,6 @@
-"""The shipped data: the agreement corpus says what it should, nothing gives its verb away; questions, dates, names."""
+"""The shipped data: the agreement corpus says what it should, nothing gives its verb away;
+questions, dates, names.
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -293,7 +295,10 @@ def test_a_negative_number_of_questions_is_refused(capsys):
 
 DATES = [
     [tuple(line.split("\t")) for line in sentence.split("\n")]
-    for sentence in (DATA / "dates.tsv").read_text(encoding="utf-8").removesuffix("\n\n").split("\n\n")
+    for sentence in (DATA / "dates.tsv")
+    .read_text(encoding="utf-8")
+    .removesuffix("\n\n")
+    .split("\n\n")
 ]
 _MONTH, _DAY, _NTH = (one_of(words) for words in (dates.MONTHS, dates.WEEKDAYS, dates.ORDINALS))
 _HOUR, _COUNT = one_of([*dates.HOURS, r"\d+"]), one_of([*dates.HOURS[1:], r"\d+"])
@@ -326,13 +331,21 @@ def test_dates_are_what_the_generator_writes(capsys):
 
 
 def test_dates_differ_and_are_as_many_as_promised():
-    assert len(DATES) == len({tuple(word for word, _ in sentence) for sentence in DATES}) == dates.SENTENCES
+    assert (
+        len(DATES)
+        == len({tuple(word for word, _ in sentence) for sentence in DATES})
+        == dates.SENTENCES
+    )
     assert (DATA / "dates.tsv").stat().st_size < 130_000
 
 
 def test_every_span_is_what_its_kind_reads_like():
     """The first word of a sentence has a capital letter, whatever it is."""
-    found = [(kind, text[0].lower() + text[1:], text) for sentence in DATES for kind, text in spans_of(sentence)]
+    found = [
+        (kind, text[0].lower() + text[1:], text)
+        for sentence in DATES
+        for kind, text in spans_of(sentence)
+    ]
     wrong = [
         (kind, text) for kind, small, text in found
         if not (re.fullmatch(SPANS[kind], small) or re.fullmatch(SPANS[kind], text))
@@ -346,12 +359,16 @@ def test_every_span_is_what_its_kind_reads_like():
 def test_spans_of_one_kind_may_stand_side_by_side_or_apart_by_a_word():
     """So that ten to four is one time and two."""
     texts = ["\n".join(f"{word} {tag}" for word, tag in sentence) for sentence in DATES]
-    assert any(re.search(r"^ten B-TIME\nto I-TIME\n\w+ I-TIME", text, re.MULTILINE) for text in texts)
+    assert any(
+        re.search(r"^ten B-TIME\nto I-TIME\n\w+ I-TIME", text, re.MULTILINE) for text in texts
+    )
     assert any(re.search(r"^\w+ B-TIME\nto O\n\w+ B-TIME", text, re.MULTILINE) for text in texts)
 
 
 def test_a_word_does_not_tell_its_tag():
-    """The commonest tag of each word in the first 800 sentences finds a third of the spans of the rest."""
+    """The commonest tag of each word in the first 800 sentences finds a third of the spans of the
+    rest.
+    """
     by_word, right, either = defaultdict(Counter), 0, 0
     for word, tag in (token for sentence in DATES[:800] for token in sentence):
         by_word[word][tag] += 1
@@ -359,12 +376,22 @@ def test_a_word_does_not_tell_its_tag():
         gold, kinds = spans_of(sentence), []
         for word, _ in sentence:
             tag = by_word[word].most_common(1)[0][0] if word in by_word else "O"
-            kinds.append((word, f"B{tag[1:]}" if tag[0] == "I" and (not kinds or kinds[-1][1][1:] != tag[1:]) else tag))
+            kinds.append(
+                (
+                    word,
+                    f"B{tag[1:]}"
+                    if tag[0] == "I" and (not kinds or kinds[-1][1][1:] != tag[1:])
+                    else tag,
+                )
+            )
         said = spans_of(kinds)
         right += sum((Counter(gold) & Counter(said)).values())
         either += len(gold) + len(said)
     assert 2 * right / either < 0.5
-    assert min(by_word[word].keys() >= {"O"} and len(by_word[word]) > 1 for word in ("May", "April", "ten", "second"))
+    assert min(
+        by_word[word].keys() >= {"O"} and len(by_word[word]) > 1
+        for word in ("May", "April", "ten", "second")
+    )
 
 
 def test_dates_held_out_are_others(capsys):

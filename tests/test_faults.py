@@ -132,9 +132,13 @@ RUNS = {
 
 
 @pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
-@pytest.mark.parametrize(("steps", "every"), [(100, 43), pytest.param(200, 1, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("steps", "every"), [(100, 43), pytest.param(200, 1, marks=pytest.mark.full)]
+)
 def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, settings, steps, every):
-    """Some steps, stopped once at each of many steps, and in chains of three: the same bits, log and samples."""
+    """Some steps, stopped once at each of many steps, and in chains of three: the same bits, log
+    and samples.
+    """
     corpus = write(tmp_path / "corpus.txt", DOCUMENT if settings.get("sequences") else LINES)
     given = {"corpus": (corpus,), "steps": steps, **TINY, "threads": 1, **settings}
     run = train(tmp_path / "whole", given)
@@ -142,7 +146,9 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, settings
     assert (last < steps) == ("patience" in settings)
     assert (run.standing.plateaus > 0) == ("eval_every" in settings)
     rng = random.Random(2)
-    chains = [[stop] for stop in {*range(1, last, every), last - 1}]  # at last, patience has nearly run out
+    chains = [
+        [stop] for stop in {*range(1, last, every), last - 1}
+    ]  # at last, patience has nearly run out
     chains += [sorted(rng.sample(range(1, last), 3)) for _ in range(max(1, 20 // every))]
     for stops in chains:
         shutil.rmtree(tmp_path / "parts", ignore_errors=True)

@@ -18,7 +18,9 @@ all_cells = pytest.mark.parametrize("cell", CELLS)
 
 
 def directions_of(size, most=DIRECTIONS):
-    """Return the axes of a few elements; of many, random directions at right angles of length 1, [most, size]."""
+    """Return the axes of a few elements; of many, random directions at right angles of length 1,
+    [most, size].
+    """
     if size <= most:
         return np.eye(size)
     return np.linalg.qr(np.random.default_rng(size).standard_normal((size, most)))[0].T
@@ -38,7 +40,9 @@ def central_differences(f, x, directions):
 
 
 def network_gradients(network, params, chunk):
-    """Return what a network of whole sequences loses on a chunk, twice its nats, as a function; and its gradients."""
+    """Return what a network of whole sequences loses on a chunk, twice its nats, as a function; and
+    its gradients.
+    """
     scrap = params.twin()
 
     def loss(grads=scrap):
@@ -52,7 +56,9 @@ def network_gradients(network, params, chunk):
 
 
 def check_along_two(loss, params, gradients):
-    """Compare the gradient of each parameter with differences along two directions, in which all elements share."""
+    """Compare the gradient of each parameter with differences along two directions, in which all
+    elements share.
+    """
     for name, value in params.items():
         gradient = gradients[name]
         assert np.abs(gradient).max() > 1e-4, f"{name} has no influence"

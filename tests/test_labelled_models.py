@@ -34,7 +34,15 @@ from tests.tiny import tiny_labelled
 NAMES = ("no", "yes", "so")
 TEXTS = ["", "a", "ab", "bba", "abab", "bbbbb"]
 SHORT = {"labels": "tab", "steps": 25, "valid_fraction": 0.25, **TINY}
-PLAIN = {"counts": 0, "steps": 200, "hidden": 16, "batch_size": 16, "dropout": 0.0, "lr": 0.03, "optimizer": "adam"}
+PLAIN = {
+    "counts": 0,
+    "steps": 200,
+    "hidden": 16,
+    "batch_size": 16,
+    "dropout": 0.0,
+    "lr": 0.03,
+    "optimizer": "adam",
+}
 
 
 def tiny(seed=0, counts=False, **shape):
@@ -69,7 +77,7 @@ def room(tmp_path_factory):
     return path
 
 
-# --- the network ------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [{}, {"embedding": 0}, {"layers": 2, "cell": "lstm"}], ids=str)
@@ -79,7 +87,12 @@ def test_a_label_is_learnt_by_its_gradient(shape):
     params.flat[...] = np.random.default_rng(0).standard_normal(len(params.flat))
     inputs = np.array([[4, 5, 5], [2, 3, 2], [3, 4, 2]], np.int32)
     reset = np.array([[1, 1, 1], [0, 0, 0], [0, 1, 0]], bool)
-    batch = Batch(inputs, np.array([[2, 3, 0], [3, 0, 1], [0, 2, 2]], np.int32), reset, np.ones((3, 3), np.float32))
+    batch = Batch(
+        inputs,
+        np.array([[2, 3, 0], [3, 0, 1], [0, 2, 2]], np.int32),
+        reset,
+        np.ones((3, 3), np.float32),
+    )
     state = zero_state(config, 3, np.float64)
 
     def nats():
@@ -91,15 +104,20 @@ def test_a_label_is_learnt_by_its_gradient(shape):
 
 
 def test_a_model_whose_label_decides_is_learnt_to_its_entropy(tmp_path):
-    """Texts are a letter that only the label tells, then one of two: a coin in three tokens, EOS with them."""
-    corpus = [(one, one[0] + second) for one in ("axe", "bee", "cow", "dog") for second in "xy"] * 25
+    """Texts are a letter that only the label tells, then one of two: a coin in three tokens, EOS
+    with them."""
+    corpus = [
+        (one, one[0] + second) for one in ("axe", "bee", "cow", "dog") for second in "xy"
+    ] * 25
     file = written(tmp_path / "corpus.tsv", corpus)
     given = {"corpus": (file,), "valid_file": file, "labels": "tab", **PLAIN}
     train(tmp_path / "m", {**given, **TINY, **PLAIN})
-    assert charlm.load(tmp_path / "m").facts["valid_nats"] == pytest.approx(math.log(2) / 3, abs=0.01)
+    assert charlm.load(tmp_path / "m").facts["valid_nats"] == pytest.approx(
+        math.log(2) / 3, abs=0.01
+    )
 
 
-# --- parts and batches ------------------------------------------------------------------------------
+# --- parts and batches ----------------------------------------------------------------------------
 
 
 def test_parts_are_those_of_a_classifier(tmp_path):
@@ -113,10 +131,15 @@ def test_parts_are_those_of_a_classifier(tmp_path):
 
 
 def test_every_text_begins_with_its_label(tmp_path):
-    """Over an epoch, wherever columns are cut and go round, its letters tell which label that must be."""
-    corpus = ConditionalCorpus.of(prepare_labelled([written(tmp_path / "c.tsv", pairs())], TextConfig()))
+    """Over an epoch, wherever columns are cut and go round, its letters tell which label that must
+    be."""
+    corpus = ConditionalCorpus.of(
+        prepare_labelled([written(tmp_path / "c.tsv", pairs())], TextConfig())
+    )
     size, names = corpus.tokenizer.size, corpus.labelled.names
-    batches = TrainingBatches(corpus.train, 4, 16, 0, tiny().language.running, corpus.train.sequences)
+    batches = TrainingBatches(
+        corpus.train, 4, 16, 0, tiny().language.running, corpus.train.sequences
+    )
     begun = 0
     for batch in batches.epoch(0):
         for step, column in np.argwhere(batch.reset).tolist():
@@ -138,23 +161,31 @@ def test_a_label_that_training_has_not_is_left_out_of_the_figures(tmp_path):
     assert (valid.firsts(0, len(valid)) - corpus.tokenizer.size).tolist() == [0, 0, 0, 2, 2]
 
 
-# --- scores and texts -------------------------------------------------------------------------------
+# --- scores and texts -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("counts", [False, True])
 @pytest.mark.parametrize("shape", [{}, {"embedding": 0}, {"cell": "lstm", "layers": 2}], ids=str)
 def test_a_part_scores_what_its_texts_do(counts, shape):
-    """What validation reads in one go, with labels mixed, is the sum of the texts, each under its label."""
+    """What validation reads in one go, with labels mixed, is the sum of the texts, each under its
+    label."""
     model = tiny(counts=counts, **shape)
     mixed = list(itertools.product(NAMES, TEXTS))
     random.Random(1).shuffle(mixed)
     ids = [[*model.tokenizer.encode(text), EOS] for _, text in mixed]
-    firsts = [[model.tokenizer.size + NAMES.index(label)] * len(of) for (label, _), of in zip(mixed, ids, strict=True)]
+    firsts = [
+        [model.tokenizer.size + NAMES.index(label)] * len(of)
+        for (label, _), of in zip(mixed, ids, strict=True)
+    ]
     stored = LabelledIds.in_memory(np.concatenate(ids), np.concatenate(firsts))
     scores = [model.score(text, label=label) for label, text in mixed]
     total = sum(map(float, scores))
-    assert evaluate(model.engine, stored, model.language.running, False).nats == pytest.approx(-total, rel=1e-6)
-    assert list(map(float, model.scores_given(mixed))) == pytest.approx(list(map(float, scores)), rel=1e-6)
+    assert evaluate(model.engine, stored, model.language.running, False).nats == pytest.approx(
+        -total, rel=1e-6
+    )
+    assert list(map(float, model.scores_given(mixed))) == pytest.approx(
+        list(map(float, scores)), rel=1e-6
+    )
     assert len({round(float(model.score("ab", label=name)), 3) for name in NAMES}) == 3
 
 
@@ -166,7 +197,9 @@ def test_what_is_written_has_the_score_that_it_says(counts):
         ended = [sample for sample in (*drawn, *model.given(name).beam(3)) if sample.ended == "eos"]
         assert ended
         for sample in ended:
-            assert sample.logprob == pytest.approx(float(model.score(sample.text, label=name)), rel=1e-5)
+            assert sample.logprob == pytest.approx(
+                float(model.score(sample.text, label=name)), rel=1e-5
+            )
 
 
 def test_texts_of_a_label_are_of_that_label(tmp_path):
@@ -180,16 +213,23 @@ def test_texts_of_a_label_are_of_that_label(tmp_path):
 
 @pytest.mark.parametrize("prior", ["training", "uniform"])
 def test_labels_are_weighed_by_bayes(prior):
-    model, weights = tiny(counts=True), {"training": (3 / 6, 2 / 6, 1 / 6), "uniform": (1 / 3,) * 3}[prior]
+    model, weights = (
+        tiny(counts=True),
+        {"training": (3 / 6, 2 / 6, 1 / 6), "uniform": (1 / 3,) * 3}[prior],
+    )
     for answer in model.predict(TEXTS, top=3, prior=prior):
         joint = [math.exp(float(model.score(answer.text, label=name))) for name in NAMES]
         joint = [weight * p for weight, p in zip(weights, joint, strict=True)]
         expected = {name: p / sum(joint) for name, p in zip(NAMES, joint, strict=True)}
         assert dict(answer.labels) == pytest.approx(expected, rel=1e-5)
         assert [*answer.labels] == sorted(answer.labels, key=lambda pair: -pair[1])
-        assert answer.surprise == pytest.approx(-math.log(sum(joint)) / (len(answer.text) + 1), rel=1e-6)
+        assert answer.surprise == pytest.approx(
+            -math.log(sum(joint)) / (len(answer.text) + 1), rel=1e-6
+        )
         assert model.probabilities(answer.text, prior) == pytest.approx(expected, rel=1e-5)
-    few = [dict(answer.labels) for answer in model.predict(TEXTS, top=3, threshold=0.4, prior=prior)]
+    few = [
+        dict(answer.labels) for answer in model.predict(TEXTS, top=3, threshold=0.4, prior=prior)
+    ]
     assert all(p >= 0.4 for labels in few for p in labels.values())
     assert any(len(labels) < 3 for labels in few)
 
@@ -200,7 +240,11 @@ def test_a_label_lives_in_a_view_of_the_model():
     assert float(view.score("ab")) == float(model.score("ab", label="yes"))
     assert view.sample(20, seed=1) == model.sample(20, seed=1, label="yes")
     assert "".join(model.stream(20, seed=1, label="yes")) == view.sample(20, seed=1)
-    for copy in (pickle.loads(pickle.dumps(view)), view.without_counts(), rebuilt(view.tensors(), view.metadata())):
+    for copy in (
+        pickle.loads(pickle.dumps(view)),
+        view.without_counts(),
+        rebuilt(view.tensors(), view.metadata()),
+    ):
         assert isinstance(copy, LabelledModel)
     assert float(pickle.loads(pickle.dumps(view)).score("ab")) == float(view.score("ab"))
     assert view.metadata() == model.metadata()
@@ -214,12 +258,25 @@ def test_a_model_to_start_from_is_where_it_was(tmp_path):
     for name, more in (("e", {}), ("o", {"embedding": 0})):
         first = {"corpus": (str(plain),), "steps": 5, "counts": 0, **TINY, **more}
         train(tmp_path / name, first)
-        labelled = {"corpus": (written(tmp_path / "c.tsv", pairs()),), "labels": "tab", "init_from": tmp_path / name}
-        given = {"steps": 1, "lr": 1e-12, "counts": 0, "batch_size": 4, "seq_len": 8, "weight_decay": 0.0}
+        labelled = {
+            "corpus": (written(tmp_path / "c.tsv", pairs()),),
+            "labels": "tab",
+            "init_from": tmp_path / name,
+        }
+        given = {
+            "steps": 1,
+            "lr": 1e-12,
+            "counts": 0,
+            "batch_size": 4,
+            "seq_len": 8,
+            "weight_decay": 0.0,
+        }
         train(tmp_path / f"{name}2", {**labelled, **given, "init_from": str(tmp_path / name)})
         before, after = charlm.load(tmp_path / name), charlm.load(tmp_path / f"{name}2")
         for label in after.labels:
-            assert float(after.score("abc", label=label)) == pytest.approx(float(before.score("abc")), rel=1e-5)
+            assert float(after.score("abc", label=label)) == pytest.approx(
+                float(before.score("abc")), rel=1e-5
+            )
 
 
 def test_a_run_goes_on_to_the_bit(tmp_path):
@@ -230,7 +287,7 @@ def test_a_run_goes_on_to_the_bit(tmp_path):
     assert_same(outcome(tmp_path / "one"), outcome(tmp_path / "two"))
 
 
-# --- the command ------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def test_the_command_writes_and_scores_texts_of_a_label(room):
@@ -238,15 +295,21 @@ def test_the_command_writes_and_scores_texts_of_a_label(room):
     texts = run("sample", "-m", room / "m", "--label", "mid", "-n", "3", "--seed", "1").stdout
     assert texts.splitlines() == [sample.text for sample in model.samples(3, seed=1, label="mid")]
     one = run("score", "-m", room / "m", "--label", "mid", "--json", "pqr")
-    assert json.loads(one.stdout)["logprob"] == pytest.approx(float(model.score("pqr", label="mid")))
+    assert json.loads(one.stdout)["logprob"] == pytest.approx(
+        float(model.score("pqr", label="mid"))
+    )
     lines = run("score", "-m", room / "m", "-", "--json", stdin="mid\tpqr\nlow\tabc\n")
     found = [json.loads(line)["logprob"] for line in lines.stdout.splitlines()]
-    expected = [float(model.score(text, label=label)) for label, text in (("mid", "pqr"), ("low", "abc"))]
+    expected = [
+        float(model.score(text, label=label)) for label, text in (("mid", "pqr"), ("low", "abc"))
+    ]
     assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_command_finds_labels(room):
-    lines = run("predict", "-m", room / "m", "-", "--json", "--prior", "uniform", stdin="pqr\nxyz\n\n")
+    lines = run(
+        "predict", "-m", room / "m", "-", "--json", "--prior", "uniform", stdin="pqr\nxyz\n\n"
+    )
     found = [json.loads(line) for line in lines.stdout.splitlines()]
     answers = list(charlm.load(room / "m").predict(["pqr", "xyz", ""], prior="uniform"))
     assert [one["text"] for one in found] == ["pqr", "xyz", ""]
@@ -259,11 +322,16 @@ def test_the_validation_figure_comes_back(room):
     facts = json.loads(run("info", "-m", room / "m", "--json").stdout)
     for corpus in (["valid"], [room / "valid.tsv"]):
         if corpus != ["valid"]:
-            part = prepare_labelled([str(room / "corpus.tsv")], TextConfig(valid_fraction=0.25)).valid
+            part = prepare_labelled(
+                [str(room / "corpus.tsv")], TextConfig(valid_fraction=0.25)
+            ).valid
             numbers = np.arange(len(part))
             tokenizer = charlm.load(room / "m").tokenizer
             texts = [tokenizer.decode(ids.tolist()) for ids in part.texts(numbers)]
-            written(room / "valid.tsv", zip((part.names[k] for k in part.labels(numbers)), texts, strict=True))
+            written(
+                room / "valid.tsv",
+                zip((part.names[k] for k in part.labels(numbers)), texts, strict=True),
+            )
         found = json.loads(run("score", "-m", room / "m", "--corpus", *corpus, "--json").stdout)
         assert -found["logprob"] / found["tokens"] == pytest.approx(facts["valid_nats"], rel=1e-9)
     assert (facts["task"], facts["labels_from"]) == ("labelled", "tab")
@@ -272,9 +340,23 @@ def test_the_validation_figure_comes_back(room):
 
 
 def test_what_is_copied_is_found_in_the_texts_alone(room):
-    result = run("sample", "-m", room / "m", "--label", "low", "-n", "3", "--seed", "1", "--novelty", "--json")
+    result = run(
+        "sample",
+        "-m",
+        room / "m",
+        "--label",
+        "low",
+        "-n",
+        "3",
+        "--seed",
+        "1",
+        "--novelty",
+        "--json",
+    )
     assert result.exit_code == 0, result.stderr
-    assert all("\t" not in json.loads(line)["longest_copied_run"] for line in result.stdout.splitlines())
+    assert all(
+        "\t" not in json.loads(line)["longest_copied_run"] for line in result.stdout.splitlines()
+    )
 
 
 def test_what_cannot_be_is_refused_in_a_line(room):
@@ -284,12 +366,16 @@ def test_what_cannot_be_is_refused_in_a_line(room):
     assert_refused(run("score", "-m", m, "x"), 2, "say with --label which one")
     assert_refused(run("score", "-m", m, "--corpus", "valid", "--nbest"), 2, "--nbest")
     assert_refused(run("predict", "-m", m, "x", "--columns"), 2, "leave --columns out")
-    assert_refused(run("test", "-m", m, corpus), 2, "charlm sample, charlm score and charlm predict")
+    assert_refused(
+        run("test", "-m", m, corpus), 2, "charlm sample, charlm score and charlm predict"
+    )
     begin = ["train", corpus, "-m", room / "new", "--labels", "tab"]
     assert_refused(run(*begin, "--layers", "0"), 2, "counts alone do not know")
     assert_refused(run(*begin, "--context", "stream"), 2, "context stream does not go with labels")
     assert_refused(run(*begin, "--tie"), 2, "tie does not go with labels")
-    assert_refused(run(*begin, "--sequences", "document"), 2, "sequences document does not go with labels")
+    assert_refused(
+        run(*begin, "--sequences", "document"), 2, "sequences document does not go with labels"
+    )
     assert_refused(run(*begin, "--init-from", m), 2, "labelled", "charlm sample")
     assert not (room / "new" / "model.safetensors").exists()
 

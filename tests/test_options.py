@@ -274,10 +274,14 @@ def room(tmp_path_factory):
     (path / "labelled.tsv").write_text("".join(map(labelled, TEXT.splitlines(keepends=True))), encoding="utf-8")
     (path / "rare.tsv").write_text(f"c\t{TEXT[:TEXT.index(chr(10))]}\nc\t>\n" * 3, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
-    (path / "tagged.tsv").write_text("".join(tagged(line) for line in TEXT.splitlines()), encoding="utf-8")
+    (path / "tagged.tsv").write_text(
+        "".join(tagged(line) for line in TEXT.splitlines()), encoding="utf-8"
+    )
     (path / "equal.tsv").write_text("".join(map(as_long, TEXT.splitlines())), encoding="utf-8")
     (path / "tagged-rare.tsv").write_text(wrong(TEXT.splitlines()[0]), encoding="utf-8")
-    (path / "tagged-gold.tsv").write_text(tagged("abba, cafe!") + tagged("He gab <a>."), encoding="utf-8")
+    (path / "tagged-gold.tsv").write_text(
+        tagged("abba, cafe!") + tagged("He gab <a>."), encoding="utf-8"
+    )
     shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1, "counts": 0}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
     train_until(path / "half", {"corpus": (str(path / "corpus.txt"),), **shape}, stop_at=2)
@@ -313,7 +317,9 @@ def labelled(line):
 
 
 def tagged(line):
-    """Return a line as columns: a word, the word turned round, whether it has a capital, and a span of it or none."""
+    """Return a line as columns: a word, the word turned round, whether it has a capital, and a span
+    of it or none.
+    """
     rows = [
         f"{word}\t{word[::-1]}\t{'C' if word != word.lower() else 'O'}\t{'B-x' if word[0] in 'aAcC<' else 'O'}\n"
         for word in line.split()
@@ -328,7 +334,10 @@ def wrong(line):
 
 def as_long(line):
     """Return a line as columns in which each tag is as long as its word."""
-    return "".join(f"{word}\t{word.replace('a', 'e').replace('b', 'p')}\n" for word in line.split()) + "\n"
+    return (
+        "".join(f"{word}\t{word.replace('a', 'e').replace('b', 'p')}\n" for word in line.split())
+        + "\n"
+    )
 
 
 class Command:
@@ -390,7 +399,10 @@ COMMANDS = {
     "predict": Command("predict", PREDICT_BASE, PREDICT),
     "test": Command("test", TEST_BASE, TEST),
 }
-ALL_OF_CLASSIFY, ALL_OF_TAG = Command("train", CLASSIFY_BASE, CLASSIFY), Command("train", TAG_BASE, TAG)
+ALL_OF_CLASSIFY, ALL_OF_TAG = (
+    Command("train", CLASSIFY_BASE, CLASSIFY),
+    Command("train", TAG_BASE, TAG),
+)
 
 
 def run(room, name, settings):
@@ -420,7 +432,12 @@ def trained(room, name, settings):
     for entry in log:
         del entry["seconds"], entry["tokens_per_second"]
     seen = [log, metadata["charlm.model"], metadata["charlm.vocabulary"], bool(result.stderr)]
-    seen += [metadata.get("charlm.classes"), metadata.get("charlm.tags"), facts.get("test_nats"), facts["digests"]]
+    seen += [
+        metadata.get("charlm.classes"),
+        metadata.get("charlm.tags"),
+        facts.get("test_nats"),
+        facts["digests"],
+    ]
     digest = hashlib.sha256(json.dumps(seen).encode())
     for key, value in sorted(tensors.items()):
         digest.update(key.encode() + value.tobytes())

@@ -1,4 +1,5 @@
-"""Models of paragraphs: what they learn, score and write, and how they stand to models of lines and of documents."""
+"""Models of paragraphs: what they learn, score and write, and how they stand to models of lines and
+of documents."""
 
 import itertools
 import json
@@ -64,7 +65,7 @@ def close(value):
     return pytest.approx(value, rel=max(1e-9, 10 * COMPANY), abs=1e-5)
 
 
-# --- scores -----------------------------------------------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,18 +83,28 @@ def test_the_paragraphs_of_a_file_add_up_to_the_corpus(room, tmp_path, kind):
     if kind != "word":
         units = sum(len(text) + 1 for text in of)
         assert whole["bits_per_char"] == close(-whole["logprob"] / np.log(2) / units)
-    assert objects(run("score", "-m", m, "-", "--json", stdin=(tmp_path / "f").read_bytes())) == every
+    assert (
+        objects(run("score", "-m", m, "-", "--json", stdin=(tmp_path / "f").read_bytes())) == every
+    )
     assert objects(run("score", "-m", m, "--file", file, "--json", "--shard", "2/3")) == every[1::3]
 
 
 def test_a_file_may_be_taken_by_lines_or_whole_all_the_same(room, tmp_path):
     file = written(tmp_path / "f", ["ab\ncd,", "é"], "\n\n")
-    texts = {(): ["ab\ncd,", "é"], ("--lines",): ["ab", "cd,", "", "é", ""], ("--whole",): ["ab\ncd,\n\né\n\n"]}
+    texts = {
+        (): ["ab\ncd,", "é"],
+        ("--lines",): ["ab", "cd,", "", "é", ""],
+        ("--whole",): ["ab\ncd,\n\né\n\n"],
+    }
     model = charlm.load(room / "char")
     for way, of in texts.items():
-        found = objects(run("score", "-m", room / "char", "--file", file, "--json", "--per-token", *way))
+        found = objects(
+            run("score", "-m", room / "char", "--file", file, "--json", "--per-token", *way)
+        )
         assert [each["text"] for each in found] == of
-        assert [each["logprob"] for each in found] == [close(float(model.score(text))) for text in of]
+        assert [each["logprob"] for each in found] == [
+            close(float(model.score(text))) for text in of
+        ]
         assert all(each["per_token"][-1]["token"] == "<eos>" for each in found)
     lists = "1\t-1\tab\n\n1\t-2\té\n"  # which stay lists of lines
     assert_refused(run("score", "-m", room / "char", "-", "--nbest", stdin=lists), 65, "line 2")
@@ -118,14 +129,23 @@ def test_carried_state_is_a_context_too(room, tmp_path):
 
 def test_kenlms_format_has_a_paragraph_in_a_line(room, tmp_path):
     of = verses(3, seed=2)
-    found = run("score", "-m", room / "char", "--file", written(tmp_path / "f", of), "--format", "kenlm", "--per-token")
+    found = run(
+        "score",
+        "-m",
+        room / "char",
+        "--file",
+        written(tmp_path / "f", of),
+        "--format",
+        "kenlm",
+        "--per-token",
+    )
     *lines, _, _, oov, tokens = found.stdout.splitlines()
     assert [line.count("\\n=") for line in lines] == [text.count("\n") for text in of]
     assert all("</s>=2 " in line for line in lines)
     assert (oov, tokens) == ("OOVs:\t0", f"Tokens:\t{sum(len(text) + 1 for text in of)}")
 
 
-# --- lines, documents, and paragraphs of one line --------------------------------------------------------------------
+# --- lines, documents, and paragraphs of one line -------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,7 +153,9 @@ def test_paragraphs_of_one_line_are_learnt_to_the_bit_as_lines(tmp_path, kind):
     corpus = written(tmp_path / "f", verses(lines=1))
     for sequences in ("line", "paragraph"):
         train(tmp_path / sequences, {"corpus": (corpus,), **settings(kind, sequences=sequences)})
-    (ours, *_, log), (theirs, *_, other) = (outcome(tmp_path / name) for name in ("paragraph", "line"))
+    (ours, *_, log), (theirs, *_, other) = (
+        outcome(tmp_path / name) for name in ("paragraph", "line")
+    )
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
     assert log == other
@@ -154,7 +176,10 @@ def test_models_of_different_sequences_are_compared_by_lines(room, tmp_path):
     assert [row["text"] for row in rows] == ["ab", "ca", "", "b", ""]
     *rows, _ = objects(run(*two, paths["paragraph"], "--file", file, "--json"))
     assert [row["text"] for row in rows] == ["ab\nca", "b"]
-    (row,), last = (found := objects(run(*two, paths["paragraph"], "--corpus", file, "--json")))[:-1], found[-1]
+    (row,), last = (
+        (found := objects(run(*two, paths["paragraph"], "--corpus", file, "--json")))[:-1],
+        found[-1],
+    )
     assert row["logprob"][0] == row["logprob"][1]
     assert (last["eos"], last["totals"][0]["tokens"]) == (True, 8)
     told = "some have paragraphs as their texts and some lines, which --corpus"
@@ -168,18 +193,21 @@ def test_a_mixture_of_models_of_paragraphs_is_one():
     models = [tiny_model("ab\n", "paragraph", seed=seed) for seed in (1, 2)]
     both = mix(models, [0.25, 0.75])
     assert both.language.kind is PARAGRAPH
-    p = sum(w * np.exp(float(model.score("\n"))) for w, model in zip((0.25, 0.75), models, strict=True))
+    p = sum(
+        w * np.exp(float(model.score("\n"))) for w, model in zip((0.25, 0.75), models, strict=True)
+    )
     first = [dict(model.next_tokens()) for model in models]
     assert both.next_tokens()["a"] == pytest.approx(0.25 * first[0]["a"] + 0.75 * first[1]["a"])
     assert np.exp(float(both.score("\n"))) != pytest.approx(p)  # tokens are mixed, not texts
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
-    """Return a model that has learnt two paragraphs: `ab` and then `ba` below, or the other way round."""
+    """Return a model that has learnt two paragraphs: `ab` and then `ba` below, or the other way
+    round."""
     path = tmp_path_factory.mktemp("learnt")
     corpus = written(path / "corpus.txt", ["ab\nba\nab", "ba\nab\nba"] * 40, "\n\n")
     tiny = {**TINY, "hidden": 16, "lr": 0.05, "steps": 250, "valid_fraction": 0.1}
@@ -189,7 +217,10 @@ def learnt(tmp_path_factory):
 
 def test_what_is_written_is_a_corpus_of_paragraphs(learnt):
     m = learnt / "m"
-    texts = [sample["text"] for sample in objects(run("sample", "-m", m, "-n", 30, "--seed", 1, "--json"))]
+    texts = [
+        sample["text"]
+        for sample in objects(run("sample", "-m", m, "-n", 30, "--seed", 1, "--json"))
+    ]
     assert len({"ab\nba\nab", "ba\nab\nba"} & set(texts)) == 2
     assert sum(text in ("ab\nba\nab", "ba\nab\nba") for text in texts) >= 27
     shown = run("sample", "-m", m, "-n", 30, "--seed", 1).stdout
@@ -199,9 +230,9 @@ def test_what_is_written_is_a_corpus_of_paragraphs(learnt):
     assert PARAGRAPH.of(on_and_on) == texts[:3]
     once = run("sample", "-m", m, "--seed", 1).stdout
     assert once == f"{texts[0]}\n"
-    assert run("sample", "-m", m, "-n", 2, "--seed", 1, "--separator", "%\n").stdout == "\n%\n".join(
-        [texts[0], f"{texts[1]}\n"]
-    )
+    assert run(
+        "sample", "-m", m, "-n", 2, "--seed", 1, "--separator", "%\n"
+    ).stdout == "\n%\n".join([texts[0], f"{texts[1]}\n"])
 
 
 def blank_so_far(text):
@@ -209,7 +240,9 @@ def blank_so_far(text):
 
 
 @pytest.mark.parametrize("prompt", ["", "a", "a\n", "a\n ", "a\n b"])
-@pytest.mark.parametrize("settings", [{}, {"temperature": 3.0}, {"top_k": 2}, {"temperature": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 3.0}, {"top_k": 2}, {"temperature": 0.0}], ids=str
+)
 def test_what_is_written_is_one_paragraph_whatever_the_model(prompt, settings):
     model = tiny_model("ab\n\t ", "paragraph", spread=0.5)
     drawn = list(model.samples(100, SamplingConfig(length=60, **settings), prompt, seed=5))
@@ -219,7 +252,8 @@ def test_what_is_written_is_one_paragraph_whatever_the_model(prompt, settings):
     if not settings:
         assert sum("\n" in text.removeprefix(prompt) for text in ended) > 5
         assert [sample.text for sample in drawn[:3]] == [
-            "".join(model.writer(prompt).stream(SamplingConfig(length=60), 5, number)) for number in range(3)
+            "".join(model.writer(prompt).stream(SamplingConfig(length=60), 5, number))
+            for number in range(3)
         ]
 
 
@@ -244,7 +278,10 @@ def test_other_tokens_are_drawn_in_proportion():
     """What may not come is left out, as if it had been drawn again until something else came."""
     model = tiny_model("ab\n", "paragraph", spread=0.5)
     for prompt in ("", "a", "b\n"):
-        drawn = Counter(sample.ids[0] for sample in model.samples(4000, SamplingConfig(length=1), prompt, seed=2))
+        drawn = Counter(
+            sample.ids[0]
+            for sample in model.samples(4000, SamplingConfig(length=1), prompt, seed=2)
+        )
         p = np.exp(model.begin_state(prompt).logp)
         p[UNK] = 0
         if blank_so_far(prompt):
@@ -255,12 +292,23 @@ def test_other_tokens_are_drawn_in_proportion():
 
 
 def test_words_and_bytes_have_no_blank_line_either(room):
-    for model in (tiny_model(["ab", "\n"], "paragraph", words=True, spread=0.5), charlm.load(room / "byte")):
-        drawn = [sample for sample in model.samples(60, SamplingConfig(length=300), seed=1) if sample.ended == "eos"]
+    for model in (
+        tiny_model(["ab", "\n"], "paragraph", words=True, spread=0.5),
+        charlm.load(room / "byte"),
+    ):
+        drawn = [
+            sample
+            for sample in model.samples(60, SamplingConfig(length=300), seed=1)
+            if sample.ended == "eos"
+        ]
         assert len(drawn) > 20
         assert all(PARAGRAPH.of(sample.text) == [sample.text] for sample in drawn)
     for tokens in ("\n", "\n "):  # which have nothing else to write
-        drawn = list(tiny_model(tokens, "paragraph", spread=0.5).samples(20, SamplingConfig(length=9), seed=1))
+        drawn = list(
+            tiny_model(tokens, "paragraph", spread=0.5).samples(
+                20, SamplingConfig(length=9), seed=1
+            )
+        )
         assert {sample.ended for sample in drawn} == {"eos", "length"}
     may, blank = Allowed(ByteTokenizer(), PARAGRAPH), np.ones(1, np.bool_)
     still = [value for value in range(256) if may.after(blank, np.array([value + 2]))[0]]
@@ -277,35 +325,50 @@ def test_what_a_text_was_drawn_with_is_its_score(room, kind):
     assert [sample.logprob for sample in drawn] == [close(score) for score in scores]
     best = model.beam(4, length=60)
     ended = [text for text in best if text.ended == "eos"]
-    assert [text.logprob for text in ended] == [close(float(model.score(text.text))) for text in ended]
+    assert [text.logprob for text in ended] == [
+        close(float(model.score(text.text))) for text in ended
+    ]
 
 
 def test_a_prompt_may_have_newlines_but_no_blank_line(learnt, tmp_path):
     m, model = learnt / "m", charlm.load(learnt / "m")
     assert run("sample", "-m", m, "--prompt", "ab\nb", "--seed", 1).stdout == "ab\nba\nab\n"
     (tmp_path / "begun").write_text("ab\nba\n")
-    assert run("sample", "-m", m, "--prompt", f"@{tmp_path}/begun", "--seed", 1).stdout == "ab\nba\nab\n"
+    assert (
+        run("sample", "-m", m, "--prompt", f"@{tmp_path}/begun", "--seed", 1).stdout
+        == "ab\nba\nab\n"
+    )
     assert model.sample(prompt="ab\n", starts_with="ba\n", seed=1) == "ab\nba\nab"
     assert max(model.next_tokens("ab\nba"), key=model.next_tokens("ab\nba").get) == "\n"
     for prompt in ("ab\n\nba", "ab\n \t\nb", "\nab", " \nab", "ab\n\n"):
-        assert_refused(run("sample", "-m", m, "--prompt", prompt), 2, "the prompt has a blank line, but a paragraph")
+        assert_refused(
+            run("sample", "-m", m, "--prompt", prompt),
+            2,
+            "the prompt has a blank line, but a paragraph",
+        )
         with pytest.raises(UsageError, match="a paragraph has none inside"):
             model.next_tokens(prompt)
     for prompt, text in (("ab\n", "\nba"), ("", "\n"), ("", "a\n \nb")):
         with pytest.raises(UsageError, match="a paragraph has no blank line inside"):
             model.sample(prompt=prompt, starts_with=text)
     for option in ("--stop", "--contains"):
-        assert_refused(run("sample", "-m", m, option, "\n\n"), 2, "a paragraph has no blank line inside")
+        assert_refused(
+            run("sample", "-m", m, option, "\n\n"), 2, "a paragraph has no blank line inside"
+        )
     assert model.sample(prompt="ab", stop="\nab", seed=1) == "ab\nba"
     assert model.sample(prompt="ab", lines=2, seed=1) == "ab\nba"
-    assert_refused(run("sample", "-m", m, "--pattern", "a\n\nb"), 2, "a paragraph has no blank line inside")
+    assert_refused(
+        run("sample", "-m", m, "--pattern", "a\n\nb"), 2, "a paragraph has no blank line inside"
+    )
 
 
 def test_novelty_goes_over_newlines_within_a_paragraph_and_no_further(learnt, tmp_path):
     options = ["-m", learnt / "m", "-n", 20, "--seed", 1, "--json"]
     for given in (["--novelty"], ["--novelty", learnt / "corpus.txt"]):
         found = objects(run("sample", *options, *given))
-        assert [each["copied"] for each in found] == [each["text"] in ("ab\nba\nab", "ba\nab\nba") for each in found]
+        assert [each["copied"] for each in found] == [
+            each["text"] in ("ab\nba\nab", "ba\nab\nba") for each in found
+        ]
         assert all(each["longest_copied_run"] == each["text"] for each in found if each["copied"])
     other = written(tmp_path / "other", ["ab\nba", "ab"], "\n\n")
     for each in objects(run("sample", *options, "--novelty", other)):
@@ -313,7 +376,7 @@ def test_novelty_goes_over_newlines_within_a_paragraph_and_no_further(learnt, tm
             assert (each["copied"], each["longest_copied_run"]) == (False, "ab\nba")
 
 
-# --- runs and files ---------------------------------------------------------------------------------------------------
+# --- runs and files -------------------------------------------------------------------------------
 
 
 def test_a_run_goes_on_to_the_same_bits_and_its_settings_repeat_it(room, tmp_path):
@@ -323,7 +386,9 @@ def test_a_run_goes_on_to_the_same_bits_and_its_settings_repeat_it(room, tmp_pat
     train(tmp_path / "parts", {}, resume=True)
     shutil.copy(tmp_path / "whole" / "config.toml", tmp_path / "c.toml")
     assert 'sequences = "paragraph"' in (tmp_path / "c.toml").read_text()
-    assert run("train", "--config", tmp_path / "c.toml", "-m", tmp_path / "again", "-q").exit_code == 0
+    assert (
+        run("train", "--config", tmp_path / "c.toml", "-m", tmp_path / "again", "-q").exit_code == 0
+    )
     whole, *others = (outcome(tmp_path / name)[0] for name in ("whole", "parts", "again"))
     for other in others:
         assert all((whole[name] == other[name]).all() for name in whole)
@@ -334,13 +399,19 @@ def test_a_model_tells_what_its_texts_are_to_older_charlms_by_its_format(room, t
     tensors, metadata = checkpoint.load(path)
     assert metadata["charlm.format"] == "2"
     tiny_model("a\n", "paragraph").save(tmp_path / "m.safetensors")
-    assert checkpoint.metadata(tmp_path / "m.safetensors")["charlm.format"] == "2"  # it has no counts
+    assert (
+        checkpoint.metadata(tmp_path / "m.safetensors")["charlm.format"] == "2"
+    )  # it has no counts
     tiny_model("a\n", "document").save(tmp_path / "m.safetensors")
     assert checkpoint.metadata(tmp_path / "m.safetensors")["charlm.format"] == "1"
     assert "sequences           paragraph" in run("info", "-m", path).stdout
     for value in ("paragraphs", None, ["paragraph"]):
         vocabulary = json.loads(metadata["charlm.vocabulary"]) | {"sequences": value}
-        checkpoint.save(tmp_path / "m.safetensors", tensors, metadata | {"charlm.vocabulary": json.dumps(vocabulary)})
+        checkpoint.save(
+            tmp_path / "m.safetensors",
+            tensors,
+            metadata | {"charlm.vocabulary": json.dumps(vocabulary)},
+        )
         with pytest.raises(DataError, match="unknown sequences"):
             charlm.load(tmp_path / "m.safetensors")
     with pytest.raises(DataError, match="the context is newline"):
@@ -349,16 +420,23 @@ def test_a_model_tells_what_its_texts_are_to_older_charlms_by_its_format(room, t
 
 def test_what_a_text_is_comes_from_the_model_that_a_run_starts_from(room, tmp_path):
     corpus = written(tmp_path / "f", ["ab\nxy", "xy"])
-    given = {"corpus": (corpus,), "steps": 2, "valid_fraction": 0.0, "init_from": str(room / "char")}
+    given = {
+        "corpus": (corpus,),
+        "steps": 2,
+        "valid_fraction": 0.0,
+        "init_from": str(room / "char"),
+    }
     tuned = train(tmp_path / "m", given)
     assert "sequences: paragraph, as the model has them" in tuned.notes
     assert tuned.model.language.sequences == "paragraph"
     assert tuned.corpus.train.sequences == 2
-    with pytest.raises(UsageError, match=r"--sequences line \(the model has --sequences paragraph\)"):
+    with pytest.raises(
+        UsageError, match=r"--sequences line \(the model has --sequences paragraph\)"
+    ):
         train(tmp_path / "n", given | {"sequences": "line"})
 
 
-# --- classes ----------------------------------------------------------------------------------------------------------
+# --- classes --------------------------------------------------------------------------------------
 
 
 def labelled(form, of):
@@ -379,7 +457,19 @@ def test_paragraphs_have_classes(tmp_path, form, kind):
     (tmp_path / "corpus").write_text(labelled(form, two_kinds(150)))
     (tmp_path / "gold").write_text(labelled(form, gold := two_kinds(40, 1)))
     plain = written(tmp_path / "plain", [text for _, text in gold])
-    options = ["--hidden", 16, "--embedding", 8, "--steps", 60, "--lr", 0.02, "--tokenizer", kind, "-q"]
+    options = [
+        "--hidden",
+        16,
+        "--embedding",
+        8,
+        "--steps",
+        60,
+        "--lr",
+        0.02,
+        "--tokenizer",
+        kind,
+        "-q",
+    ]
     trained = run("train", tmp_path / "corpus", "-m", tmp_path / "m", "--task", "classify", "--sequences", "paragraph",
                   *options)  # fmt: skip
     assert trained.exit_code == 0, trained.stderr
@@ -388,15 +478,25 @@ def test_paragraphs_have_classes(tmp_path, form, kind):
     assert (figures["texts"], figures["accuracy"]) == (40, 1.0)
     answers = objects(run("predict", "-m", m, "--file", plain, "--json"))
     assert [(each["label"], each["text"]) for each in answers] == gold
-    assert objects(run("predict", "-m", m, "-", "--json", stdin=(tmp_path / "plain").read_bytes())) == answers
-    assert objects(run("predict", "-m", m, "--file", plain, "--json", "--shard", "2/2")) == answers[1::2]
+    assert (
+        objects(run("predict", "-m", m, "-", "--json", stdin=(tmp_path / "plain").read_bytes()))
+        == answers
+    )
+    assert (
+        objects(run("predict", "-m", m, "--file", plain, "--json", "--shard", "2/2"))
+        == answers[1::2]
+    )
     scores = objects(run("score", "-m", m, "--file", tmp_path / "gold", "--json"))
     assert [(each["label"], each["text"]) for each in scores] == gold
-    assert [np.exp(each["logprob"]) for each in scores] == pytest.approx([each["probability"] for each in answers])
+    assert [np.exp(each["logprob"]) for each in scores] == pytest.approx(
+        [each["probability"] for each in answers]
+    )
     assert re.search(r"^sequences +paragraph$", run("info", "-m", m).stdout, re.MULTILINE)
     assert 'sequences = "paragraph"' in (m / "config.toml").read_text()
     (tmp_path / "gold").write_text("up\tx\n\n\nno\tlabel\n\n\nab\nup\tz\n")
-    assert_refused(run("test", "-m", m, "--labels", "tab", tmp_path / "gold"), 65, "gold: line 7 has no tab")
+    assert_refused(
+        run("test", "-m", m, "--labels", "tab", tmp_path / "gold"), 65, "gold: line 7 has no tab"
+    )
 
 
 def test_a_classifier_of_lines_is_written_as_ever_and_stands_apart(tmp_path):
@@ -418,11 +518,16 @@ def test_a_classifier_of_lines_is_written_as_ever_and_stands_apart(tmp_path):
 def test_byte_models_part_at_blank_lines_of_bytes(tmp_path):
     config = tiny_model(list(map(chr, range(256)))).config
     engine = tiny_model(list(map(chr, range(256)))).engine
-    Model(engine, config, Language(ByteTokenizer(), "paragraph", "sequence"), {"run": "test"}).save(tmp_path / "m")
+    Model(engine, config, Language(ByteTokenizer(), "paragraph", "sequence"), {"run": "test"}).save(
+        tmp_path / "m"
+    )
     data = "a\r\né\r\n \r\n\xff".encode("latin-1").replace(b"\xe9", "é".encode())
     found = objects(run("score", "-m", tmp_path / "m", "-", "--json", stdin=data))
     assert [each["text"] for each in found] == ["a\r\né\r", "\udcff"]
     (tmp_path / "f").write_bytes(data)
     (whole,) = objects(run("score", "-m", tmp_path / "m", "--corpus", tmp_path / "f", "--json"))
     assert whole["logprob"] == close(sum(each["logprob"] for each in found))
-    assert (whole["tokens"], whole["bits_per_byte"]) == (9, close(-whole["logprob"] / np.log(2) / 9))
+    assert (whole["tokens"], whole["bits_per_byte"]) == (
+        9,
+        close(-whole["logprob"] / np.log(2) / 9),
+    )

@@ -1,4 +1,5 @@
-"""Paragraphs as sequences: what parts them, their ids, the parts of a corpus, and what labels stand on them."""
+"""Paragraphs as sequences: what parts them, their ids, the parts of a corpus, and what labels stand
+on them."""
 
 import itertools
 import random
@@ -25,7 +26,8 @@ texts_of_anything = st.lists(
 
 
 def expected(text):
-    """Return the paragraphs of a text, by the definition: runs of lines in which something stands."""
+    """Return the paragraphs of a text, by the definition: runs of lines in which something
+    stands."""
     groups = itertools.groupby(text.split("\n"), key=lambda line: bool(line.strip()))
     return ["\n".join(lines) for shown, lines in groups if shown]
 
@@ -37,7 +39,9 @@ def cut(text, places):
 
 
 def config(kind, **more):
-    return TextConfig(kind, **{"min_count": 1} | more if kind == "word" else more, sequences="paragraph")
+    return TextConfig(
+        kind, **{"min_count": 1} | more if kind == "word" else more, sequences="paragraph"
+    )
 
 
 # What parts them
@@ -55,19 +59,30 @@ def test_paragraphs_are_parted_by_blank_lines_however_the_text_comes(text, place
     assert PARAGRAPH.of(text) == expected(text)
 
 
-@given(texts_of_anything, st.lists(st.integers(0, 10_000), max_size=8), st.integers(1, 3), st.data())
-def test_paragraphs_of_a_stream_are_those_of_a_corpus_numbered_by_their_first_lines(text, places, of, data):
+@given(
+    texts_of_anything, st.lists(st.integers(0, 10_000), max_size=8), st.integers(1, 3), st.data()
+)
+def test_paragraphs_of_a_stream_are_those_of_a_corpus_numbered_by_their_first_lines(
+    text, places, of, data
+):
     shard = (data.draw(st.integers(1, of)), of)
     read = Paragraphs(Lines(iter(cut(text, places)), lambda: True), shard, str.upper)
     lines = text.split("\n")
     shown = [bool(line.strip()) for line in lines]
-    first = [k for k, (before, here) in enumerate(itertools.pairwise([False, *shown])) if here and not before]
+    first = [
+        k
+        for k, (before, here) in enumerate(itertools.pairwise([False, *shown]))
+        if here and not before
+    ]
     numbered = [(k + 1, one.upper()) for k, one in zip(first, expected(text), strict=True)]
     assert list(read.numbered()) == numbered[shard[0] - 1 :: of]
 
 
 def test_a_paragraph_is_ready_as_soon_as_a_blank_line_has_come_after_it():
-    pieces, arrived = iter(["a\nb\n", "\nc", "\n \n", "d"]), iter([True, True, False, True, False, True, True])
+    pieces, arrived = (
+        iter(["a\nb\n", "\nc", "\n \n", "d"]),
+        iter([True, True, False, True, False, True, True]),
+    )
     read = Paragraphs(Lines(pieces, lambda: next(arrived)))
     texts = iter(read)
     assert read.ready()  # two pieces were read for it
@@ -93,9 +108,20 @@ every_tokenizer = pytest.mark.parametrize(
         WordTokenizer(["\n", "a", "ab", ",", "é"]),
         WordTokenizer(["a", "b"], punctuation=False),
         WordTokenizer(["\n", "a", "b"], punctuation=False),
-        WordTokenizer(["\n", "a"], word_pattern=r"[^,]+"),  # whose words go on over the ends of lines
+        WordTokenizer(
+            ["\n", "a"], word_pattern=r"[^,]+"
+        ),  # whose words go on over the ends of lines
     ],
-    ids=["char", "lowered", "without newline", "byte", "word", "no newline", "no punctuation", "pattern"],
+    ids=[
+        "char",
+        "lowered",
+        "without newline",
+        "byte",
+        "word",
+        "no newline",
+        "no punctuation",
+        "pattern",
+    ],
 )
 
 
@@ -124,7 +150,9 @@ def test_what_a_kind_of_sequence_is():
 def facts(corpus):
     """All that must not depend on the size of a block."""
     parts = (corpus.train, corpus.valid, corpus.test)
-    counts = [(len(p), p.sequences, p.characters, p.unknown, p.digest, p.text_digest) for p in parts]
+    counts = [
+        (len(p), p.sequences, p.characters, p.unknown, p.digest, p.text_digest) for p in parts
+    ]
     return [corpus.tokenizer.to_dict(), corpus.sequences, corpus.reason, corpus.notes, counts]
 
 
@@ -157,7 +185,9 @@ def written(folder, count, seed=0, lines=4, name="corpus.txt"):
 def test_parts_are_drawn_among_paragraphs_by_their_numbers_over_all_files(tmp_path, kind):
     first, of_first = written(tmp_path, 60, 1, name="one")
     second, of_second = written(tmp_path, 40, 2, name="two")
-    corpus = prepare([first, second], config(kind, valid_fraction=0.2, test_fraction=0.1, split_seed=5))
+    corpus = prepare(
+        [first, second], config(kind, valid_fraction=0.2, test_fraction=0.1, split_seed=5)
+    )
     numbers = line_parts(np.arange(100, dtype=np.uint64), (0.2, 0.1), 5)
     every = zip((corpus.train, corpus.valid, corpus.test), range(3), strict=True)
     for part, number in every:
@@ -169,7 +199,8 @@ def test_parts_are_drawn_among_paragraphs_by_their_numbers_over_all_files(tmp_pa
 
 @pytest.mark.parametrize("kind", ["char", "byte", "word"])
 def test_splitting_loses_nothing(tmp_path, kind):
-    """All parts together are all paragraphs; and given as lines, paragraphs of one line are the same corpus."""
+    """All parts together are all paragraphs; and given as lines, paragraphs of one line are the
+    same corpus."""
     path, of = written(tmp_path, 80, lines=1)
     settings = {"valid_fraction": 0.25, "test_fraction": 0.25}
     corpus = prepare([path], config(kind, **settings))
@@ -201,7 +232,9 @@ def test_whole_files_and_other_files_can_be_held_out(tmp_path):
     other, of = written(tmp_path, 7, 99, name="valid")
     corpus = prepare([str(folder)], config("char"), valid_file=other)
     assert read_sequences(corpus, corpus.valid) == of
-    assert read_sequences(corpus, corpus.train) == [one for name in sorted(every) for one in name[1]]
+    assert read_sequences(corpus, corpus.train) == [
+        one for name in sorted(every) for one in name[1]
+    ]
 
 
 def test_auto_never_chooses_paragraphs_but_names_them(tmp_path):
@@ -229,7 +262,12 @@ def labelled(form, of):
     return "\n".join(f"{marks.format(label)}{text}\n" for label, text in of)
 
 
-of_two = [("jig", "X:1\nabc\tdef\n  c"), ("reel", "one line"), ("jig", "__x y\nz"), ("reel", "é\nb\nc\nd")]
+of_two = [
+    ("jig", "X:1\nabc\tdef\n  c"),
+    ("reel", "one line"),
+    ("jig", "__x y\nz"),
+    ("reel", "é\nb\nc\nd"),
+]
 
 
 @pytest.mark.parametrize("form", ["tab", "prefix", "first-word"])
@@ -242,7 +280,9 @@ def test_a_label_stands_on_the_first_line(tmp_path, kind, form):
         part, numbers = corpus.train, np.arange(4)
         assert [corpus.names[k] for k in part.labels(numbers)] == [label for label, _ in of_two]
         raw = [text.encode() if kind == "byte" else text for _, text in of_two]
-        assert [ids.tolist() for ids in part.texts(numbers)] == [corpus.tokenizer.encode(one).tolist() for one in raw]
+        assert [ids.tolist() for ids in part.texts(numbers)] == [
+            corpus.tokenizer.encode(one).tolist() for one in raw
+        ]
         assert part.unknown == 0
     gold, _ = labelled_part([path], corpus.tokenizer, corpus.names, form, kind=PARAGRAPH)
     assert gold.digest == corpus.train.digest
@@ -258,7 +298,10 @@ def test_a_label_may_stand_alone_on_its_line(tmp_path):
 
 
 def test_labels_are_the_names_of_files(tmp_path):
-    paths = [put(tmp_path, text, name) for name, text in (("a.txt", "x\ny\n\nz\n"), ("b.txt", "\n\nx\ty\n"))]
+    paths = [
+        put(tmp_path, text, name)
+        for name, text in (("a.txt", "x\ny\n\nz\n"), ("b.txt", "\n\nx\ty\n"))
+    ]
     corpus = prepare_labelled(paths, config("char", **ALL), "file")
     found = [corpus.tokenizer.decode(ids.tolist()) for ids in corpus.train.texts(np.arange(3))]
     assert found == ["x\ny", "z", "x\ty"]
@@ -274,7 +317,9 @@ def test_labels_are_the_names_of_files(tmp_path):
         ("a\tx\n\n\ty\nz\tt\n", "tab", "line 3 has an empty label"),
     ],
 )
-def test_a_paragraph_that_is_not_of_the_form_is_named_by_its_first_line(tmp_path, text, form, where):
+def test_a_paragraph_that_is_not_of_the_form_is_named_by_its_first_line(
+    tmp_path, text, form, where
+):
     with pytest.raises((DataError, UsageError), match=where):
         prepare_labelled([put(tmp_path, text)], config("char", **ALL), form)
 
@@ -282,7 +327,9 @@ def test_a_paragraph_that_is_not_of_the_form_is_named_by_its_first_line(tmp_path
 def test_equal_paragraphs_fall_into_one_part(tmp_path):
     draw = random.Random(3)
     of = [(draw.choice("xy"), "\n".join(draw.choices("abc", k=3))) for _ in range(300)]
-    corpus = prepare_labelled([put(tmp_path, labelled("tab", of))], config("char", valid_fraction=0.3))
+    corpus = prepare_labelled(
+        [put(tmp_path, labelled("tab", of))], config("char", valid_fraction=0.3)
+    )
     parts = [
         {corpus.tokenizer.decode(ids.tolist()) for ids in part.texts(np.arange(len(part)))}
         for part in (corpus.train, corpus.valid)

@@ -52,7 +52,9 @@ def figures(path):
 
 
 def judged(path):
-    """Return the last validation's figures, and the n-grams of the model beside the network's weights."""
+    """Return the last validation's figures, and the n-grams of the model beside the network's
+    weights.
+    """
     entry, model = entries(path)[-1], load(path / "model", threads=1)
     names = ("valid_nats", "valid_nats_network", "valid_nats_counts", "counts_weight")
     return [entry[name] for name in names], model.counts.tensors()
@@ -78,14 +80,17 @@ def process_of_rank(torchrun, rank):
 
 @pytest.fixture(scope="module")
 def one_rank(tmp_path_factory):
-    """Return the figures of ten steps on one rank without torchrun, and what is judged at their end."""
+    """Return the figures of ten steps on one rank without torchrun, and what is judged at their
+    end.
+    """
     path = tmp_path_factory.mktemp("one")
     assert train(path, *SHAPE, "--steps", "10").returncode == 0, told(path)
     return figures(path), *judged(path)
 
 
 def test_two_ranks_take_the_steps_of_one(one_rank, tmp_path):
-    """Losses and norms to 1e-6, clipped by the norm of the whole gradient; then one rank goes on from there.
+    """Losses and norms to 1e-6, clipped by the norm of the whole gradient; then one rank goes on
+    from there.
 
     Rank 0 alone counts the text's n-grams, and validates their blend with the network.
     """

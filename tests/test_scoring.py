@@ -94,12 +94,18 @@ def test_a_text_scores_the_same_in_any_company(threads, monkeypatch):
     WordTokenizer(["a", "b"]),
 ])  # fmt: skip
 def test_texts_of_a_window_are_encoded_as_each_alone(tokenizer, monkeypatch):
-    """Also where lowering makes two characters of one, and where halves of a pair meet at the end of a text."""
+    """Also where lowering makes two characters of one, and where halves of a pair meet at the end
+    of a text.
+    """
     halves = ["\ud83d", "\ude00b"] if tokenizer.kind == "char" else []
     texts = ["", "a b", "\u0130b", "\U0001f600", "\udc80", "", *halves, "bc", "a\nb"]
     for at_once in (1, 2, 100):
         monkeypatch.setattr(text_windows, "_TEXTS", at_once)
-        found = [each for window in text_windows.windows(iter(texts), tokenizer, lambda: True) for each in window]
+        found = [
+            each
+            for window in text_windows.windows(iter(texts), tokenizer, lambda: True)
+            for each in window
+        ]
         assert [text for text, _ in found] == texts
         for text, ids in found:
             np.testing.assert_array_equal(ids, tokenizer.encode(text))

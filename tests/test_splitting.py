@@ -295,7 +295,10 @@ def test_of_a_long_part_some_lines_stand_for_all_in_flat_memory(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a\n\nb\n\n", "(a text in each line: --sequences line; between blank lines: --sequences paragraph)"),
+        (
+            "a\n\nb\n\n",
+            "(a text in each line: --sequences line; between blank lines: --sequences paragraph)",
+        ),
         ("a\nb\n", "(lines of one text: --sequences document)"),
     ],
 )

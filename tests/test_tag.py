@@ -105,7 +105,7 @@ def taught(tmp_path, corpus, **settings):
     return charlm.load(tmp_path / "m")
 
 
-# --- what is learnt --------------------------------------------------------------------------------------------------
+# --- what is learnt -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [
@@ -406,7 +406,7 @@ def test_long_sentences_are_read_in_pieces_and_every_word_is_answered(tmp_path, 
     assert any("longer than 6 steps and are cut into pieces" in note for note in run.notes)
 
 
-# --- which weights are kept ------------------------------------------------------------------------------------------
+# --- which weights are kept -----------------------------------------------------------------------
 
 
 def test_spans_go_before_accuracy_and_accuracy_where_there_are_none(tmp_path, corpus):
@@ -449,7 +449,7 @@ def test_the_best_weights_are_those_of_the_best_figure(tmp_path, corpus, kind, f
     assert (facts["valid_span_f1"] is None) == (kind == "words")
 
 
-# --- a run -----------------------------------------------------------------------------------------------------------
+# --- a run ----------------------------------------------------------------------------------------
 
 RUNS = {
     "words": {},
@@ -545,7 +545,7 @@ def test_gold_tags_that_training_has_not_are_wrong_and_have_no_nats(tmp_path, co
     assert charlm.load(tmp_path / "m").facts["test_span_f1"] == figures.span_f1
 
 
-# --- from a language model -------------------------------------------------------------------------------------------
+# --- from a language model ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -613,7 +613,7 @@ def test_what_does_not_fit_the_language_model(tmp_path, corpus, pairs, language_
         open_run(directory, {"corpus": (corpus,), "task": "tag", "init_from": str(tmp_path / "m")})
 
 
-# --- refused ---------------------------------------------------------------------------------------------------------
+# --- refused --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("settings", "told"), [
@@ -718,7 +718,7 @@ def test_settings_of_the_task_may_not_change_on_resume(tmp_path, corpus):
     assert train(tmp_path / "m", {"crf": False}, resume=True).standing.step == 4
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -821,7 +821,7 @@ def test_a_tagger_says_what_it_is_and_travels(model_files):
     )
 
 
-# --- memory ----------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 def test_memory_does_not_grow_with_the_sentences(tmp_path, monkeypatch):

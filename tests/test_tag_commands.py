@@ -76,7 +76,7 @@ def said(room, name, sentences=SENTENCES):
     return list(charlm.load(room / name).predict(sentences))
 
 
-# --- predict ---------------------------------------------------------------------------------------------------------
+# --- predict --------------------------------------------------------------------------------------
 
 
 def test_plain_sentences_become_columns(room, lines):
@@ -129,7 +129,8 @@ def test_columns_of_conllu(room):
 
 
 def test_conllu_has_its_words_second_where_training_had_them_first(room):
-    """Its first column only counts: a tagger that learnt from two columns reads words all the same."""
+    """Its first column only counts: a tagger that learnt from two columns reads words all the
+    same."""
     rest = "\t_" * 6
     text = f"# text = ab ca\n1-2\tabca\t_\t_{rest}\n1\tab\t_\tO{rest}\n2\tca\t_\tB-x{rest}\n\n"
     said = run("predict", "-m", room / "words", "--json", "-", stdin=text).stdout
@@ -143,7 +144,8 @@ def test_conllu_has_its_words_second_where_training_had_them_first(room):
 
 
 def test_what_was_tagged_in_conllu_can_be_read_again(room):
-    """With its eleven columns it is still CoNLL-U: ranges, empty nodes and comments are no words."""
+    """With its eleven columns it is still CoNLL-U: ranges, empty nodes and comments are no
+    words."""
     rest = "\t_" * 6
     text = f"# text = ab ca\n1-2\tabca\t_\t_{rest}\n1\tab\t_\tx{rest}\n2\tca\t_\ty{rest}\n2.1\tb\t_\t_{rest}\n\n"
     tagged = run("predict", "-m", room / "conllu", "-", stdin=text).stdout
@@ -355,7 +357,7 @@ def test_columns_that_do_not_fit(room):
     assert_refused(run("sample", "-m", room / "words"), 2, "task tag", "charlm predict")
 
 
-# --- test ------------------------------------------------------------------------------------------------------------
+# --- test -----------------------------------------------------------------------------------------
 
 
 def figures_of(*arguments, **options):
@@ -605,7 +607,7 @@ def test_what_cannot_be_tested(room, gold, tmp_path):
     assert_refused(run("test", "-m", room / "characters", "-", stdin="ab\tabc\n"), 65, "line 1")
 
 
-# --- score and info --------------------------------------------------------------------------------------------------
+# --- score and info -------------------------------------------------------------------------------
 
 
 def test_the_log_probability_of_tags_is_that_of_python(room, gold):
@@ -704,7 +706,7 @@ def test_info_tells_the_tags(room):
     assert re.search(r"^tags +3: \(keep\) 3, ! 2, \? 1$", shown, re.MULTILINE)
 
 
-# --- the README ------------------------------------------------------------------------------------------------------
+# --- the README -----------------------------------------------------------------------------------
 
 SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("### Tags: ")[1].split("\n### ")[0]
 HORSE = "P\u0159\u00edli\u0161 \u017elu\u0165ou\u010dk\u00fd k\u016f\u0148"

@@ -90,7 +90,8 @@ def test_figures_are_those_of_sets(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gold_tags_that_training_has_not_are_wrong(seed):
-    """By their names exactly, wherever they stand; they have no nats, and count among tokens and spans."""
+    """By their names exactly, wherever they stand; they have no nats, and count among tokens and
+    spans."""
     gold, said = drawn(seed, gold_names=(*BIO, *UNSEEN_TAGS))
     unseen = sum(tag not in BIO for tags in gold for tag in tags)
     figures = TagFigures(tally_of(gold, said, unseen=UNSEEN_TAGS), BIO, 4, 3)
@@ -185,7 +186,8 @@ def test_unknown_tokens_are_told_apart():
 
 
 def test_a_word_is_right_if_all_its_characters_are():
-    """Words end at white space and at the end of a line, whatever is said of the white space itself."""
+    """Words end at white space and at the end of a line, whatever is said of the white space
+    itself."""
     names, lines = ("", "á", "é"), ["ab a", " cd  e ", "f", "g"]
     gold = [["", "á", "", ""], [""] * 7, ["é"], [""]]
     said = [["", "á", "é", ""], ["", "", "é", "", "", "", ""], ["á"], [""]]
@@ -199,7 +201,8 @@ def test_a_word_is_right_if_all_its_characters_are():
 
 
 def test_the_nats_of_whole_sentences_are_taken_as_they_are():
-    """A model of sequences has -log p of a sentence's tags together: a mean over the tags all the same."""
+    """A model of sequences has -log p of a sentence's tags together: a mean over the tags all the
+    same."""
     tally = tag_tally(
         np.array([0, 1, 0], np.int32), np.array([0, 1, 1], np.int32), np.array([1.5, 3.0]),
         np.array([0, 2, 3]), ("NOUN", "VERB"), read=11,

@@ -1,4 +1,5 @@
-"""Tagged sentences in chunks: every token stands where it is said to, words stand once, columns can be parted."""
+"""Tagged sentences in chunks: every token stands where it is said to, words stand once, columns can
+be parted."""
 
 import itertools
 

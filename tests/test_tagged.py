@@ -1,4 +1,5 @@
-"""A corpus of tagged sentences: its parts, tags and vocabularies, what is read of them and what is told."""
+"""A corpus of tagged sentences: its parts, tags and vocabularies, what is read of them and what is
+told."""
 
 import itertools
 import os
@@ -136,7 +137,8 @@ def test_where_a_sentence_falls_is_the_matter_of_its_tokens(tmp_path):
 
 
 def test_a_sentence_is_drawn_as_its_text_is(tmp_path):
-    """A plain text, labelled or tagged, falls into one part: the hash is of the tokens joined by a space."""
+    """A plain text, labelled or tagged, falls into one part: the hash is of the tokens joined by a
+    space."""
     from charlm.text.labelled import prepare_labelled
 
     sentences = drawn(200)
@@ -309,7 +311,8 @@ def test_the_scheme_is_that_of_the_files_and_the_names_those_of_the_training_par
 
 
 def test_words_are_whole_tokens(tmp_path):
-    """Whatever stands in them: spaces of any kind, and what would be a mark of its own to a pattern."""
+    """Whatever stands in them: spaces of any kind, and what would be a mark of its own to a
+    pattern."""
     tokens = ["New York", "10\u00a0000", "don't", "<unk>x", "<unk>", "...", "a<unk>"]
     text = "".join(f"{token}\t{'O' if place % 2 else 'X'}\n" for place, token in enumerate(tokens))
     corpus = prepare_tagged([written(tmp_path, text + "\nx\tO\n")], config(valid_fraction=0.0))
@@ -353,7 +356,8 @@ def words_of(corpus):
 
 
 def test_names_and_vocabularies_are_those_of_the_training_part(tmp_path):
-    """A word, a character and a tag of its own for every sentence: the other parts have none that is known."""
+    """A word, a character and a tag of its own for every sentence: the other parts have none that
+    is known."""
     sentences = [[(chr(0x4E00 + number), f"T{number}")] for number in range(200)]
     corpus = prepare_tagged([written(tmp_path, sentences)], config(valid_fraction=0.3))
     assert len(corpus.train.names) == len(corpus.train)
@@ -427,7 +431,8 @@ def test_a_character_that_is_several_in_lower_case(unit):
 
 @pytest.mark.parametrize(("kind", "longest"), [("word", 4), ("word", 1), ("char", 13), ("char", 5)])
 def test_long_sentences_are_cut_into_pieces(tmp_path, kind, longest):
-    """Nothing is lost, each piece is short and by itself in IOB2, those of a sentence are about as long."""
+    """Nothing is lost, each piece is short and by itself in IOB2, those of a sentence are about as
+    long."""
     sentences = drawn(100)
     path = written(tmp_path, sentences)
     corpus = prepare_tagged([path], config(kind, valid_fraction=0.0), longest=longest)
@@ -701,7 +706,8 @@ def test_a_pipe_is_read_once(tmp_path, monkeypatch):
     ids=["wnut17", "wikigold"],
 )
 def test_no_token_of_a_known_set_is_lost(files, sentences, unknown, told):
-    """Hashtags, lone # and a space in place of tabs: every line that is not blank and begins no document."""
+    """Hashtags, lone # and a space in place of tabs: every line that is not blank and begins no
+    document."""
     paths = [str(SHARED / name) for name in files]
     if not all(map(os.path.exists, paths)):
         pytest.skip("needs ../shared/data/tasks")

@@ -1,4 +1,5 @@
-"""The tagger's mathematics: gradients of all, what is counted, and that no sentence depends on its neighbours."""
+"""The tagger's mathematics: gradients of all, what is counted, and that no sentence depends on its
+neighbours."""
 
 import itertools
 from dataclasses import replace
@@ -29,7 +30,8 @@ LENGTHS = [3, 1, 4, 0, 2, 1]
 
 
 def shape_of(kind="words", crf=False, **model):
-    """Return the shape of a small tagger by words, by characters, or of words with less than everything."""
+    """Return the shape of a small tagger by words, by characters, or of words with less than
+    everything."""
     sizes = {"hidden": 3, "embedding": 2} | model
     if kind in ("characters", "steps"):
         size = CHARACTERS if kind == "characters" else WORDS
@@ -131,7 +133,8 @@ def test_shares_of_the_columns_add_up(kind, bidirectional, crf):
 
 
 def test_a_word_is_the_same_wherever_and_however_often_it_stands():
-    """Its vector is that of its own: of a list of words with others, in another order, and twice in the chunk."""
+    """Its vector is that of its own: of a list of words with others, in another order, and twice in
+    the chunk."""
     shape = shape_of("words", bidirectional=True)
     params, texts = drawn_params(shape), drawn_sentences([9, 8, 3], seed=2)
     network = WordVectors(shape.model, shape.spelling, shape.ngrams)

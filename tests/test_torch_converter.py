@@ -1,4 +1,5 @@
-"""The converter beside a twin of torch.nn: packed encoder, a loop of a decoder, attention; ten steps of training."""
+"""The converter beside a twin of torch.nn: packed encoder, a loop of a decoder, attention; ten
+steps of training."""
 
 import numpy as np
 import pytest
@@ -69,7 +70,8 @@ class Twin(nn.Module):
         return torch.stack(said), looks and torch.stack(looks)
 
     def stepped(self, ends, token, state):
-        """Return the decoder's values after one more token, None for the start, and the state after."""
+        """Return the decoder's values after one more token, None for the start, and the state
+        after."""
         # A decoder that reads [embedding, encoder's values] has both weights side by side.
         wide = type(self.rnn)(
             self.shape.decoder.embedding + len(ends), self.rnn.hidden_size, self.rnn.num_layers

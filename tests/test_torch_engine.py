@@ -139,7 +139,9 @@ def test_each_gradient(cell, shape, chunk_of):
         np.testing.assert_allclose(moved[1][name], moved[0][name], rtol=1e-4, atol=limit, err_msg=name)
 
 
-@pytest.mark.parametrize(("times", "rate"), [(15, 0.01), pytest.param(50, 0.003, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("times", "rate"), [(15, 0.01), pytest.param(50, 0.003, marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("context", ["sequence", "stream"])
 @cells
 def test_hundreds_of_steps(cell, context, times, rate, chunk_of):
@@ -147,10 +149,15 @@ def test_hundreds_of_steps(cell, context, times, rate, chunk_of):
     config = config_of(cell, layers=1)
     in_pieces = [chunk_of(config, 6, 4, seed=k) for k in range(20)]
     chunks = stream(config, chunk_of, 20) if context == "stream" else in_pieces
-    ours, theirs = (steps(engine, chunks * times, engine.zero_state(4), rate)[0][:, 0] for engine in pair(config))
+    ours, theirs = (
+        steps(engine, chunks * times, engine.zero_state(4), rate)[0][:, 0]
+        for engine in pair(config)
+    )
     np.testing.assert_allclose(theirs[:10], ours[:10], rtol=1e-5)
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)
-    assert ours[-20:].mean() < 0.95 * ours[:20].mean()  # they have learnt, so the agreement means something
+    assert (
+        ours[-20:].mean() < 0.95 * ours[:20].mean()
+    )  # they have learnt, so the agreement means something
 
 
 @cells
@@ -317,7 +324,9 @@ def test_bfloat16_does_not_round_the_loss_that_is_told(chunk_of):
     """With a head of zeros every token has one probability: the loss is known to all digits."""
     config = config_of("lstm")
     engine = TorchEngine(config, TrainConfig(engine="torch", precision="bfloat16"))
-    zeros = {name: 0 * value for name, value in engine.tensors().items() if name.startswith("head.")}
+    zeros = {
+        name: 0 * value for name, value in engine.tensors().items() if name.startswith("head.")
+    }
     engine.load(engine.tensors() | zeros)
     loss, _, _ = engine.update(chunk_of(config, 6, 4), engine.zero_state(4), 0.01)
     assert loss.mean == pytest.approx(np.log(TOKENS), rel=1e-6)

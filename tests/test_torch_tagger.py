@@ -1,4 +1,5 @@
-"""The tagger beside a twin of torch.nn, which pads and packs: ten steps of training, softmax and chain."""
+"""The tagger beside a twin of torch.nn, which pads and packs: ten steps of training, softmax and
+chain."""
 
 import numpy as np
 import pytest

@@ -190,4 +190,6 @@ def test_the_longest_copied_run_is_the_longest_within_a_sequence(sequences, text
         assert found == "" or found in runs
         assert len(found) == max(map(len, runs), default=0)
         within = any(text in sequence for sequence in sequences)
-        assert not text or novelty.copied(text) == (within if kind is DOCUMENT else text in sequences)
+        assert not text or novelty.copied(text) == (
+            within if kind is DOCUMENT else text in sequences
+        )

@@ -63,7 +63,9 @@ def tiny_labelled(
     weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
     engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
     labels = Labels(tuple(names), tuple(counts), "tab")
-    return LabelledModel(engine, config, Language(tokenizer, sequences, "sequence", labels), {"run": "test"})
+    return LabelledModel(
+        engine, config, Language(tokenizer, sequences, "sequence", labels), {"run": "test"}
+    )
 
 
 def tiny_classifier(

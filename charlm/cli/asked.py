@@ -69,7 +69,9 @@ class Asked:
         return STDIN if self.stdin else self.path
 
     def kind(self, models: Sequence[Model]) -> Kind:
-        """Return what of the file is a text: as said, else what it is for all the models, lines where they differ."""
+        """Return what of the file is a text: as said, else what it is for all the models, lines
+        where they differ.
+        """
         from charlm.text.sequences import DOCUMENT, LINE
 
         if self.nbest or self.lines is not None:

@@ -41,7 +41,9 @@ def print_figures(answers: Answers, as_json: bool) -> None:
     for of in _of_labels(answers):
         _write(
             _ROW.format(
-                f"{of.texts:,}", *map(ratio_shown, (of.precision, of.recall, of.f1)), _shown(of.label)
+                f"{of.texts:,}",
+                *map(ratio_shown, (of.precision, of.recall, of.f1)),
+                _shown(of.label),
             )
         )
     if answers.confusions:

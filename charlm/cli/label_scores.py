@@ -39,18 +39,24 @@ def score_labels(asked: Asked, models: Sequence[Any]) -> None:
 
 
 def labelled_as(model: Model, label: str | None) -> Model:
-    """Return a language model of labelled texts with the label asked for (UsageError where that cannot be)."""
+    """Return a language model of labelled texts with the label asked for (UsageError where that
+    cannot be).
+    """
     from charlm.labelled import LabelledModel
 
     if isinstance(model, LabelledModel):
         return model.given(label)
     if label is not None:
-        raise UsageError("this language model knows no labels: leave --label out, or give a model that does")
+        raise UsageError(
+            "this language model knows no labels: leave --label out, or give a model that does"
+        )
     return model
 
 
 def texts_labelled_as(asked: Asked, models: Sequence[Any]) -> list[Any]:
-    """Return language models, those of labelled texts with --label (UsageError where it is missing, or in the way)."""
+    """Return language models, those of labelled texts with --label (UsageError where it is missing,
+    or in the way).
+    """
     from charlm.labelled import LabelledModel
 
     labelled = [model for model in models if isinstance(model, LabelledModel)]
@@ -63,7 +69,9 @@ def texts_labelled_as(asked: Asked, models: Sequence[Any]) -> list[Any]:
     if asked.label is not None:
         raise UsageError("the texts of --corpus have labels of their own: leave --label out")
     if labelled and len(labelled) < len(models):
-        raise UsageError("--corpus is read with labels or without: give models that have both, or give texts")
+        raise UsageError(
+            "--corpus is read with labels or without: give models that have both, or give texts"
+        )
     return list(models)
 
 
@@ -78,8 +86,8 @@ def _the_only(asked: Asked, models: Sequence[Any]) -> Classifier:
 def the_only(
     asked: Asked, models: Sequence[Any], kind: str, scored: str, of_texts: Sequence[str]
 ) -> Any:
-    """Return the model, a `kind` that scores the `scored`; raises UsageError where several are asked, or for the
-    options that only texts have."""
+    """Return the model, a `kind` that scores the `scored`; raises UsageError where several are
+    asked, or for the options that only texts have."""
     if len(models) > 1:
         raise UsageError(
             f"several -m are compared by charlm test where they are {kind}s: give one to score"

@@ -46,7 +46,10 @@ def shown_facts(facts: dict[str, Any]) -> dict[str, str]:
         )  # fmt: skip
     if "tags" in facts:
         every = sorted(facts["tags"], key=lambda one: -one["tokens"])
-        named = [f"{visible(one['tag'], keep='') or '(keep)'} {one['tokens']:,}" for one in every[:_SHOWN_LABELS]]
+        named = [
+            f"{visible(one['tag'], keep='') or '(keep)'} {one['tokens']:,}"
+            for one in every[:_SHOWN_LABELS]
+        ]
         more = ["..."] if len(every) > _SHOWN_LABELS else []
         facts["tags"] = f"{len(every):,}: {', '.join(named + more)}"
     return {name: _shown(value) for name, value in facts.items() if value is not None}
@@ -151,7 +154,11 @@ def _of_tagger(model: Tagger) -> dict[str, Any]:
         "characters": tags.encoder.characters.size,
         "max_length": tags.max_length,
         **_of_run(origin),
-        **{f"{part}_{name}": origin.get(f"{part}_{name}") for part in ("valid", "test") for name in _TAG_FIGURES},
+        **{
+            f"{part}_{name}": origin.get(f"{part}_{name}")
+            for part in ("valid", "test")
+            for name in _TAG_FIGURES
+        },
         **_of_computing(origin),
     }
 

@@ -43,10 +43,20 @@ Examples:
     metavar="N",
     help="Threads that compute. [default: as many as there are processors]",
 )
-@_input("--file", "path", type=PATH, metavar="FILE", help="Label the lines of a file, or its paragraphs.")
+@_input(
+    "--file",
+    "path",
+    type=PATH,
+    metavar="FILE",
+    help="Label the lines of a file, or its paragraphs.",
+)
 @_input("--columns/--plain", "columns", default=None,
         help="Tags: a token a line, in columns, or a sentence a line. [default: by the first line]")  # fmt: skip
-@_input("--shard", metavar="I/N", help="Only every Nth line, paragraph or sentence of columns, from the Ith on.")
+@_input(
+    "--shard",
+    metavar="I/N",
+    help="Only every Nth line, paragraph or sentence of columns, from the Ith on.",
+)
 @_input(
     "--encoding",
     default="utf-8",
@@ -78,9 +88,10 @@ def predict(**options: Any) -> None:
 
     A classifier of paragraphs takes the paragraphs of stdin and files, which blank lines part.
 
-    A line a text: label, probability and text, parted by tabs. A language model of labelled texts answers by Bayes, and
-    says with --json how surprising the text is whatever its label, in nats a token. Of a tagger: the tag of each token,
-    as one more column; or where characters are tagged, the restored text.
+    A line a text: label, probability and text, parted by tabs. A language model of labelled texts
+    answers by Bayes, and says with --json how surprising the text is whatever its label, in nats a
+    token. Of a tagger: the tag of each token, as one more column; or where characters are tagged,
+    the restored text.
     """
     context = click.get_current_context()
     texts, stdin = texts_or_stdin(context, options["texts"])

@@ -44,11 +44,18 @@ Examples:
        help="Most tokens of a text; 0: no end, after EOS the next text follows.")  # fmt: skip
 @_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
        help="Begin with this text, a file's (@FILE; @@ is an @ of the text itself), or stdin's (-).")  # fmt: skip
-@_text("--label", metavar="L", callback=as_utf8, help="Write texts of this label (models of labelled texts).")
+@_text(
+    "--label",
+    metavar="L",
+    callback=as_utf8,
+    help="Write texts of this label (models of labelled texts).",
+)
 @_text("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="COUNT",
        help="Write COUNT texts.")  # fmt: skip
 @_text("--stop", metavar="TEXT", callback=as_utf8, help=r"End before this string; a newline is $'\n' in the shell.")
-@_text("--lines", type=int, metavar="N", help="End after N lines (models of documents or paragraphs).")
+@_text(
+    "--lines", type=int, metavar="N", help="End after N lines (models of documents or paragraphs)."
+)
 @_text("--beam", type=click.IntRange(1), metavar="K", help="The K most probable texts, found by a beam of width K.")
 @_draw("--temperature", type=float, default=1.0, show_default=True, metavar="X",
        help="Below 1 safer, above 1 wilder; 0: the most probable.")  # fmt: skip

@@ -16,7 +16,14 @@ from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
 from charlm.cli.label_scores import score_labels, texts_labelled_as
 from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.tag_scores import score_tags
-from charlm.cli.texts import STDIN, TextsCommand, hint_at_files, part_of_lines, texts_of, texts_or_stdin
+from charlm.cli.texts import (
+    STDIN,
+    TextsCommand,
+    hint_at_files,
+    part_of_lines,
+    texts_of,
+    texts_or_stdin,
+)
 
 if TYPE_CHECKING:
     from charlm.model import Model
@@ -154,7 +161,11 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
     eos = asked.counts_eos(models)
     if asked.corpus is not None:
         part = inputs.corpus_parts(models, _places(asked), asked.corpus, asked.encoding)[0]
-        return [inputs.score_part(scorer, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache)]
+        return [
+            inputs.score_part(
+                scorer, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache
+            )
+        ]
     if asked.file is None:
         return scorer.scores(asked.texts, eos, asked.per_token)
     if whole:

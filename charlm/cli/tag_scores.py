@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from charlm.tagger import Tagger, TagScore
 
 _OF_TEXTS = (
-    "eos", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines", "label",
+    "eos", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines",
+    "label",
 )  # fmt: skip
 _FIGURES = ("logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
 _WHY_NO_BITS = "tags are scored, and no text"

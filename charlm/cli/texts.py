@@ -69,7 +69,9 @@ def hint_at_files(texts: Sequence[str], done: str, does: str) -> None:
 def texts_of(
     models: Sequence[Any], kind: Kind, path: str, encoding: str, shard: tuple[int, int]
 ) -> InOrder:
-    """Return the lines or paragraphs of a file; what is printed goes out before the next one is waited for."""
+    """Return the lines or paragraphs of a file; what is printed goes out before the next one is
+    waited for.
+    """
     from charlm import inputs
 
     texts = inputs.texts_of(models, kind, path, encoding, shard, sys.stdout.flush)

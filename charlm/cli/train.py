@@ -109,8 +109,11 @@ Examples:
        help="Words: a regular expression for a token, e.g. '\\S+' for split text.")
 @_text("--vocab-size", type=int, metavar="N", help="Keep the N-2 commonest tokens. [default: words 20000, else all]")
 @_text("--min-count", type=int, metavar="N", help="Keep tokens seen N times. [default: words 2, else 1]")
-@_text("--sequences", type=click.Choice(config.SEQUENCES),
-       help="Is each line a text, the lines between blank ones, or the file? [default: auto: line or document]")
+@_text(
+    "--sequences",
+    type=click.Choice(config.SEQUENCES),
+    help="Is each line a text, the lines between blank ones, or the file? [default: auto: line or document]",
+)
 @_text("--context", type=click.Choice(config.CONTEXTS),
        help="Each text begins from zero, or as after a newline, or where the last ended (stream). "
             "[default: newline for documents, else sequence]")  # fmt: skip
@@ -141,8 +144,18 @@ Examples:
 @_tag("--tags", type=click.Choice(config.UNITS),
       help="What has a tag: the words of columns, or each character in lines of source TAB target. "
            "[default: by the lines]")  # fmt: skip
-@_tag("--token-column", type=int, metavar="N", help="Words stand in column N. [default: 1; of CoNLL-U 2]")
-@_tag("--column", type=int, metavar="N", help="Their tags in column N. [default: the last; of CoNLL-U 4]")
+@_tag(
+    "--token-column",
+    type=int,
+    metavar="N",
+    help="Words stand in column N. [default: 1; of CoNLL-U 2]",
+)
+@_tag(
+    "--column",
+    type=int,
+    metavar="N",
+    help="Their tags in column N. [default: the last; of CoNLL-U 4]",
+)
 @_tag("--crf/--no-crf", default=None,
       help="Learn which tag follows which (a linear-chain CRF). [default: where tags mark spans]")  # fmt: skip
 @_tag("--char-hidden", type=int, metavar="N",

@@ -19,7 +19,8 @@ MOST_NGRAMS = 1_000_000
 
 
 class OnlineCounts:
-    """Counts n-grams of up to `order` tokens of a text that is read from its beginning, of V different tokens.
+    """Counts n-grams of up to `order` tokens of a text that is read from its beginning, of V
+    different tokens.
 
     They are a trie: node 0 is the empty context. Some 130 bytes an n-gram; beyond `most` of them
     known ones are counted on, and new ones are no longer learnt.
@@ -42,7 +43,8 @@ class OnlineCounts:
         return len(self._child)
 
     def read(self, ids: Sequence[int]) -> tuple[list[float], list[int]]:
-        """Return of each token its p before it was counted, and what it was judged by; then count it.
+        """Return of each token its p before it was counted, and what it was judged by; then count
+        it.
 
         That is twice the number of contexts that were known, those with the empty one, and one less
         where the longest of them had been followed by one token alone; 0 is for the first token.

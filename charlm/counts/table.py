@@ -112,9 +112,9 @@ class Counts:
     def walk(self, inputs: Array, reset: Array | None, state: Nodes) -> Nodes:
         """Return the context after each of inputs [T, B], read from `state` [B] on: nodes [T, B].
 
-        After EOS, NO_TOKEN and a label (one of `beginnings` ids past the vocabulary) it is that of a
-        text's beginning; an input at a `reset` [T, B] has nothing before it. The last row is the next
-        state. Raises IndexError for what is no token or no context.
+        After EOS, NO_TOKEN and a label (one of `beginnings` ids past the vocabulary) it is that of
+        a text's beginning; an input at a `reset` [T, B] has nothing before it. The last row is the
+        next state. Raises IndexError for what is no token or no context.
         """
         inputs, state = _dense(inputs, np.int32), _dense(state, np.int32)
         if self.beginnings:

@@ -29,7 +29,8 @@ Log = NDArray[np.float64]
 
 
 class Scorer(Evaluator, Protocol):
-    """Says how probable each target of a batch is: an engine, or one that adapts to what it scores."""
+    """Says how probable each target of a batch is: an engine, or one that adapts to what it scores.
+    """
 
     def log_probs(self, batch: Batch, state: State) -> tuple[LogProbs, State]: ...
 

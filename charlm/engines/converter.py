@@ -1,4 +1,5 @@
-"""The engine of a converter: its network on NumPy and threads (learner.py), and what it makes of sources."""
+"""The engine of a converter: its network on NumPy and threads (learner.py), and what it makes of
+sources."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ Weights = Params | Panels
 
 
 class Converted(NamedTuple):
-    """A target that was written: its ids without EOS, log p in nats of all that was chosen, EOS included, and whether
-    EOS ended it, not the limit."""
+    """A target that was written: its ids without EOS, log p in nats of all that was chosen, EOS
+    included, and whether EOS ended it, not the limit."""
 
     ids: Ids
     logprob: float
@@ -83,7 +84,8 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         self.shape = shape
 
     def log_probs(self, chunk: PairChunk) -> NDArray[np.float64]:
-        """Return log p of every token of the targets in nats, pair by pair, [R]: EOS is each one's last."""
+        """Return log p of every token of the targets in nats, pair by pair, [R]: EOS is each one's
+        last."""
         parts = self._shared(
             lambda network, weights, part: network.log_probs(weights, chunk.columns(part)),
             chunk.width,
@@ -113,7 +115,8 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         return self.on_one_thread(lambda network, weights: network.encode(weights, laid))
 
     def greedy(self, sources: Sequence[Ids], limits: Sequence[int]) -> list[Converted]:
-        """Return a target for each source: at every step the most probable token, the lowest id of equals.
+        """Return a target for each source: at every step the most probable token, the lowest id of
+        equals.
 
         Sources are given without EOS. A target that reaches its limit of tokens is not ended by EOS
         unless EOS comes next. `<unk>` is never chosen. No target depends on the other sources.
@@ -177,7 +180,8 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
     def _shared(
         self, work: Callable[[ConverterNetwork, Weights, slice], Result], count: int, read: int
     ) -> list[Result]:
-        """Call `work` on parts of `count` things, by all threads where reading so many tokens is worth it."""
+        """Call `work` on parts of `count` things, by all threads where reading so many tokens is
+        worth it."""
         weights = self.weights()
         if read * self.params.flat.size < WORTH_SHARING:
             return [
@@ -186,13 +190,15 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         return self._each_part(lambda network, _, part, __: work(network, weights, part), count, ())
 
     def on_one_thread(self, work: Callable[[ConverterNetwork, Weights], Result]) -> Result:
-        """Call `work` with a network and the weights, BLAS keeping to one thread: so it sums in the same order."""
+        """Call `work` with a network and the weights, BLAS keeping to one thread: so it sums in the
+        same order."""
         weights = self.weights()
         return self._each_part(lambda network, *_: work(network, weights), 1, ())[0]
 
 
 def _most_probable(logits: Array) -> tuple[Array, Array]:
-    """Return the most probable token of each row of logits [N, V] but `<unk>`, and its log p [N]."""
+    """Return the most probable token of each row of logits [N, V] but `<unk>`, and its log p
+    [N]."""
     rows = np.arange(len(logits))
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
@@ -207,7 +213,8 @@ BoundState = tuple[State, Array]
 
 
 class BoundConverter:
-    """Implements `charlm.engines.Predictor` for targets of sources that were read: a model of each one's.
+    """Implements `charlm.engines.Predictor` for targets of sources that were read: a model of each
+    one's.
 
     A text begins where its input is NO_TOKEN, as `charlm.text.batches.Context()` has it. With
     `zero_state` all columns are of the first source, with `states` each is of the one it is given.
@@ -223,7 +230,8 @@ class BoundConverter:
         return self.states(np.zeros(batch, np.int64))
 
     def states(self, numbers: NDArray[np.int64]) -> BoundState:
-        """Return the state before anything was written, column b of the target of source `numbers[b]`."""
+        """Return the state before anything was written, column b of the target of source
+        `numbers[b]`."""
         return zero_state(self._engine.shape.decoder, len(numbers)), np.asarray(numbers)
 
     def select(self, state: BoundState, columns: list[int]) -> BoundState:

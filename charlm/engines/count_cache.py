@@ -1,11 +1,13 @@
-"""The count cache: n-grams of the text so far, beside whatever else says how probable its next token is.
+"""The count cache: n-grams of the text so far, beside whatever else says how probable its next
+token is.
 
     p(x) = (1 - w) p_model(x) + w p_cache(x)
 
 with p_cache of `charlm.counts.online`, which each token enters once it is scored. How far the cache
 can be trusted depends on the text and on how much of the context has come before, so there is a
 weight w for each length of the longest known context, and one more where a single token has ever
-followed it. Each is learnt from the tokens before, as the share that the cache had in what came true:
+followed it. Each is learnt from the tokens before, as the share that the cache had in what came
+true:
 
     w = (20 * 0.05 + sum of shares) / (20 + n)        share = w p_cache(x) / p(x)
 
@@ -72,7 +74,8 @@ class _Cache:
         self._shares, self._tokens = [_FIRST_TOKENS * _FIRST_SHARE] * kinds, [_FIRST_TOKENS] * kinds
 
     def mixed(self, logp: Log, ids: Ids) -> Log:
-        """Return log p [T] of tokens [T] whose log p [T] without the cache is given, and learn from them."""
+        """Return log p [T] of tokens [T] whose log p [T] without the cache is given, and learn from
+        them."""
         result = logp.copy()
         chances, kinds = self._counts.read(ids.tolist())
         for t, (p, q, kind) in enumerate(zip(np.exp(logp).tolist(), chances, kinds, strict=True)):

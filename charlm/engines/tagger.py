@@ -1,4 +1,5 @@
-"""The engine of a tagger: its network on NumPy and threads (learner.py), log p of every tag, and the best tags."""
+"""The engine of a tagger: its network on NumPy and threads (learner.py), log p of every tag, and
+the best tags."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from charlm.text.tag_packing import TagChunk
 from charlm.text.tokenizers import UNK
 
 Allowed = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
-"""Which tags may begin a sentence [L], follow one another [L, L], from the row's to the column's, and end it [L]."""
+"""Which tags may begin a sentence [L], follow one another [L, L], from the row's to the column's,
+and end it [L]."""
 
 
 class _TaggerBlueprint:
@@ -76,16 +78,21 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
         token_dropout: float | NDArray[np.float32] = 0.0, embedding_scale: float = 1.0,
         kinds: Array | None = None,
     ) -> None:  # fmt: skip
-        """Draw first weights with the training settings' seed, the embedding times `embedding_scale`.
+        """Draw first weights with the training settings' seed, the embedding times
+        `embedding_scale`.
 
-        `token_dropout`: how probably training reads a token as unknown, one for all or of each id, [V].
-        `kinds`: the kind of each character (`charlm.text.kinds`), whose n-grams count beside the characters' own.
+        `token_dropout`: how probably training reads a token as unknown, one for all or of each id,
+        [V]. `kinds`: the kind of each character (`charlm.text.kinds`), whose n-grams count beside
+        the characters' own.
         """
-        super().__init__(_TaggerBlueprint(shape, token_dropout, embedding_scale, kinds), threads, train)
+        super().__init__(
+            _TaggerBlueprint(shape, token_dropout, embedding_scale, kinds), threads, train
+        )
         self.shape = shape
 
     def judge(self, chunk: TagChunk, allowed: Allowed | None = None) -> Judgement:
-        """Return log p of all tags, the best tags and the nats of the right ones, as the methods below do."""
+        """Return log p of all tags, the best tags and the nats of the right ones, as the methods
+        below do."""
         chain = None if allowed is None else Transitions.allowed(*allowed)
         return Judgement(
             *self._figures(
@@ -94,17 +101,20 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
         )
 
     def log_probs(self, chunk: TagChunk) -> NDArray[np.float64]:
-        """Return log p of every tag of every place in nats, [N, L]; of a chain over all tags of the other places."""
+        """Return log p of every tag of every place in nats, [N, L]; of a chain over all tags of the
+        other places."""
         return self.judge(chunk).logp
 
     def nats(self, chunk: TagChunk) -> NDArray[np.float64]:
-        """Return -log p of the known tags in nats, 0 where none is known: [N], or of a chain's sentences, [S]."""
+        """Return -log p of the known tags in nats, 0 where none is known: [N], or of a chain's
+        sentences, [S]."""
         return self.judge(chunk).nats
 
     def decode(self, chunk: TagChunk, allowed: Allowed | None = None) -> NDArray[np.int32]:
         """Return the best tags of all places, [N]: the most probable sequence of those allowed.
 
-        Without a chain and where everything is allowed, that is the most probable tag of each place.
+        Without a chain and where everything is allowed, that is the most probable tag of each
+        place.
         """
         chain = None if allowed is None else Transitions.allowed(*allowed)
         (tags,) = self._figures(
@@ -113,7 +123,8 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
         return tags
 
     def in_turn(self, chunk: TagChunk) -> NDArray[np.float64]:
-        """Return log p of each known tag given those before it in its sentence, in nats, [N]; 0 where one is not known.
+        """Return log p of each known tag given those before it in its sentence, in nats, [N]; 0
+        where one is not known.
 
         Without a chain those before it tell nothing.
         """
@@ -125,9 +136,11 @@ class TaggerEngine(Learner[TaggerNetwork, TagChunk]):
     def _figures(
         self, work: Callable[[Array, TagChunk], Sequence[Array]], chunk: TagChunk
     ) -> list[Array]:
-        """Return what `work` makes of the scores [N, L] of a chunk, by all threads where that is worth it.
+        """Return what `work` makes of the scores [N, L] of a chunk, by all threads where that is
+        worth it.
 
-        Its arrays have an entry for each place, but the third, where a chain is learnt, one for each sentence.
+        Its arrays have an entry for each place, but the third, where a chain is learnt, one for
+        each sentence.
         """
         weights = self.weights()
         if chunk.read * self.params.flat.size < WORTH_SHARING:

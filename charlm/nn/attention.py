@@ -1,5 +1,5 @@
-"""Attention: each step of a target looks at the steps of its own source (Luong et al. 2015, the form
-that they call general, without input feeding).
+"""Attention: each step of a target looks at the steps of its own source (Luong et al. 2015, the
+form that they call general, without input feeding).
 
     k_j = K m_j        v_j = V m_j        a_t = softmax over j of y_t . k_j
     out_t = tanh(C y_t + b + sum_j a_tj v_j)
@@ -39,7 +39,8 @@ class _Placed(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Pairs with targets of `n` steps and sources of `m`: their rows of a `Meeting`, and their looks."""
+    """Pairs with targets of `n` steps and sources of `m`: their rows of a `Meeting`, and their
+    looks."""
 
     targets: slice
     sources: slice
@@ -77,12 +78,14 @@ class Meeting:
             count, each, other = last - first, int(n[first]), int(m[first])
             after = target + count * each, source + count * other, looks + count * each * other
             yield Group(
-                slice(target, after[0]), slice(source, after[1]), slice(looks, after[2]), count, each, other
+                slice(target, after[0]), slice(source, after[1]), slice(looks, after[2]),
+                count, each, other,
             )  # fmt: skip
             first, (target, source, looks) = last, after
 
     def each_pair(self, shares: Array) -> list[Array]:
-        """Return the shares [looks] of each pair, [n, m], in the order in which the pairs were given."""
+        """Return the shares [looks] of each pair, [n, m], in the order in which the pairs were
+        given."""
         result: list[Array] = [shares] * len(self.order)
         number = iter(self.order.tolist())
         for group in self.groups:
@@ -92,7 +95,8 @@ class Meeting:
 
 
 class Attention:
-    """Maps targets' values [R, H] to [R, H], given the sources' [S, W]; buffers, but no parameters."""
+    """Maps targets' values [R, H] to [R, H], given the sources' [S, W]; buffers, but no
+    parameters."""
 
     def __init__(self) -> None:
         self._key, self._value = (
@@ -109,7 +113,8 @@ class Attention:
     def forward(
         self, params: Params | Panels, y: Array, memory: Array, meeting: Meeting
     ) -> tuple[Array, Array]:
-        """Return out [R, H], and how much each step looks at each, [looks], for the rows of a meeting.
+        """Return out [R, H], and how much each step looks at each, [looks], for the rows of a
+        meeting.
 
         With `Panels` each row is summed in one order, however many there are.
         """
@@ -186,7 +191,8 @@ class Memory(NamedTuple):
         return Memory(self.products[numbers], keys, values, begin, length)
 
     def of(self, rows: Array, which: Array, m: int) -> Array:
-        """Return the rows of some sources of m steps, [g, m, H], or [1, m, H] where all are one source.
+        """Return the rows of some sources of m steps, [g, m, H], or [1, m, H] where all are one
+        source.
 
         They are copied only where they do not stand end to end.
         """

@@ -88,7 +88,10 @@ class ClassifierNetwork:
         Texts whose label is not known, -1, have neither. `state` is not heeded but returned; `rng`
         switches dropout on.
         """
-        known, inputs = chunk.labels >= 0, drop_tokens(chunk.inputs, self._token_dropout, self._unknown, rng)
+        known, inputs = (
+            chunk.labels >= 0,
+            drop_tokens(chunk.inputs, self._token_dropout, self._unknown, rng),
+        )
         begin = whole_state(self.config, chunk.inputs.shape[1], params)
         y, _ = self._body.forward(params, inputs, begin, chunk.reset, rng)
         pooled = self._dropout.forward(self._pool.forward(params, y, chunk), rng)

@@ -13,8 +13,8 @@ the encoder said last, of two directions each at its own end: its first input pr
 
 so that the first step makes a state of the source, by the gates of whatever cell and through all
 layers (Vinyals et al. 2015). Sutskever et al. 2014 hand on the state itself; beside attention both
-learn alike. Without it the decoder does not look back, and S s is added at every step, as Cho et al.
-2014 do: a state alone has to remember what it was begun with, and learns more slowly. A chunk
+learn alike. Without it the decoder does not look back, and S s is added at every step, as Cho et
+al. 2014 do: a state alone has to remember what it was begun with, and learns more slowly. A chunk
 holds whole pairs, and nothing is carried over.
 """
 
@@ -61,7 +61,8 @@ class ConverterShape:
 
 
 class Placed(Places, Protocol):
-    """Whole texts end to end: ids [T, B], NO_TOKEN where nothing stands; `reset` [T, B] at each start."""
+    """Whole texts end to end: ids [T, B], NO_TOKEN where nothing stands; `reset` [T, B] at each
+    start."""
 
     @property
     def inputs(self) -> Array: ...
@@ -85,7 +86,8 @@ class Pairs(Protocol):
 
 
 class _Heard(NamedTuple):
-    """At which steps t·B + b the decoder reads which source, [n] each, and the sources' products [N, G·H]."""
+    """At which steps t·B + b the decoder reads which source, [n] each, and the sources' products
+    [N, G·H]."""
 
     steps: Array
     which: Array
@@ -117,8 +119,8 @@ class _OpenedInput(TokenInput):
 
 
 class _Said(NamedTuple):
-    """What the softmax reads for each token [R, W], the shares of attention, both in the order of the meeting; and
-    the decoder's values [T, B, H]."""
+    """What the softmax reads for each token [R, W], the shares of attention, both in the order of
+    the meeting; and the decoder's values [T, B, H]."""
 
     top: Array
     shares: Array | None
@@ -211,8 +213,8 @@ class ConverterNetwork:
         return Memory(products, keys.copy(), values.copy(), begin, length)
 
     def step(
-        self, params: Params | Panels, inputs: Array, reset: Array | None, state: State, memory: Memory,
-        which: Array,
+        self, params: Params | Panels, inputs: Array, reset: Array | None, state: State,
+        memory: Memory, which: Array,
     ) -> tuple[Array, State]:  # fmt: skip
         """Return what the softmax reads [T, B, W] after inputs [T, B], and the state after.
 
@@ -239,7 +241,8 @@ class ConverterNetwork:
     def ranked_log_probs(
         self, params: Params | Panels, top: Array, targets: Array, most: int
     ) -> tuple[Array, ...]:
-        """Return log p of targets [N], ranks and the `most` probable tokens, as `SoftmaxHead` does."""
+        """Return log p of targets [N], ranks and the `most` probable tokens, as `SoftmaxHead`
+        does."""
         return self._head.ranked_log_probs(params, top, targets, most)
 
     def _said(
@@ -267,7 +270,8 @@ class ConverterNetwork:
         self, params: Params | Panels, target: Placed, products: Array,
         rng: np.random.Generator | None = None,
     ) -> Array:  # fmt: skip
-        """Return the decoder's values [T, B, H] over whole targets, given their sources' [N, G·H]."""
+        """Return the decoder's values [T, B, H] over whole targets, given their sources' [N,
+        G·H]."""
         columns = target.inputs.shape[1]
         begin = whole_state(self.shape.decoder, columns, params)
         rows = Rows(target, columns)
@@ -316,7 +320,8 @@ def shapes(shape: ConverterShape) -> dict[str, Shape]:
 
 
 def initialize(shape: ConverterShape, rng: np.random.Generator) -> Params:
-    """Draw first weights as `charlm.nn.stack.draw` says, the encoder's as of a network of its own."""
+    """Draw first weights as `charlm.nn.stack.draw` says, the encoder's as of a network of its
+    own."""
     params = Params(shapes(shape))
     read = params.under(names.ENCODER)
     read.flat[:] = draw(shape.encoder, read.shapes, rng).flat

@@ -1,9 +1,11 @@
-"""A linear chain of tags: a conditional random field (Lafferty et al. 2001), and the best tags of a sentence.
+"""A linear chain of tags: a conditional random field (Lafferty et al. 2001), and the best tags of a
+sentence.
 
     p(y | x) = exp(s(y)) / Z        s(y) = b[y_1] + sum_t m_t[y_t] + sum_t W[y_t-1, y_t] + c[y_n]
 
-m_t: the scores of the tags of place t, W, b, c: how well tags go before one another, begin and end. With
-e_t = exp(m_t), forward and backward are products of matrices, kept at a sum of 1 by dividing at each step:
+m_t: the scores of the tags of place t, W, b, c: how well tags go before one another, begin and end.
+With e_t = exp(m_t), forward and backward are products of matrices, kept at a sum of 1 by dividing
+at each step:
 
     a_1 = exp(b) * e_1        a_t = (a_t-1 exp(W)) * e_t
     z_n = exp(c)              z_t = exp(W) (e_t+1 * z_t+1)
@@ -13,7 +15,8 @@ log Z is the sum of the logarithms of what was divided by. A gradient is the exp
 was observed; where a tag is not known, what is observed is expected too, over all that it may be,
 and the probability is that of the known ones.
 
-The best tags (Viterbi 1967) take sums of scores instead of products, and the maximum instead of the sum.
+The best tags (Viterbi 1967) take sums of scores instead of products, and the maximum instead of the
+sum.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ import numpy as np
 from charlm.nn import kernel, names
 from charlm.nn.params import Array, Params, Shape
 
-# Of a transition that is not allowed: where no tags are free of one, those with the fewest are best.
+# Of a transition that is not allowed: where no tags are free of one, those with the fewest are
+# best.
 FORBIDDEN = -1e12
 # Nats that a transition may lie below the best one, so that nothing vanishes in float64.
 _FURTHEST = 300.0
@@ -33,7 +37,8 @@ _AT_ONCE = 1 << 20  # sums that are compared together
 
 
 class Transitions(NamedTuple):
-    """How well tags begin a sentence [L], go before one another, row before column, [L, L], and end it [L]."""
+    """How well tags begin a sentence [L], go before one another, row before column, [L, L], and end
+    it [L]."""
 
     start: Array
     step: Array
@@ -56,8 +61,8 @@ class Transitions(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a chain makes of sentences: log Z [S], p of every tag of every place [N, L], and how often it
-    expects each tag to go before each other, [L, L]."""
+    """What a chain makes of sentences: log Z [S], p of every tag of every place [N, L], and how
+    often it expects each tag to go before each other, [L, L]."""
 
     logz: Array
     p: Array
@@ -70,9 +75,11 @@ def crf_shapes(tags: int) -> dict[str, Shape]:
 
 
 def chain_figures(params: Params, scores: Array, tags: Array, starts: Array) -> tuple[Array, Array]:
-    """Return log p of every tag of every place, [N, L], and -log p of the known tags of each sentence, [S].
+    """Return log p of every tag of every place, [N, L], and -log p of the known tags of each
+    sentence, [S].
 
-    In nats and float64; a place's p is over all tags of the others. Arguments as of `chain_backward`.
+    In nats and float64; a place's p is over all tags of the others. Arguments as of
+    `chain_backward`.
     """
     chain, compiled = Transitions.of(params), kernel.serves(params[names.CRF_WEIGHT])
     scores = np.asarray(scores, np.float64)
@@ -86,7 +93,8 @@ def chain_figures(params: Params, scores: Array, tags: Array, starts: Array) -> 
 
 
 def chain_in_turn(params: Params, scores: Array, tags: Array, starts: Array) -> Array:
-    """Return log p of each known tag given the known ones before it in its sentence, [N]; 0 where one is not known.
+    """Return log p of each known tag given the known ones before it in its sentence, [N]; 0 where
+    one is not known.
 
     In nats and float64: those of a sentence add up to log p of its known tags. Arguments as of
     `chain_backward`.
@@ -98,7 +106,10 @@ def chain_in_turn(params: Params, scores: Array, tags: Array, starts: Array) -> 
         for t in range(len(later) - 2, -1, -1):
             follows = scores[begin + t + 1] + later[t + 1]
             later[t] = np.logaddexp.reduce(chain.step + follows, axis=1)
-        before, known = chain.start, None  # log of all that may come before, and of what is known by then
+        before, known = (
+            chain.start,
+            None,
+        )  # log of all that may come before, and of what is known by then
         for t, place in enumerate(range(begin, stop)):
             here = before + scores[place]
             every = np.logaddexp.reduce(here + later[t]) if known is None else known
@@ -113,10 +124,11 @@ def chain_in_turn(params: Params, scores: Array, tags: Array, starts: Array) -> 
 def chain_backward(
     params: Params, grads: Params, scores: Array, tags: Array, starts: Array, scale: float
 ) -> tuple[float, Array]:
-    """Add the gradients of scale * nats; return nats = -log p of the known tags, and the gradient of the scores.
+    """Add the gradients of scale * nats; return nats = -log p of the known tags, and the gradient
+    of the scores.
 
-    scores [N, L]: of the tags of S sentences end to end, tags [N]: the right ones, -1 where one is not known,
-    starts [S + 1]: where each sentence begins, and the last ends.
+    scores [N, L]: of the tags of S sentences end to end, tags [N]: the right ones, -1 where one is
+    not known, starts [S + 1]: where each sentence begins, and the last ends.
     """
     chain, compiled = Transitions.of(params), kernel.serves(params[names.CRF_WEIGHT])
     wide = np.asarray(scores, np.float64)
@@ -158,11 +170,11 @@ def expected(chain: Transitions, scores: Array, starts: Array, compiled: bool = 
 
 
 class _InSteps:
-    """The places of sentences in the order of steps: the first of all sentences, then the second, the longest
-    sentence first.
+    """The places of sentences in the order of steps: the first of all sentences, then the second,
+    the longest sentence first.
 
-    Of each in this order, [N]: its number among the places, the number of its sentence, whether it is the last.
-    bounds [T + 1]: where each step begins.
+    Of each in this order, [N]: its number among the places, the number of its sentence, whether it
+    is the last. bounds [T + 1]: where each step begins.
     """
 
     def __init__(self, starts: Array) -> None:
@@ -178,7 +190,8 @@ class _InSteps:
         self.bounds: list[int] = bounds.tolist()
 
     def steps(self) -> list[tuple[slice, slice]]:
-        """Return where each step stands, and what of the step before goes on in it; the first has none before."""
+        """Return where each step stands, and what of the step before goes on in it; the first has
+        none before."""
         before = [0, *self.bounds]
         return [
             (slice(a, b), slice(c, c + b - a))
@@ -192,7 +205,8 @@ def _chain(
 ) -> None:  # fmt: skip
     """Fill alpha, p, later [N, L] and add to logz [S], as kernel.c's `chain` does.
 
-    `later` of a place is e * z, scaled so that alpha of the place before, times exp(W), times it, adds up to 1.
+    `later` of a place is e * z, scaled so that alpha of the place before, times exp(W), times it,
+    adds up to 1.
     """
     e, shift, steps = e[order.place], shift[order.place], order.steps()
     a, u, z = np.empty_like(e), np.zeros_like(e), np.empty_like(e)
@@ -264,9 +278,11 @@ def _ends(starts: Array) -> tuple[Array, Array]:
 
 
 def viterbi(scores: Array, starts: Array, chain: Transitions) -> Array:
-    """Return the tags [N] whose sum of scores [N, L] and transitions is the largest for each sentence.
+    """Return the tags [N] whose sum of scores [N, L] and transitions is the largest for each
+    sentence.
 
-    Of equally good ones the last differing tag is the first. A sentence's tags do not depend on the others.
+    Of equally good ones the last differing tag is the first. A sentence's tags do not depend on the
+    others.
     """
     scores, tags = np.ascontiguousarray(scores, np.float64), np.empty(len(scores), np.int32)
     if kernel.missing is None:

@@ -40,7 +40,8 @@ class Tape(Generic[Saved]):
 
 
 class Linear:
-    """z = x W^T + b, the input product of every recurrent layer but the first; there may be no b."""
+    """z = x W^T + b, the input product of every recurrent layer but the first; there may be no b.
+    """
 
     def __init__(self, weight: str, bias: str | None) -> None:
         self.weight, self.bias = weight, bias
@@ -81,9 +82,13 @@ class Distinct(NamedTuple):
 
 
 class TokenVectors(Protocol):
-    """What makes the vectors of a chunk's tokens, each token's once: an `Embedding`, or one that reads words."""
+    """What makes the vectors of a chunk's tokens, each token's once: an `Embedding`, or one that
+    reads words.
+    """
 
-    def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Distinct:
+    def forward(
+        self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None
+    ) -> Distinct:
         """Return the distinct tokens of ids [T, B] and their vectors; `rng` switches dropout on."""
 
     def backward(self, params: Params, grads: Params, dx: Array | None) -> None:
@@ -164,7 +169,9 @@ class TokenInput:
 
     @classmethod
     def of(cls, config: ModelConfig, vectors: TokenVectors | None = None) -> TokenInput:
-        """Return the input of a model's first layer, which reads the embedding unless other vectors are given."""
+        """Return the input of a model's first layer, which reads the embedding unless other vectors
+        are given.
+        """
         return cls(names.weight_ih(0), names.bias_ih(0), vectors or Embedding.of(config))
 
     def forward(self, params: Params | Panels, ids: Array, rng: np.random.Generator | None = None) -> Array:

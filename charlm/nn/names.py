@@ -11,8 +11,14 @@ POOL_WEIGHT = "pool.weight"  # [W], of the pooling by attention
 CHARACTERS = "characters."  # before the names of the network that reads a word's characters
 ENCODER = "encoder."  # before the names of the network that reads what is to be converted
 SOURCE_WEIGHT = "source.weight"  # [G·H, W], from what an encoder says last to the product that the decoder reads
-KEY_WEIGHT, VALUE_WEIGHT = "attention.key.weight", "attention.value.weight"  # [H, W], of a source's steps
-COMBINE_WEIGHT, COMBINE_BIAS = "attention.combine.weight", "attention.combine.bias"  # [H, H], [H], of a target's
+KEY_WEIGHT, VALUE_WEIGHT = (
+    "attention.key.weight",
+    "attention.value.weight",
+)  # [H, W], of a source's steps
+COMBINE_WEIGHT, COMBINE_BIAS = (
+    "attention.combine.weight",
+    "attention.combine.bias",
+)  # [H, H], [H], of a target's
 CRF_WEIGHT = "crf.weight"  # [L, L], how well a tag goes before another
 CRF_START, CRF_END = "crf.start", "crf.end"  # [L], how well a tag begins and ends a sentence
 

@@ -31,7 +31,8 @@ class Panels(Mapping[str, Array]):
         self, config: ModelConfig, params: Params, parts: Mapping[str, ModelConfig] | None = None,
         vectors: bool = False,
     ) -> None:  # fmt: skip
-        """Lay the weights out; networks of other configurations that are `parts` of this one stand under prefixes.
+        """Lay the weights out; networks of other configurations that are `parts` of this one stand
+        under prefixes.
 
         With `vectors` the first layer does not read tokens' embeddings, but other vectors of them.
         """
@@ -80,9 +81,11 @@ class Panels(Mapping[str, Array]):
         self, ids: Array, state: State, reset: Array | None, y: Array,
         added: tuple[Array, Array] | None = None,
     ) -> State:  # fmt: skip
-        """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the state after.
+        """Read ids [T, B] from `state`, write what comes out on top to y [T, B, H], and return the
+        state after.
 
-        `added` are steps t·B + b [N] and what is added there to the input product of layer 0, [N, G·H].
+        `added` are steps t·B + b [N] and what is added there to the input product of layer 0, [N,
+        G·H].
         """
         after = tuple(np.array(part, order="C") for part in state)
         table, row_of = self._table, ids

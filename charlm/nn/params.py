@@ -49,7 +49,9 @@ class Params(Mapping[str, Array]):
         """
         found = self._parts.get(prefix)
         if found is None:
-            where = {name: part for name, part in places(self.shapes).items() if name.startswith(prefix)}
+            where = {
+                name: part for name, part in places(self.shapes).items() if name.startswith(prefix)
+            }
             shapes = {name.removeprefix(prefix): self.shapes[name] for name in where}
             ends = [part.stop for part in where.values()]
             if [part.start for part in where.values()][1:] != ends[:-1]:

@@ -86,8 +86,12 @@ class Stack:
 
 
 def stack_shapes(config: ModelConfig, inputs: int | None = None) -> dict[str, Shape]:
-    """Return the names and shapes of a stack's parameters; vectors of tokens are `inputs` wide, or embeddings."""
-    shapes: dict[str, Shape] = {names.EMBED: (config.inputs, config.embedding)} if config.embedding else {}
+    """Return the names and shapes of a stack's parameters; vectors of tokens are `inputs` wide, or
+    embeddings.
+    """
+    shapes: dict[str, Shape] = (
+        {names.EMBED: (config.inputs, config.embedding)} if config.embedding else {}
+    )
     below = inputs or config.embedding or config.inputs
     for k in range(config.layers):
         for way in ways(config):
@@ -122,7 +126,9 @@ def zero_state(config: ModelConfig, batch: int, dtype: type[np.floating] = np.fl
 
 
 def whole_state(config: ModelConfig, columns: int, params: Params | Panels) -> State:
-    """Return the state before columns of whole sequences; both directions have zeros of their own, and take none."""
+    """Return the state before columns of whole sequences; both directions have zeros of their own,
+    and take none.
+    """
     if config.bidirectional:
         return ()
     dtype = params.flat.dtype.type if isinstance(params, Params) else np.float32

@@ -1,6 +1,7 @@
 """The tagger: a tag for every place of a sentence, which is a word or a character.
 
-    p(tags | sentence) = softmax(W dense(pool(y)) + b) at each place, or a linear chain of these scores (crf.py)
+    p(tags | sentence) = softmax(W dense(pool(y)) + b) at each place,
+                         or a linear chain of these scores (crf.py)
 
 y: the recurrent layers' values at all steps of the sentence, read in both directions or onwards.
 pool: the values of a place's last step, and of both directions the backward ones at its first: a
@@ -48,7 +49,8 @@ class TaggerShape:
     are `characters`, embedded in `char_embedding` values, and its n-grams of up to `ngrams`
     characters; 0 for none. crf: whether transitions between tags are learnt.
 
-    >>> TaggerShape(ModelConfig(5000, bidirectional=True), 17, words=True, characters=90, char_hidden=32)
+    >>> words = ModelConfig(5000, bidirectional=True)
+    >>> TaggerShape(words, 17, words=True, characters=90, char_hidden=32)
     """
 
     model: ModelConfig
@@ -61,7 +63,8 @@ class TaggerShape:
     crf: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageError where words are read and nothing is known of them, or parts of words where none are."""
+        """Raise UsageError where words are read and nothing is known of them, or parts of words
+        where none are."""
         beside = self.char_hidden or self.ngrams
         if not self.words and beside:
             raise UsageError("char-hidden and ngrams are for taggers that read words")
@@ -88,7 +91,8 @@ class TaggerShape:
 
 
 class Sentences(Places, Protocol):
-    """Whole sentences end to end, and the tag of each of their places (`charlm.text.tag_packing.TagChunk`)."""
+    """Whole sentences end to end, and the tag of each of their places
+    (`charlm.text.tag_packing.TagChunk`)."""
 
     @property
     def inputs(self) -> Array: ...
@@ -105,8 +109,10 @@ class Sentences(Places, Protocol):
 
 
 class Judgement(NamedTuple):
-    """What a tagger says of the N places of S sentences: log p of every tag [N, L], the best tags [N], and
-    -log p in nats of the right ones, [N], or where transitions are learnt of those of a sentence, [S]."""
+    """What a tagger says of the N places of S sentences: log p of every tag [N, L], the best tags
+    [N], and
+    -log p in nats of the right ones, [N], or where transitions are learnt of those of a sentence,
+    [S]."""
 
     logp: Array
     tags: Array
@@ -122,12 +128,16 @@ class TaggerNetwork:
     """
 
     def __init__(
-        self, shape: TaggerShape, token_dropout: float | Array = 0.0, unknown: int = 1,
+        self,
+        shape: TaggerShape,
+        token_dropout: float | Array = 0.0,
+        unknown: int = 1,
         kinds: Array | None = None,
     ) -> None:
-        """In training a token is read as the `unknown` one with the probability `token_dropout`, one for all or of
-        each id, [V]; ids below it are no tokens. Where words are read, their characters are read all the same.
-        `kinds` are what `charlm.text.kinds.kinds_of` returns, or None."""
+        """In training a token is read as the `unknown` one with the probability `token_dropout`,
+        one for all or of each id, [V]; ids below it are no tokens. Where words are read, their
+        characters are read all the same. `kinds` are what `charlm.text.kinds.kinds_of` returns, or
+        None."""
         self.shape, self.config = shape, (model := shape.model)
         self._token_dropout, self._unknown = token_dropout, unknown
         self._vectors = (
@@ -163,7 +173,8 @@ class TaggerNetwork:
         return nats, state
 
     def scores(self, params: Params | Panels, chunk: Sentences) -> Array:
-        """Return the scores of every tag of every place, float64 [N, L]; without a chain they are log p in nats.
+        """Return the scores of every tag of every place, float64 [N, L]; without a chain they are
+        log p in nats.
 
         With `Panels` a sentence's figures do not depend on what else is in the chunk, nor on its
         place there, to the bit.
@@ -201,7 +212,8 @@ def judge(
     params: Params, shape: TaggerShape, scores: Array, chunk: Sentences,
     allowed: Transitions | None,
 ) -> Judgement:  # fmt: skip
-    """Return what a tagger with these scores of places says; tags follow one another as is `allowed`, if given."""
+    """Return what a tagger with these scores of places says; tags follow one another as is
+    `allowed`, if given."""
     if not shape.crf:
         known = np.flatnonzero(chunk.tags >= 0)
         nats = np.zeros(len(scores))
@@ -213,7 +225,8 @@ def judge(
 
 
 def in_turn(params: Params, shape: TaggerShape, scores: Array, chunk: Sentences) -> Array:
-    """Return log p of each known tag given those before it in its sentence, [N]; arguments as of `judge`."""
+    """Return log p of each known tag given those before it in its sentence, [N]; arguments as of
+    `judge`."""
     if shape.crf:
         return chain_in_turn(params, scores, chunk.tags, chunk.starts)
     tags = np.maximum(chunk.tags, 0)
@@ -226,7 +239,8 @@ def best_tags(
 ) -> Array:  # fmt: skip
     """Return the best tags of all places, int32 [N]; arguments as of `judge`.
 
-    Places that are `kept` have tag 0: of a character that training has not, only itself is a likely target.
+    Places that are `kept` have tag 0: of a character that training has not, only itself is a likely
+    target.
     """
     if chunk.kept is not None:
         scores = np.array(scores)
@@ -257,8 +271,8 @@ def shapes(shape: TaggerShape) -> dict[str, Shape]:
 
 
 def initialize(shape: TaggerShape, rng: np.random.Generator) -> Params:
-    """Draw first weights as `charlm.nn.stack.draw` says, those of the characters as of a network of their own; no
-    transition is better than another."""
+    """Draw first weights as `charlm.nn.stack.draw` says, those of the characters as of a network of
+    their own; no transition is better than another."""
     params = Params(shapes(shape))
     apart = (names.CHARACTERS, *crf_shapes(shape.tags))
     own = {name: size for name, size in params.shapes.items() if not name.startswith(apart)}

@@ -27,7 +27,8 @@ from charlm.nn.stack import stack_shapes
 
 
 class Spelling(Places, Protocol):
-    """Words as whole texts of their characters: ids [T, B], and where each begins, `reset` [T, B]."""
+    """Words as whole texts of their characters: ids [T, B], and where each begins, `reset` [T,
+    B]."""
 
     @property
     def inputs(self) -> Array: ...
@@ -45,9 +46,11 @@ class WordList(Protocol):
 
 
 class WordVectors:
-    """Implements `charlm.nn.layers.TokenVectors` for chunks whose inputs are numbers of a list of words.
+    """Implements `charlm.nn.layers.TokenVectors` for chunks whose inputs are numbers of a list of
+    words.
 
-    The list is given to `take` before each `forward`. Dropout acts on the whole vector of each word.
+    The list is given to `take` before each `forward`. Dropout acts on the whole vector of each
+    word.
     """
 
     def __init__(
@@ -56,9 +59,9 @@ class WordVectors:
     ) -> None:  # fmt: skip
         """Read characters as `characters` says, if at all, and n-grams of up to `ngrams` of them.
 
-        In training each of a chunk's words is read as the `unknown` one, with its own characters, with the
-        probability `token_dropout`: one for all, or one for each id [V]. `kinds`: for each character's id another
-        one that stands for its kind, whose n-grams count too.
+        In training each of a chunk's words is read as the `unknown` one, with its own characters,
+        with the probability `token_dropout`: one for all, or one for each id [V]. `kinds`: for each
+        character's id another one that stands for its kind, whose n-grams count too.
         """
         self._embedded, self._token_dropout, self._unknown = (
             model.embedding > 0,
@@ -103,7 +106,8 @@ class WordVectors:
         return Distinct(np.arange(len(x)), np.where(unused, len(words.ids), ids), x)
 
     def backward(self, params: Params, grads: Params, dx: Array | None) -> None:
-        """Add all gradients, given dx [R, D] or, where there are unused steps, [R + 1, D]; it is used up."""
+        """Add all gradients, given dx [R, D] or, where there are unused steps, [R + 1, D]; it is
+        used up."""
         heard, widths = self._tape.take()
         assert dx is not None  # there always is a vector
         dx = self._dropout.backward(dx[: len(heard)])
@@ -124,6 +128,7 @@ def word_width(model: ModelConfig, characters: ModelConfig | None, ngrams: int) 
 
 
 def word_shapes(characters: ModelConfig | None, ngrams: int) -> dict[str, Shape]:
-    """Return the names and shapes of the parameters of words' vectors, but for the embedding of whole words."""
+    """Return the names and shapes of the parameters of words' vectors, but for the embedding of
+    whole words."""
     spelt = stack_shapes(characters) if characters else {}
     return {names.CHARACTERS + name: shape for name, shape in spelt.items()} | ngram_shapes(ngrams)

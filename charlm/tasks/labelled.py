@@ -1,4 +1,5 @@
-"""The language model of labelled texts: what comes next in a text, given its label and what came before."""
+"""The language model of labelled texts: what comes next in a text, given its label and what came
+before."""
 
 from __future__ import annotations
 
@@ -141,7 +142,10 @@ class _LabelledTask(LanguageTask):
         shape = settings.model
         first = engine.tensors()
         engine.load(begun(base, shape.vocab_size, first))
-        yield "labels: each begins as the zero vector, which the texts of the model to start from began with"
+        yield (
+            "labels: each begins as the zero vector, which the texts of the model to start from "
+            "began with"
+        )
         yield from self.left_behind(base, settings)
 
     def model(

@@ -127,7 +127,13 @@ class LanguageCourse:
         judging = not _all_unknown(corpus.valid)
         predictor = model.engine if isinstance(model.engine, BlendEngine | CountsEngine) else None
         self.lesson = LanguageLesson(
-            batches, corpus.valid, language.running, language.document, len(corpus.test), judging, predictor
+            batches,
+            corpus.valid,
+            language.running,
+            language.document,
+            len(corpus.test),
+            judging,
+            predictor,
         )
         self.drawn = not language.document or corpus.hold_out == "files"
         self.shape: list[str] = []
@@ -259,7 +265,8 @@ class LanguageTask:
         yield from self.left_behind(base, settings)
 
     def left_behind(self, base: Model, settings: Settings) -> Iterator[str]:
-        """Yield a sentence on the counts, which do not come from the model that a run starts from."""
+        """Yield a sentence on the counts, which do not come from the model that a run starts from.
+        """
         if isinstance(settings.own, LanguageConfig) and settings.own.counts:
             left = "; those of the model to start from are left behind" if base.counts else ""
             yield f"counts: of the new text alone, over the vocabulary that it has now{left}"
@@ -319,7 +326,9 @@ def _unknown_in(part: Part | LabelledIds) -> str:
 def counts_of_run(
     settings: Settings, knowledge: Language, facts: dict[str, Any], material: _Corpus
 ) -> Counts | None:
-    """Return the n-grams that a run's settings ask for, None where they ask for none; `facts` tell of them."""
+    """Return the n-grams that a run's settings ask for, None where they ask for none; `facts` tell
+    of them.
+    """
     own = settings.own
     if isinstance(own, LanguageConfig) and own.counts_from is not None:
         return counts_of_file(own.counts_from, knowledge, facts)

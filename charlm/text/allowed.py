@@ -1,4 +1,5 @@
-"""Which tokens may come next in texts that are written side by side, so that each is one of its kind."""
+"""Which tokens may come next in texts that are written side by side, so that each is one of its
+kind."""
 
 from __future__ import annotations
 
@@ -13,14 +14,16 @@ Mask = NDArray[np.bool_]
 
 
 class Allowed:
-    """What may be drawn: at first what `first` [V] has, and of a paragraph nothing that leaves a line blank.
+    """What may be drawn: at first what `first` [V] has, and of a paragraph nothing that leaves a
+    line blank.
 
     A line is blank so far where nothing but white space stands in it: neither a newline nor the end
     of the text may come then, so that what is written is one paragraph when it is read again.
     """
 
     def __init__(self, tokenizer: Tokenizer | None = None, kind: Kind | None = None) -> None:
-        """Allow what a kind of sequence has in a tokenizer's vocabulary; all unless they are given."""
+        """Allow what a kind of sequence has in a tokenizer's vocabulary; all unless they are
+        given."""
         self.first: Mask | None = None
         self._newline = -1  # no token
         self._white: Mask | None = None  # which tokens are white space, [V]; None: it is no matter
@@ -38,7 +41,8 @@ class Allowed:
         self._white, self._ends = white, np.isin(np.arange(tokenizer.size), [EOS, self._newline])
 
     def begin(self, prompt: Ids, texts: int) -> Mask | None:
-        """Return where lines are blank so far, [n texts], after a prompt [ids]; None where it does not matter."""
+        """Return where lines are blank so far, [n texts], after a prompt [ids]; None where it does
+        not matter."""
         if self._white is None:
             return None
         ended = np.flatnonzero(prompt == self._newline)
@@ -53,7 +57,8 @@ class Allowed:
         return after
 
     def tokens(self, first: bool, blank: Mask | None) -> Mask | None:
-        """Return which tokens may come next, [V] or of each text [n, V]; None: all. `first`: none has come yet."""
+        """Return which tokens may come next, [V] or of each text [n, V]; None: all. `first`: none
+        has come yet."""
         opening = self.first if first else None
         if blank is None or self._ends is None or not blank.any():
             return opening

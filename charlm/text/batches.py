@@ -51,8 +51,9 @@ class Begun(StoredIds, Protocol):
 class Batch:
     """T steps of B columns; every array is [T, B].
 
-    inputs: ids fed in, NO_TOKEN for the zero vector, those past the vocabulary for a label. targets: the ids to be
-    predicted. reset: where the state is zeroed before the step. weight: 1 where the target counts, 0 where it does not.
+    inputs: ids fed in, NO_TOKEN for the zero vector, those past the vocabulary for a label.
+    targets: the ids to be predicted. reset: where the state is zeroed before the step. weight: 1
+    where the target counts, 0 where it does not.
     """
 
     inputs: Ids
@@ -161,11 +162,15 @@ class Columns:
         reset = np.zeros(targets.shape, np.bool_) if self.context.carry else previous == EOS
         if begin == 0:
             reset[0] = True
-        inputs = np.where(self._fed(begin, previous, reset), self._first_inputs(begin, targets), previous)
+        inputs = np.where(
+            self._fed(begin, previous, reset), self._first_inputs(begin, targets), previous
+        )
         return Batch(inputs, targets, reset, self._weight(begin, targets))
 
     def _first_inputs(self, begin: int, targets: Ids) -> Ids | np.int32:
-        """Return what is fed where a sequence starts: the same everywhere, or [T, B] where they have labels."""
+        """Return what is fed where a sequence starts: the same everywhere, or [T, B] where they
+        have labels.
+        """
         if not isinstance(self.stored, Begun):
             return np.int32(self.context.first_input)
         firsts = np.empty_like(targets)

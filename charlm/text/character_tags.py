@@ -77,6 +77,7 @@ def read_pairs(file: TextFile, encoding: str, size: int = BLOCK) -> Iterator[Sen
 
 
 def sentences_of(lines: Iterable[str], where: str) -> Iterator[Sentence]:
-    """Yield each of some lines, which messages call `where`, as `read_pairs` does (errors as `pairs_of`)."""
+    """Yield each of some lines, which messages call `where`, as `read_pairs` does (errors as
+    `pairs_of`)."""
     pairs = pairs_of(lines, where)
     return (Sentence(source, character_tags(source, target)) for source, target in pairs)

@@ -78,7 +78,9 @@ def prepare(
     files = open_all(named, *(texts for texts, _ in held))
     read = partial(text_blocks, encoding=None if kind == "byte" else config.encoding, size=block)
     surveys = [survey(read(file)) for file in files[TRAIN]]
-    of, reason = _decide(sequences or config.sequences, surveys, [file.name for file in files[TRAIN]])
+    of, reason = _decide(
+        sequences or config.sequences, surveys, [file.name for file in files[TRAIN]]
+    )
     layout = Layout(
         files[TRAIN],
         [survey.characters for survey in surveys],
@@ -95,7 +97,9 @@ def prepare(
     notes += [note for _, of_part in held for note in of_part]
     said = (*notes, *content_notes(files[TRAIN], surveys, kind), *hold_out_notes(layout), *repeats)
     train, valid, test = parts
-    return Corpus(tokenizer, of.name, reason, train, valid, test, tuple(map(str, named)), hold_out, said)
+    return Corpus(
+        tokenizer, of.name, reason, train, valid, test, tuple(map(str, named)), hold_out, said
+    )
 
 
 def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
@@ -110,10 +114,16 @@ def _with_files_held_out(layout: Layout, wanted: str) -> Layout:
 
 
 def _decide(wanted: str, surveys: Sequence[Survey], names: Sequence[str]) -> tuple[Kind, str]:
-    """Return what is a sequence, where nothing is set a line or a document, and a sentence that says why."""
+    """Return what is a sequence, where nothing is set a line or a document, and a sentence that
+    says why.
+    """
     lines, blank = count_lines(surveys, names)
     if wanted != "auto":
-        alone = "" if blank or wanted != "paragraph" else ", but no line is blank: each file is a single one"
+        alone = (
+            ""
+            if blank or wanted != "paragraph"
+            else ", but no line is blank: each file is a single one"
+        )
         return KINDS[wanted], f"sequences: {wanted}, as set{alone}"
     if lines == 1:
         return DOCUMENT, "sequences: document, because the corpus is a single line"

@@ -50,7 +50,8 @@ class Opened:
     notes: list[str]
 
     def shares(self, config: TextConfig) -> tuple[float, float]:
-        """Return the shares of the training files that are drawn to validate and to test on, none where files do."""
+        """Return the shares of the training files that are drawn to validate and to test on, none
+        where files do."""
         return (
             0 if self.files[VALID] else config.valid_fraction,
             0 if self.files[TEST] else config.test_fraction,

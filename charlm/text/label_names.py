@@ -25,7 +25,8 @@ class Labels:
     form: str
 
     def number(self, label: str) -> int:
-        """Return the number of a label; raises UsageError, which names the nearest, where there is none such."""
+        """Return the number of a label; raises UsageError, which names the nearest, where there is
+        none such."""
         if label not in self.names:
             raise UsageError(no_such_label(label, self.names))
         return self.names.index(label)

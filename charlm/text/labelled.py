@@ -152,7 +152,16 @@ def prepare_labelled(
     )
     train, valid, test = parts
     return LabelledCorpus(
-        tokenizer, names, form, reason, train, valid, test, tuple(map(str, opened.named)), said, of.name
+        tokenizer,
+        names,
+        form,
+        reason,
+        train,
+        valid,
+        test,
+        tuple(map(str, opened.named)),
+        said,
+        of.name,
     )
 
 

@@ -22,8 +22,8 @@ _TEXTS = 1 << 12  # handled together
 class LabelledIds:
     """Implements `charlm.text.batches.Begun`: the ids of texts, an EOS after each, on disk.
 
-    A text whose label is number k begins with the input `vocabulary` + k. `first_inputs` has that of
-    its text for every id, so that one can begin to read anywhere.
+    A text whose label is number k begins with the input `vocabulary` + k. `first_inputs` has that
+    of its text for every id, so that one can begin to read anywhere.
     """
 
     ids: Part
@@ -31,7 +31,8 @@ class LabelledIds:
 
     @staticmethod
     def of(part: LabelledPart, vocabulary: int) -> LabelledIds:
-        """Return the texts of a part without those whose label the model has not: nothing stands for it."""
+        """Return the texts of a part without those whose label the model has not: nothing stands
+        for it."""
         firsts, kept = PartBuilder(vocabulary + len(part.names)), PartBuilder(vocabulary)
         for numbers in _blocks(len(part)):
             labels, texts = part.labels(numbers), part.texts(numbers)
@@ -44,7 +45,8 @@ class LabelledIds:
 
     @staticmethod
     def in_memory(ids: Ids, first_inputs: Ids) -> LabelledIds:
-        """Keep ids [n], an EOS after each text, and what is fed where the text of each begins, [n]."""
+        """Keep ids [n], an EOS after each text, and what is fed where the text of each begins,
+        [n]."""
         return LabelledIds(Part.from_ids(ids), Part.from_ids(first_inputs))
 
     def __len__(self) -> int:
@@ -55,7 +57,8 @@ class LabelledIds:
         return self.ids.read(start, count)
 
     def firsts(self, start: int, count: int) -> Ids:
-        """Return for each of `count` ids from `start` on what is fed where its text begins, [count]."""
+        """Return for each of `count` ids from `start` on what is fed where its text begins,
+        [count]."""
         return self.first_inputs.read(start, count)
 
     @property
@@ -81,7 +84,8 @@ class LabelledIds:
 
 @dataclass(frozen=True)
 class ConditionalCorpus:
-    """A labelled corpus with its parts as a language model reads them (`charlm.text.corpus.Corpus`)."""
+    """A labelled corpus with its parts as a language model reads them
+    (`charlm.text.corpus.Corpus`)."""
 
     labelled: LabelledCorpus
     train: LabelledIds

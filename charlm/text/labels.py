@@ -52,7 +52,8 @@ def labelled_lines(
     size: int = BLOCK,
     kind: Kind = LINE,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the label and the text of each line, or each paragraph, of a file that has one, in order.
+    """Yield the label and the text of each line, or each paragraph, of a file that has one, in
+    order.
 
     Encoding None takes the text as bytes, each the code point of its value; a label is UTF-8 all
     the same. `known` are the labels that a gold file may have: under `file` one of its lines may

@@ -155,8 +155,8 @@ def pack(lengths: NDArray[np.int64], steps: int) -> Packed:
 def deal(lengths: NDArray[np.int64], steps: int) -> Packed:
     """Return what `pack` does, in a hundredth of the time, for very many texts of a few steps each.
 
-    They are dealt out to the columns, the longest first, to and fro, which leaves little empty where
-    a column takes several.
+    They are dealt out to the columns, the longest first, to and fro, which leaves little empty
+    where a column takes several.
     """
     order = np.argsort(-lengths, kind="stable")
     width = -int(-lengths.sum() // max(steps, int(lengths.max())))
@@ -170,7 +170,10 @@ def deal(lengths: NDArray[np.int64], steps: int) -> Packed:
     for grid in (before, columns):
         grid[1::2] = grid[1::2, ::-1].copy()
     column, first = np.empty((2, len(lengths)), np.int64)
-    column[order], first[order] = columns.reshape(-1)[: len(order)], before.reshape(-1)[: len(order)]
+    column[order], first[order] = (
+        columns.reshape(-1)[: len(order)],
+        before.reshape(-1)[: len(order)],
+    )
     return column, first, count, width
 
 
@@ -224,7 +227,8 @@ def lay_out(
     steps: int,
     packed: Callable[[NDArray[np.int64], int], Packed] | None = None,
 ) -> Layout:
-    """Pack texts, whose ids stand end to end with an EOS after each, by their lengths [N], EOS counted.
+    """Pack texts, whose ids stand end to end with an EOS after each, by their lengths [N], EOS
+    counted.
 
     `packed` does it, `pack` unless given.
     """
@@ -312,7 +316,9 @@ class WholeBatches(ABC, Generic[Item, Chunk]):
 
 
 class WholeTextBatches(WholeBatches[tuple[Ids, int], TextChunk]):
-    """Labelled texts in batches; `label_weight` [L] is what a text of each label counts, 1 unless given."""
+    """Labelled texts in batches; `label_weight` [L] is what a text of each label counts, 1 unless
+    given.
+    """
 
     def __init__(
         self,
@@ -365,7 +371,8 @@ def alike(
     most: int = _CHUNK_STEPS,
     window: int = _WINDOW,
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the numbers of texts of like length, until all are there: `most` steps together, or one text.
+    """Yield the numbers of texts of like length, until all are there: `most` steps together, or one
+    text.
 
     `steps_of` returns how many steps texts of some numbers take; they are sorted within each
     `window`.

@@ -1,10 +1,11 @@
-"""Whole pairs of a source and a target as an encoder and a decoder read them, each packed end to end.
+"""Whole pairs of a source and a target as an encoder and a decoder read them, each packed end to
+end.
 
 A source is fed as its tokens and then one EOS, so an empty one has a step too. A target is to be
 predicted with its EOS; what is fed is the token before, and NO_TOKEN at its first step, which
 begins with what the encoder said. Sources and targets have different lengths, so each are
-laid out in a grid of their own; pair i is text i of both. They are laid out when they are asked for:
-a thread that is given some of the pairs lays out those alone.
+laid out in a grid of their own; pair i is text i of both. They are laid out when they are asked
+for: a thread that is given some of the pairs lays out those alone.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class PairList:
 class PairChunk:
     """N whole pairs. `sources` and `targets` are all ids end to end, an EOS after each text.
 
-    source_length, target_length [N]: how many are each one's, EOS counted. steps: how many steps the
-    grids have, unless a text is longer.
+    source_length, target_length [N]: how many are each one's, EOS counted. steps: how many steps
+    the grids have, unless a text is longer.
     """
 
     def __init__(
@@ -145,7 +146,8 @@ def make_pair_chunk(pairs: Sequence[tuple[Ids, Ids]], steps: int = _STEPS) -> Pa
 
 
 def lay_out_sources(sources: Sequence[Ids], steps: int = _STEPS) -> Layout:
-    """Lay sources out that have no targets yet; they are given without EOS, and there is at least one."""
+    """Lay sources out that have no targets yet; they are given without EOS, and there is at least
+    one."""
     return lay_out(*joined(sources), steps)
 
 
@@ -173,7 +175,8 @@ class WholePairBatches(WholeBatches[tuple[Ids, Ids], PairChunk]):
 
 
 def pair_chunks(pairs: Pairs, steps: int = _STEPS) -> Iterator[tuple[NDArray[np.int64], PairChunk]]:
-    """Yield the numbers [N] of some pairs of like length and a chunk of them, until all are read."""
+    """Yield the numbers [N] of some pairs of like length and a chunk of them, until all are
+    read."""
     for some in alike(len(pairs), lambda numbers: _steps_of(pairs, numbers)):
         yield some, make_pair_chunk(pairs.pairs(some), steps)
 

@@ -18,7 +18,9 @@ _ANY = -1  # in place of a token's id: whatever may stand there
 
 
 class Possible:
-    """What a tokenizer's vocabulary can write: in a sequence of a kind, and with `<unk>` in it or not."""
+    """What a tokenizer's vocabulary can write: in a sequence of a kind, and with `<unk>` in it or
+    not.
+    """
 
     def __init__(self, tokenizer: Tokenizer, kind: Kind, unknown: bool = False) -> None:
         self._tokenizer, self._kind = tokenizer, kind

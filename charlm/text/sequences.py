@@ -30,7 +30,8 @@ _PARAGRAPH_END = "\n\n"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of sequence. A text is `parted` where `end` ends each of its sequences, and stands nowhere else.
+    """A kind of sequence. A text is `parted` where `end` ends each of its sequences, and stands
+    nowhere else.
 
     `name` is what settings and files call it; `end` is empty for a document, which the file's own
     end ends.
@@ -50,7 +51,8 @@ class Kind:
         return self.end != "\n"
 
     def parted(self, texts: Iterable[str]) -> Iterator[str]:
-        """Yield a file's text, given in pieces, as one that is parted; no piece ends inside an `end`."""
+        """Yield a file's text, given in pieces, as one that is parted; no piece ends inside an
+        `end`."""
         if self.document:
             return iter(texts)
         return paragraphs(texts) if self.newline else nonblank_lines(texts)
@@ -64,7 +66,8 @@ class Kind:
         return text.split(self.end)
 
     def inside(self, text: str) -> list[str]:
-        """Return what a piece of a parted text has in its sequences; of lines it is the piece, ends and all."""
+        """Return what a piece of a parted text has in its sequences; of lines it is the piece, ends
+        and all."""
         return text.split(self.end) if self.end == _PARAGRAPH_END else [text]
 
     def characters(self, text: str) -> int:
@@ -103,12 +106,15 @@ KINDS = {kind.name: kind for kind in (LINE, PARAGRAPH, DOCUMENT)}
 
 
 def paragraphs(texts: Iterable[str]) -> Iterator[str]:
-    """Put two newlines after each paragraph of a text given in pieces, in place of blank lines and the last line's end.
+    """Put two newlines after each paragraph of a text given in pieces, in place of blank lines and
+    the last line's end.
 
     No piece ends between two newlines; one may end inside a paragraph, however long that is.
     """
     begun = False  # inside a paragraph
-    held = ""  # white space that may turn out to be a blank line, after the end of the line before it if `begun`
+    # White space that may turn out to be a blank line, after the end of the line before it if
+    # `begun`:
+    held = ""
     for text in texts:
         text = held + text
         if not begun and (blank := _BLANK_AT_FIRST.match(text)):
@@ -129,7 +135,8 @@ def paragraphs(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _with_newlines(ids: NDArray[np.int32], newline: int | None) -> NDArray[np.int32]:
-    """Return ids [m] of paragraphs, given those of their lines [n]: two EOS are the end of one, one is a newline."""
+    """Return ids [m] of paragraphs, given those of their lines [n]: two EOS are the end of one, one
+    is a newline."""
     ends = ids == EOS
     second = np.zeros_like(ends)
     second[1:] = ends[1:] & ends[:-1]

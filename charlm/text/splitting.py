@@ -1,7 +1,7 @@
 """How the text of a corpus falls into its training, validation and test part.
 
-Lines and paragraphs are drawn by their number. Of documents, whole files are held out where there are enough of them;
-where there are few, each gives its end.
+Lines and paragraphs are drawn by their number. Of documents, whole files are held out where there
+are enough of them; where there are few, each gives its end.
 """
 
 from __future__ import annotations
@@ -42,13 +42,19 @@ class Layout:
     whole: Sequence[int] | None = None  # the part of each file, where none is cut
 
     def documents(self) -> Iterator[Iterator[tuple[int, str]]]:
-        """Yield the (part, text) pieces of each document in turn, or those of all lines or paragraphs, parted."""
+        """Yield the (part, text) pieces of each document in turn, or those of all lines or
+        paragraphs, parted.
+        """
         if self.whole is not None:
             for file, part in zip(self.files, self.whole, strict=True):
                 yield zip(itertools.repeat(part), self._texts(file))
         elif not self.kind.document:
-            texts = itertools.chain.from_iterable(self.kind.parted(self.read(file)) for file in self.files)
-            yield _split_drawn(whole_words(texts) if self.words else texts, self.shares, self.seed, self.kind.end)
+            texts = itertools.chain.from_iterable(
+                self.kind.parted(self.read(file)) for file in self.files
+            )
+            yield _split_drawn(
+                whole_words(texts) if self.words else texts, self.shares, self.seed, self.kind.end
+            )
         else:
             for file, characters in zip(self.files, self.characters, strict=True):
                 yield _split_document(self._texts(file), _cuts(characters, self.shares), self.words)
@@ -113,7 +119,9 @@ def _near(parts: Sequence[int], sizes: Sequence[int], shares: tuple[float, float
 
 def hold_out_notes(layout: Layout) -> Iterator[str]:
     """Yield what of several documents is held out."""
-    if not any(layout.shares) or (layout.whole is None and (not layout.kind.document or len(layout.files) == 1)):
+    if not any(layout.shares) or (
+        layout.whole is None and (not layout.kind.document or len(layout.files) == 1)
+    ):
         return
     if layout.whole is None:
         parts = zip(("validation", "test"), layout.shares, strict=True)
@@ -142,7 +150,8 @@ def _split_drawn(
 
 
 def line_parts(numbers: NDArray[np.uint64], shares: tuple[float, float], seed: int) -> NDArray[np.int8]:
-    """Return the part [n] of lines or paragraphs by their numbers [n] alone: a hash of each, uniform in [0, 1).
+    """Return the part [n] of lines or paragraphs by their numbers [n] alone: a hash of each,
+    uniform in [0, 1).
 
     The hash is SplitMix64 (Steele, Lea and Flood 2014) as a function of the counter.
     """

@@ -1,4 +1,6 @@
-"""Lines and paragraphs of a file, a pipe or standard input as they come: each can be answered before the next."""
+"""Lines and paragraphs of a file, a pipe or standard input as they come: each can be answered
+before the next.
+"""
 
 from __future__ import annotations
 
@@ -121,13 +123,17 @@ class Lines:
         return zip(itertools.count(self._first + 1, self._step), self)
 
     def ready(self, ahead: int = 0) -> bool:
-        """Return whether the next line, or that so many lines `ahead` of it, or the end, is there already."""
+        """Return whether the next line, or that so many lines `ahead` of it, or the end, is there
+        already.
+        """
         while len(self._lines) <= ahead and not self._over and self._arrived():
             self._fill()
         return len(self._lines) > ahead or self._over
 
     def peek(self, ahead: int = 0) -> str | None:
-        """Return the next line, or that so many lines `ahead` of it, without taking it; None beyond the end."""
+        """Return the next line, or that so many lines `ahead` of it, without taking it; None beyond
+        the end.
+        """
         while len(self._lines) <= ahead and not self._over:
             self._fill()
         return self._decoded(self._lines[ahead]) if len(self._lines) > ahead else None
@@ -153,7 +159,8 @@ class Lines:
 
 
 class Paragraphs:
-    """The paragraphs of a text in order, lines between blank ones; of `shard` (k, n) every nth, from the kth on.
+    """The paragraphs of a text in order, lines between blank ones; of `shard` (k, n) every nth,
+    from the kth on.
 
     The newlines inside stay, that of the last line does not. `ready` as for `Lines`.
     """

@@ -1,11 +1,13 @@
-"""Whole tagged sentences end to end in the columns of a chunk, as a tagger reads them, and where their tags stand.
+"""Whole tagged sentences end to end in the columns of a chunk, as a tagger reads them, and where
+their tags stand.
 
 A sentence is read in one of three ways, each with an EOS after it:
 
     words         a step for each token, which is the number of one of the chunk's different words
-    characters    a step for each character of its tokens, a space between them; a token is the steps of its characters
-    steps         a step for each id, all of which have a tag: the characters of a text, each with its own; those that
-                  are unknown are kept
+    characters    a step for each character of its tokens, a space between them; a token is the
+                  steps of its characters
+    steps         a step for each id, all of which have a tag: the characters of a text, each with
+                  its own; those that are unknown are kept
 
 A word that stands in a chunk several times is read once: what a network makes of its id and its
 characters is the same everywhere.
@@ -26,7 +28,9 @@ from charlm.text.splitting import mix
 from charlm.text.tagged_part import TaggedText, TaggedTexts
 from charlm.text.tokenizers import EOS, UNK
 
-_CHUNK_STEPS = 1 << 12  # of a chunk that is only read: more leave the cache, and take twice the time
+_CHUNK_STEPS = (
+    1 << 12
+)  # of a chunk that is only read: more leave the cache, and take twice the time
 _STEPS = 64  # of a chunk that is only read, unless a sentence is longer
 _WORD_STEPS = 32  # of a chunk of words' characters, unless a word is longer
 _NO_WORD = -1  # the word of what is none
@@ -34,7 +38,8 @@ _NO_WORD = -1  # the word of what is none
 
 @dataclass(frozen=True)
 class Reading:
-    """How sentences are read: "words", "characters" or "steps"; `space` is the id between the characters of two tokens.
+    """How sentences are read: "words", "characters" or "steps"; `space` is the id between the
+    characters of two tokens.
 
     >>> Reading("characters", tokenizer.encode(" ").item())  # doctest: +SKIP
     """
@@ -43,7 +48,8 @@ class Reading:
     space: int = UNK
 
     def steps_of(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many steps sentences of so many tokens and characters [n, 2] take, EOS counted, [n]."""
+        """Return how many steps sentences of so many tokens and characters [n, 2] take, EOS
+        counted, [n]."""
         tokens, characters = sizes.T
         if self.way == "characters":
             return np.asarray(characters + np.maximum(tokens, 1))
@@ -87,9 +93,9 @@ class TagChunk:
     inputs [T, B]: token ids, or numbers of `words` where there are such; NO_TOKEN where nothing
     stands. reset [T, B]: true at each sentence's first step and at a column's first unused one. Of
     each place, [N], sentence by sentence: its column, its first step, its length in steps, its
-    tag, -1 where none is known, and its token's id. starts [S + 1]: where in these each sentence begins, and where the
-    last ends. sentence_column [S]. words: every one of them occurs. kept [N]: which places have
-    tag 0, whatever the network says; None: none has.
+    tag, -1 where none is known, and its token's id. starts [S + 1]: where in these each sentence
+    begins, and where the last ends. sentence_column [S]. words: every one of them occurs. kept [N]:
+    which places have tag 0, whatever the network says; None: none has.
     """
 
     inputs: Ids
@@ -147,7 +153,8 @@ class TagChunk:
 
 
 def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) -> TagChunk:
-    """Pack sentences, of which there is at least one, into a chunk of `steps` steps unless one is longer."""
+    """Pack sentences, of which there is at least one, into a chunk of `steps` steps unless one is
+    longer."""
     sizes = np.array([[len(text.words), len(text.characters)] for text in texts], np.int64)
     tags = np.concatenate([text.tags for text in texts])
     tokens = np.concatenate([text.words for text in texts])
@@ -171,8 +178,8 @@ def make_tag_chunk(texts: Sequence[TaggedText], reading: Reading, steps: int) ->
         lengths = np.ones_like(lengths)
     laid = lay_out(ids, reading.steps_of(sizes), steps)
     return TagChunk(
-        laid.inputs, laid.reset, laid.column[sentence], laid.first[sentence] + offset, lengths, tags,
-        tokens, starts, laid.column, words, kept,
+        laid.inputs, laid.reset, laid.column[sentence], laid.first[sentence] + offset, lengths,
+        tags, tokens, starts, laid.column, words, kept,
     )  # fmt: skip
 
 
@@ -209,8 +216,8 @@ def _spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
 def _spaced(
     texts: Sequence[TaggedText], lengths: NDArray[np.int64], within: NDArray[np.int64], space: int
 ) -> tuple[Ids, NDArray[np.int64]]:
-    """Return the characters of sentences with spaces between tokens and an EOS after each sentence; and each token's
-    first step in its sentence [N]."""
+    """Return the characters of sentences with spaces between tokens and an EOS after each sentence;
+    and each token's first step in its sentence [N]."""
     characters = np.concatenate([text.characters for text in texts])
     tokens = np.array([len(text.words) for text in texts], np.int64)
     sizes = np.array([len(text.characters) for text in texts], np.int64)
@@ -227,7 +234,8 @@ def _spaced(
 
 
 class WholeSentenceBatches(WholeBatches[TaggedText, TagChunk]):
-    """A training part as chunks of `batch_size` whole sentences, in an order drawn anew each epoch."""
+    """A training part as chunks of `batch_size` whole sentences, in an order drawn anew each
+    epoch."""
 
     _name = "sentences"
 
@@ -254,7 +262,8 @@ class WholeSentenceBatches(WholeBatches[TaggedText, TagChunk]):
 def sentence_chunks(
     texts: TaggedTexts, reading: Reading, steps: int = _STEPS
 ) -> Iterator[tuple[NDArray[np.int64], TagChunk]]:
-    """Yield the numbers [S] of some sentences of like length and a chunk of them, until all are read."""
+    """Yield the numbers [S] of some sentences of like length and a chunk of them, until all are
+    read."""
     for some in alike(
         len(texts), lambda numbers: reading.steps_of(texts.sizes(numbers)), _CHUNK_STEPS
     ):

@@ -159,9 +159,9 @@ def prepare_tagged(
     model of another kind, whose tokens come first where it may `grow`, and else are all. Words are
     read as whole tokens, or by characters with the configuration's tokenizer `char`; characters
     that are tagged always so. With `lower_words` words that are read whole are lowercased, if there
-    is no `tokenizer`, and their characters are not. Sentences of more than `longest` steps are cut into pieces, between
-    which no span goes on. Validation and test files take the place of that share of `paths`. Raises
-    UsageError, DataError, MissingInputError, StorageError.
+    is no `tokenizer`, and their characters are not. Sentences of more than `longest` steps are cut
+    into pieces, between which no span goes on. Validation and test files take the place of that
+    share of `paths`. Raises UsageError, DataError, MissingInputError, StorageError.
     """
     _check(config)
     encoding = config.encoding

@@ -150,7 +150,9 @@ def main():
 
 
 def report(runs, pairs, threads, what, unit):
-    """Run the contenders by turns, a step and its items each, and print medians and charlm's share of PyTorch's."""
+    """Run the contenders by turns, a step and its items each, and print medians and charlm's share
+    of PyTorch's.
+    """
     for step, items in runs.values():
         rate(step, itertools.islice(items(), 4))  # to warm up
     found = {name: [] for name in runs}

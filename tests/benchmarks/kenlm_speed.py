@@ -5,10 +5,10 @@
 
 A text's lines are counted, and as many scored, over and over until there are enough. kenlm gets
 each line as its tokens with spaces between, once made beforehand and once made within its time, as
-it must be for a text. charlm gets the text: its table alone, and with -m all of `Model.scores` and of
-the command `charlm score -`, from its start to its last line of output, beside a script that reads
-and prints as much by kenlm; the model's counts are then exported to kenlm. Times are processor time,
-which a busy machine changes less than the clock's.
+it must be for a text. charlm gets the text: its table alone, and with -m all of `Model.scores` and
+of the command `charlm score -`, from its start to its last line of output, beside a script that
+reads and prints as much by kenlm; the model's counts are then exported to kenlm. Times are
+processor time, which a busy machine changes less than the clock's.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ NO_TAG = -100
 
 
 def both_ways(rnn, x, lengths, packed):
-    """Return the values of all steps [T, N, 2H]; as it is, the backward ones begin in the padding."""
+    """Return the values of all steps [T, N, 2H]; as it is, the backward ones begin in the
+    padding."""
     if not packed:
         return rnn(x)[0]
     return pad_packed_sequence(rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))[0])[0]
@@ -89,7 +90,8 @@ class Sentences:
         self._words = words
 
     def batch(self, numbers):
-        """Return ids [T, N], lengths [N], the different words with their characters, and tags [T, N]."""
+        """Return ids [T, N], lengths [N], the different words with their characters, and tags [T,
+        N]."""
         texts = [self._texts[k] for k in numbers]
         ids, lengths = padded([text.words for text in texts])
         tags = [torch.from_numpy(np.append(text.tags, NO_TAG)).long() for text in texts]
@@ -103,7 +105,8 @@ class Sentences:
 
 
 def contenders(part, shape, reading, given):
-    """Return what is measured by name: a step, which returns how many tokens it read, and its batches."""
+    """Return what is measured by name: a step, which returns how many tokens it read, and its
+    batches."""
     ours = TaggerEngine(shape, given.threads, TrainConfig(lr=1e-3))
     chunks, rng = WholeSentenceBatches(part, BATCH, 32, 0, reading), np.random.default_rng(0)
     theirs, twin = Sentences(part, shape.words), Twin(shape)
