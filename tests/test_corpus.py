@@ -429,7 +429,10 @@ def test_a_split_of_tiny_shakespeare_is_the_usual_one():
     corpus = prepare([str(path)], TextConfig())
     assert read_sequences(corpus, corpus.train) == [data[: int(n * 0.9)]]
     assert read_sequences(corpus, corpus.valid) == [data[int(n * 0.9) :]]
-    because = "7,223 of 40,000 lines are blank (a text in each line: --sequences line)"
+    because = (
+        "7,223 of 40,000 lines are blank "
+        "(a text in each line: --sequences line; between blank lines: --sequences paragraph)"
+    )
     assert corpus.reason == f"sequences: document, because {because}"
 
 
