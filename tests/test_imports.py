@@ -20,7 +20,7 @@ TIERS = [
     ["exchange"],
     ["model_files"],
     ["engines", "language", "tags"],
-    ["scoring", "sampling", "metrics", "tag_metrics"],
+    ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics"],
     ["writing", "novelty", "comparison"],
     ["model", "classifier", "tagger"],
     [
