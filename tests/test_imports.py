@@ -19,10 +19,10 @@ TIERS = [
     ["ownership", "counts"],
     ["exchange"],
     ["model_files"],
-    ["engines", "language", "tags"],
+    ["engines", "language", "tags", "conversion"],
     ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics"],
     ["writing", "novelty", "comparison"],
-    ["model", "classifier", "tagger"],
+    ["model", "classifier", "tagger", "converter"],
     [
         "labelled",
         "training",

@@ -30,7 +30,7 @@ _ALIVE = 0.75  # where fewer of the columns are still written, the others are le
 Weights = Params | Panels
 
 
-class Converted(NamedTuple):
+class Written(NamedTuple):
     """A target that was written: its ids without EOS, log p in nats of all that was chosen, EOS
     included, and whether EOS ended it, not the limit."""
 
@@ -114,7 +114,7 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         laid = lay_out_sources(sources)
         return self.on_one_thread(lambda network, weights: network.encode(weights, laid))
 
-    def greedy(self, sources: Sequence[Ids], limits: Sequence[int]) -> list[Converted]:
+    def greedy(self, sources: Sequence[Ids], limits: Sequence[int]) -> list[Written]:
         """Return a target for each source: at every step the most probable token, the lowest id of
         equals.
 
@@ -126,7 +126,7 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
         order = np.argsort([len(source) for source in sources], kind="stable")
         rising = range(0, len(order), _AT_ONCE)
         several = [*rising[::2], *rising[1::2][::-1]]  # so that threads have as much to do
-        results: list[Converted] = [Converted(np.zeros(0, np.int32), 0.0, False)] * len(order)
+        results: list[Written] = [Written(np.zeros(0, np.int32), 0.0, False)] * len(order)
 
         def some(network: ConverterNetwork, weights: Weights, part: slice) -> None:
             for begin in several[part]:
@@ -144,7 +144,7 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
 
     def _best(
         self, network: ConverterNetwork, weights: Weights, memory: Memory, longest: Array
-    ) -> list[Converted]:
+    ) -> list[Written]:
         """Return what `greedy` does, of the sources of a memory [N], on this thread."""
         count = len(longest)
         ids = np.full((count, int(longest.max(initial=0)) + 1), EOS, np.int32)
@@ -171,7 +171,7 @@ class ConverterEngine(Learner[ConverterNetwork, PairChunk]):
                 memory, state = memory.at(left), tuple(part[:, left] for part in state)
                 going, inputs, alive = going[left], inputs[:, left], alive[left]
         return [
-            Converted(row[:length].copy(), total, end)
+            Written(row[:length].copy(), total, end)
             for row, length, total, end in zip(
                 ids, lengths.tolist(), totals.tolist(), ended.tolist(), strict=True
             )
