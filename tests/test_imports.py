@@ -39,6 +39,7 @@ TIERS = [
     ["loading"],
     ["runs"],
     ["inputs"],
+    ["page"],
     ["cli"],
     ["__main__"],
 ]
