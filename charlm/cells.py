@@ -14,7 +14,7 @@ class Kind:
     block whose bias begins at 1. compiled: its number in kernel.c, None where NumPy alone computes
     it. torch: its class in `torch.nn`, None where PyTorch has none. vectors: the names of further
     parameters [H], without their layer. own_nonlinearity: whether nothing is to be chosen. format:
-    of the model files that may hold it.
+    of the model files that may hold it. gate_names: of the row blocks, where they are gates.
     """
 
     layer: str
@@ -26,13 +26,22 @@ class Kind:
     vectors: tuple[str, ...] = ()
     own_nonlinearity: bool = True
     format: int = 2
+    gate_names: tuple[str, ...] = ()
 
+
+_LSTM = ("input", "forget", "candidate", "output")
 
 CELLS = {
     "rnn": Kind("rnn.RNN", 1, compiled=1, torch="RNN", own_nonlinearity=False, format=1),
-    "gru": Kind("gru.GRU", 3, compiled=2, torch="GRU", format=1),
-    "lstm": Kind("lstm.LSTM", 4, states=2, forget=1, compiled=3, torch="LSTM", format=1),
-    "simple-gru": Kind("simple_gru.SimpleGRU", 2, compiled=4),
+    "gru": Kind(
+        "gru.GRU", 3, compiled=2, torch="GRU", format=1, gate_names=("reset", "update", "candidate")
+    ),
+    "lstm": Kind(
+        "lstm.LSTM", 4, states=2, forget=1, compiled=3, torch="LSTM", format=1, gate_names=_LSTM
+    ),
+    "simple-gru": Kind(
+        "simple_gru.SimpleGRU", 2, compiled=4, gate_names=("update", "candidate")
+    ),
     "lstm-peephole": Kind(
         "lstm_peephole.PeepholeLSTM",
         4,
@@ -40,5 +49,6 @@ CELLS = {
         forget=1,
         compiled=5,
         vectors=("weight_ci", "weight_cf", "weight_co"),
+        gate_names=_LSTM,
     ),
 }
