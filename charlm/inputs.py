@@ -72,8 +72,10 @@ def labelled_texts_of(
     stdin, regular = is_standard_input(path), os.path.isfile(path)
     where, name = "standard input" if stdin else path, path if regular and not stdin else None
     if form == "file" and name is None and (stdin or os.path.exists(path)):
+        instead = ", or give --label" if isinstance(model, LabelledModel) else ""
         raise UsageError(
             f"this model takes labels from the names of files, and {where} has none: name a file"
+            f"{instead}"
         )
     lines = open_texts(path, None if as_bytes else encoding, kind, shard, str, before_waiting)
     pairs = labels_of(lines.numbered(), where, name, form, as_bytes, frozenset(model.labels))

@@ -306,6 +306,20 @@ def test_the_command_writes_and_scores_texts_of_a_label(room):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_texts_of_a_file_or_of_stdin_all_have_the_label_that_is_given(room, tmp_path):
+    """The tab is a character of a text then, which these models do not know."""
+    expected = [float(charlm.load(room / "m").score(text, label="mid")) for text in ("pqr", "abc")]
+    ask = ["score", "-m", room / "m", "--label", "mid", "--json"]
+    (tmp_path / "f").write_text("pqr\nabc\n")
+    for asked in (run(*ask, "-", stdin="pqr\nabc\n"), run(*ask, "--file", tmp_path / "f")):
+        found = [json.loads(line)["logprob"] for line in asked.stdout.splitlines()]
+        assert found == pytest.approx(expected, rel=1e-6)
+    (one,) = run(*ask, "-", stdin="low\tpqr\n").stdout.splitlines()
+    assert json.loads(one)["text"] == "low\tpqr"
+    both = json.loads(run(*ask, "-m", room / "m", "-", stdin="pqr\n").stdout.splitlines()[0])
+    assert both["logprob"] == pytest.approx(expected[:1] * 2, rel=1e-6)
+
+
 def test_the_command_finds_labels(room):
     lines = run(
         "predict", "-m", room / "m", "-", "--json", "--prior", "uniform", stdin="pqr\nxyz\n\n"

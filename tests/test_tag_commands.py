@@ -670,7 +670,7 @@ def test_pairs_of_characters_are_scored(room):
 
 @pytest.mark.parametrize(("options", "words"), [
     (["ab"], ["--file FILE or -"]),
-    (["-", "--label", "x"], ["label needs texts"]),
+    (["-", "--label", "x"], ["leave --label out"]),
     (["ab", "--label", "x"], ["leave --label out"]),
     (["-", "--no-eos"], ["--eos"]),
     (["-", "--nbest"], ["--nbest"]),

@@ -134,7 +134,8 @@ def _needs(asked: Asked) -> Iterator[tuple[str, bool, str]]:
     yield "cache", asked.corpus is not None, one_text
     yield "count_cache", asked.corpus is not None, one_text
     yield "weight", asked.nbest, "--nbest"
-    yield "label", bool(asked.texts), "texts on the command line, all of that label"
+    of_label = bool(asked.texts) or asked.file is not None
+    yield "label", of_label, "texts that all have it: on the command line, of - or of --file"
 
 
 # Pairs that cannot both be obeyed; "several" stands for several models that are compared.

@@ -77,7 +77,8 @@ Examples:
 @_input("--nbest", is_flag=True, help="Lines are lists to be re-ordered: list, other score and text, by tabs.")
 @_input("--label", metavar="L", callback=as_utf8,
         help="Each text has this label. A classifier says how probable the label is; of its lines, of a file or stdin, "
-        "each has its own, as its corpus had. A model of labelled texts says how probable the text is.")  # fmt: skip
+        "each has its own, as its corpus had. A model of labelled texts says how probable the text is, and takes "
+        "--file and - as texts alone, all of this label.")  # fmt: skip
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--known", is_flag=True, help="Of several models: compare the texts that all know in full.")
@@ -171,7 +172,7 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
     if whole:
         part = inputs.whole_parts(models, asked.file, asked.encoding)[0]
         return [inputs.score_whole(scorer, part, asked.file, eos)]
-    if isinstance(scorer, LabelledModel):  # each line has a label of its own
+    if isinstance(scorer, LabelledModel) and asked.label is None:  # each text has its own
         shard = part_of_lines(asked.shard)
         pairs, lines = inputs.labelled_texts_of(scorer, asked.file, asked.encoding, shard)
         return scorer.scores_given(pairs, eos, asked.per_token, lines.ready)
