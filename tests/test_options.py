@@ -256,6 +256,14 @@ TEST = {
     "--json": (YES, {}),
 }
 
+EXPLAIN_BASE = {"models": "line", "texts": "abcab"}
+EXPLAIN = {
+    "--token": ("2", {}),
+    "--label": ("yes", {"models": "labelled-lines"}),
+    "--top": ("1", {}),
+    "--json": (YES, {}),
+}
+
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
@@ -398,6 +406,7 @@ COMMANDS = {
     "score": Command("score", SCORE_BASE, SCORE),
     "predict": Command("predict", PREDICT_BASE, PREDICT),
     "test": Command("test", TEST_BASE, TEST),
+    "explain": Command("explain", EXPLAIN_BASE, EXPLAIN),
 }
 ALL_OF_CLASSIFY, ALL_OF_TAG = (
     Command("train", CLASSIFY_BASE, CLASSIFY),
@@ -462,7 +471,7 @@ def named(message, *options):
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_every_option_is_in_a_table(command):
-    arguments = ("corpus", "texts", "gold")
+    arguments = ("corpus", "texts", "gold", "text")
     parameters = [option for option in main.commands[command.name].params if option.name not in arguments]
     for option in parameters:
         names = {*option.opts, *option.secondary_opts, option.name}

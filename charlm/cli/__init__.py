@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from charlm.cli.base import CharlmGroup
+from charlm.cli.explain import explain
 from charlm.cli.export import export
 from charlm.cli.info import info
 from charlm.cli.predict import predict
@@ -13,7 +14,7 @@ from charlm.cli.train import train
 
 main = CharlmGroup(
     "charlm",
-    commands=[train, sample, score, predict, test, info, export],
+    commands=[train, sample, score, predict, test, info, explain, export],
     help=(
         "Train small language models on a text of yours, write new text in its manner, score sentences;\n"
         "train classifiers on labelled lines and taggers on tagged words, and label and tag new ones.\n\n"
