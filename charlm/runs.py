@@ -44,9 +44,10 @@ from charlm.run_settings import (
     only,
     task_name,
 )
+from charlm.standing import Standing
 from charlm.tasks import Material, Task, Trained, task_named, task_of_file
 from charlm.text.reading import is_stream
-from charlm.training import Progress, Standing, fit, never
+from charlm.training import Progress, fit, never
 
 _COMPUTING = frozenset({"engine", "device", "precision"})
 _OF_ENGINE = {"optimizer_steps": int, "ranks": int}
@@ -110,6 +111,9 @@ class Run:
         metadata = self.model.metadata() | {"charlm.resume": dump(resume)}
         checkpoint.save(self.directory.place() / RESUME_FILE, arrays, metadata)
         self.directory.saved()
+
+    def example(self, step: int) -> str | None:
+        return self.course.example(step)
 
     def log(self, progress: Progress) -> None:
         self.directory.log(json.dumps(progress.log_entry()))

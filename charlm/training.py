@@ -7,19 +7,18 @@ makes one model better than another, is a `Lesson`'s matter.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from charlm.config import TrainConfig
 from charlm.engines import Tally, Trainable
 from charlm.errors import DivergedError
-from charlm.facts import check_facts, finite
+from charlm.facts import finite
 from charlm.nn.optim import learning_rate
+from charlm.standing import Standing
 
 # What a token costs in an evaluation, over what it costs in training: no backward pass. A first guess, then measured.
 _EVALUATION_COST = 0.35
@@ -28,45 +27,9 @@ _EVALUATIONS = 25  # and no more often than this in a run
 _SAVE_SECONDS = 60.0
 _REPORTS = 200
 _TICK = 1e-6  # seconds, where a coarse clock has not moved at all
+_SAMPLES = 5  # after each such share of a run its log has a text, for people to see what was learnt
 _MOST_SKIPPED = 100  # steps in a row whose gradient is not finite: the weights will not recover
 _ENDING_SECONDS = 0.5  # set aside for the last save
-
-
-@dataclass
-class Standing:
-    """Where a run stands: everything but the engine's own state that a resumed run must know."""
-
-    step: int = 0
-    epoch: int = 0
-    chunk: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    best: float | None = None  # nats of the best weights, as `Merit` has them
-    best_right: int = 0  # their ratio, as `Merit` has it
-    best_of: int = 1
-    best_step: int = 0
-    stale: int = 0  # evaluations since the best, or the best network
-    plateaus: int = 0
-    pending_nats: float = 0.0  # loss since the last report,
-    pending_count: int = 0  # over so many targets
-    best_network: float | None = None  # nats of their network alone, where merits have that apart,
-    network_best: float | None = None  # and of the best network ever
-    skipped: int = 0  # steps left out, their gradients not being finite
-    skipped_in_a_row: int = 0
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild; raises DataError where an entry is not of its type, TypeError where one is unknown."""
-        renamed = {"pending_tokens": "pending_count"}  # as older runs have it
-        known = {renamed.get(name, name): value for name, value in values.items()}
-        check_facts(known, typing.get_type_hints(cls))
-        return cls(**known)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entries of a state file."""
-        late = ("best_network", "network_best")  # so that a state without them keeps its bytes
-        values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in late or value is not None}
 
 
 @dataclass(frozen=True)
@@ -109,23 +72,29 @@ class Progress:
     figures: Mapping[str, float | int | None]  # of the validation, by their names in the log
     valid: Tally | None = None
     best: bool = False
+    sample: str | None = None  # what the model writes by now, where the log has it
 
     def log_entry(self) -> dict[str, Any]:
         """Return the log's line: names and units are part of the file format."""
         return {
             "step": self.step,
             "tokens": self.tokens,
+            "epoch": round(self.epoch, 4),
             "seconds": round(self.seconds, 3),
             "train_nats": self.train_nats,
             **self.figures,
             "lr": self.lr,
             "grad_norm": finite(self.grad_norm),  # a skipped step's is not
             "tokens_per_second": round(self.tokens_per_second, 1),
+            "sample": self.sample,
         }
 
 
 class Keeper(Protocol):
-    """Puts a run on disk."""
+    """Has the model of a run, and puts the run on disk."""
+
+    def example(self, step: int) -> str | None:
+        """Return a text that shows what the model can do by now, if there is one to show."""
 
     def save_model(self, progress: Progress) -> None:
         """Keep the present weights as the model."""
@@ -248,12 +217,13 @@ class _Run:
         best = valid is not None and self._judge(valid)
         ended = self.ended()
         last = ended or self.stop()
+        reported = ended or valid is not None or standing.step % self._log_every() == 0
+        sample = self._sample(valid, ended) if reported else None
         standing.seconds = time.monotonic() - self._started
         progress = Progress(
             standing.step, standing.tokens, standing.seconds, self._fraction(), self._epoch(), lr, norm,
             standing.pending_nats / max(1, standing.pending_count), self._tokens_per_second,
-            ended or valid is not None or standing.step % self._log_every() == 0, last,
-            self.lesson.figures("valid", valid), valid, best,
+            reported, last, self.lesson.figures("valid", valid), valid, best, sample,
         )  # fmt: skip
         self._keep(progress)
         return progress
@@ -286,6 +256,20 @@ class _Run:
         self._updating += seconds
         self._read += loss.read
         self._tokens_per_second = self._read / max(_TICK, self._updating)
+
+    def _sample(self, valid: Tally | None, ended: bool) -> str | None:
+        """Return a sample where one is due: at first, after each share of the run, and at the end.
+
+        It comes with an evaluation, which says how good the model is that wrote it, where there are any.
+        """
+        if not math.isfinite(valid.nats) if valid else self.lesson.valid_tokens:
+            return None
+        standing, share = self.standing, int(self._fraction() * _SAMPLES)
+        if standing.sampled is not None and share <= standing.sampled and not ended:
+            return None
+        sample = self.keeper.example(standing.step)
+        standing.sampled = standing.sampled if sample is None else share
+        return sample
 
     def _keep(self, progress: Progress) -> None:
         """Put on disk what is due: the log's line, the model, the standing."""

@@ -22,8 +22,9 @@ from charlm.cells import CELLS
 from charlm.config import ModelConfig, TrainConfig
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DivergedError
+from charlm.standing import Standing
 from charlm.text.parts import Part
-from charlm.training import Standing, fit
+from charlm.training import fit
 from tests.test_commands import ROOT, SMALL, assert_refused, charlm
 from tests.test_training import DOCUMENT, LINES, TINY, Notes, assert_same, lesson_of, outcome, part_of, train, write
 from tests.tiny import tiny_model

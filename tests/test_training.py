@@ -41,6 +41,9 @@ class Notes:
     def log(self, progress):
         self.entries.append(progress.log_entry())
 
+    def example(self, step):
+        return f"written at step {step}"
+
 
 def part_of(ids):
     return Part.from_ids([*ids, 0])
@@ -125,12 +128,40 @@ def test_unknown_tokens_have_no_say_in_what_is_best(monkeypatch):
 
 def test_the_log_has_the_columns_that_are_promised(monkeypatch):
     _, keeper, _ = scripted(monkeypatch, [(2.0, 0)], steps=2)
-    promised = {"step", "tokens", "seconds", "train_nats", "valid_nats", "lr", "grad_norm", "tokens_per_second"}
+    promised = {
+        "step", "tokens", "epoch", "seconds", "train_nats", "valid_nats", "lr", "grad_norm", "tokens_per_second",
+        "sample",
+    }  # fmt: skip
     assert all(promised | {"valid_nats_known", "valid_unknown"} == entry.keys() for entry in keeper.entries)
     assert keeper.entries[0]["valid_nats"] is None
     assert [entry["step"] for entry in keeper.entries] == [1, 2]
     assert keeper.entries[-1]["train_nats"] == pytest.approx(2.0)
     assert json.loads(json.dumps(keeper.entries)) == keeper.entries
+
+
+def test_the_log_has_a_sample_at_first_after_each_fifth_and_at_the_end(monkeypatch):
+    """Where there are evaluations, it stands beside one; a model that has gone astray writes none."""
+    _, keeper, _ = scripted(monkeypatch, [(2.0, 0)] * 10, steps=20)
+    written = {entry["step"]: entry["sample"] for entry in keeper.entries if entry["sample"]}
+    assert written == {step: f"written at step {step}" for step in (2, 4, 8, 12, 16, 20)}
+    _, keeper, _ = scripted(monkeypatch, [(math.inf, 0), *[(2.0, 0)] * 9], steps=20)
+    assert [entry["step"] for entry in keeper.entries if entry["sample"]] == [4, 8, 12, 16, 20]
+
+
+def test_without_a_validation_part_samples_stand_beside_the_training_loss():
+    config = TrainConfig(batch_size=8, seq_len=16, steps=20, log_every=3)
+    engine, keeper = NumpyEngine(ModelConfig(10, hidden=4), 1, config), Notes()
+    lesson = lesson_of(part_of(list(range(2, 10)) * 40), Part.from_ids([]))
+    list(fit(engine, lesson, config, keeper))
+    sampled = [entry["step"] for entry in keeper.entries if entry["sample"]]
+    assert sampled == [3, 6, 9, 12, 18, 20]
+
+
+def test_the_log_tells_the_epochs_read():
+    _, keeper, _ = trained(list(range(2, 10)) * 40, [], 10, epochs=2)
+    epochs = [entry["epoch"] for entry in keeper.entries]
+    chunks = len(epochs) / 2
+    assert epochs == [round(number / chunks, 4) for number in range(1, len(epochs) + 1)]
 
 
 def test_patience_counts_evaluations(monkeypatch):

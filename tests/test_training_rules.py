@@ -12,11 +12,12 @@ from charlm.loading import load
 from charlm.plan import defaults
 from charlm.runs import open_run
 from charlm.scoring import evaluate
+from charlm.standing import Standing
 from charlm.tasks import lm
 from charlm.tasks.lm import LanguageLesson
 from charlm.text.batches import TrainingBatches
 from charlm.text.parts import Part
-from charlm.training import Standing, fit
+from charlm.training import fit
 from tests.test_training import LINES, TINY, Clock, Notes, ScriptedEngine, lesson_of, part_of, train, write
 
 

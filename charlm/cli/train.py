@@ -32,8 +32,6 @@ _train = option("Training")
 _stop = option("How long")
 _run = option("Run")
 
-_EXAMPLES = 5  # texts shown in the course of a run
-
 
 def _default(settings: type[Any], name: str) -> str:
     return f"[default: {settings.__dataclass_fields__[name].default}]"
@@ -264,7 +262,6 @@ class _Display:
         from tqdm import tqdm
 
         self._run, self._quiet = run, quiet
-        self._shown = 0
         self._best = ""
         self._valid = ""
         for line in [] if quiet else [*run.notes, *_facts(run)]:
@@ -295,11 +292,8 @@ class _Display:
             f"{self._valid.strip()}{' *' if progress.best else ''}  {progress.tokens_per_second:,.0f} tokens/s  "
             f"{_clock(progress.seconds)}"
         )
-        if progress.fraction * _EXAMPLES >= self._shown + 1 and not progress.last:
-            self._shown = int(progress.fraction * _EXAMPLES)
-            text = self._run.course.example(progress.step)
-            if text is not None:
-                self._write("      | " + visible(text).replace("\n", "\n      | "))
+        if progress.sample is not None:
+            self._write("      | " + visible(progress.sample).replace("\n", "\n      | "))
 
     def end(self, signal_number: int) -> None:
         self._bar.close()
