@@ -16,6 +16,9 @@ from charlm.nn.model import shapes
 from charlm.nn.params import Params
 from charlm.nn.stack import zero_state
 from charlm.text.batches import Batch
+from tests.browser import browser, in_node, page_of
+
+__all__ = ["browser", "in_node", "page_of"]
 
 settings.register_profile("charlm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("charlm")
@@ -25,6 +28,30 @@ settings.load_profile("charlm")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+_IN_A_BROWSER = set()
+
+
+def pytest_runtest_logreport(report):
+    """Remember which tests have looked at a page."""
+    if report.when == "call" and "page_of" in report.keywords and not report.skipped:
+        _IN_A_BROWSER.add(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests ran in a browser, or that none did."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "page_of" in report.keywords]
+    if _IN_A_BROWSER or skipped:
+        count = f"{len(_IN_A_BROWSER)} tests ran in a browser"
+        terminalreporter.write_line(f"{count}, {len(skipped)} were skipped" if skipped else count)
+
+
+def pytest_collection_modifyitems(items):
+    """Let a report know of its test whether it takes a browser."""
+    for item in items:
+        if "page_of" in item.fixturenames:
+            item.add_marker(pytest.mark.page_of)
 
 
 def pytest_configure():

@@ -5,8 +5,6 @@ import hashlib
 import html
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -189,19 +187,14 @@ def test_scripts_keep_to_what_the_page_allows(path):
     assert not [line for line in source.splitlines() if line.count("`") % 2]
 
 
-node = pytest.mark.skipif(
-    shutil.which("node") is None, reason="there is no node to run the page's script"
-)
-
-
-@node
-def test_the_script_unpacks_what_python_packs():
+def test_the_script_unpacks_what_python_packs(in_node):
     halves = np.concatenate([
         np.arange(65536, dtype=np.uint16).view(np.float16),
         np.array([1.5, -0.0, 6e-8, 65504], np.float16),
     ])  # fmt: skip
     arrays = [halves[np.isfinite(halves)], *(np.array([0, 1, 100], dtype) for dtype in DTYPES)]
     done = in_node(
+        ["frame.js"],
         "print(given.map((its) => Array.from(page.unpack(its))));",
         [packed(array) for array in arrays],
     )
@@ -210,8 +203,7 @@ def test_the_script_unpacks_what_python_packs():
     ]
 
 
-@node
-def test_an_error_in_a_section_stops_no_other():
+def test_an_error_in_a_section_stops_no_other(in_node):
     code = """
     const root = (name) => ({ append: (made) => seen.push(name + ": " + made.children.join(" ")) });
     const seen = [];
@@ -223,19 +215,7 @@ def test_an_error_in_a_section_stops_no_other():
     page.section("second", (root, data) => seen.push("second " + data.n));
     print(seen);
     """
-    first, second = in_node(code)
+    first, second = in_node(["frame.js"], code)
     assert first.startswith("first: This section could not be brought to life")
     assert "broken" in first
     assert second == "second 7"
-
-
-def in_node(code, given=None):
-    """Run code with the page's frame in Node, without a document, and return what it prints."""
-    source = (Path(charlm.page.__file__).parent / "frame.js").read_text("utf-8")
-    script = (
-        f'"use strict"; const print = (value) => process.stdout.write(JSON.stringify(value)), document = {{}};'
-        f"console.error = () => undefined; const given = {json.dumps(given)};\n{source}\n{code}"
-    )
-    done = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

@@ -18,6 +18,11 @@ from charlm.page.data import block
 from charlm.page.markup import Markup, join, tag
 
 MOST_LETTERS_OF_A_TITLE = 100
+_ICON = (  # else a browser asks the server for one
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='3' fill='%230b57a4'/%3E"
+    "%3Cpath d='M2 5l5 6 3-3 4 3' stroke='%23fff' stroke-width='2' fill='none'/%3E%3C/svg%3E"
+)
 _ID = re.compile(r"[a-z][a-z-]*")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
@@ -55,6 +60,7 @@ def document(title: str, sections: Sequence[Section]) -> bytes:
         tag("meta", {"http-equiv": "Content-Security-Policy", "content": _policy(style, script)}),
         tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         tag("meta", {"name": "color-scheme", "content": "light dark"}),
+        tag("link", {"rel": "icon", "href": _ICON}),
         tag("title", None, title),
         Markup(f"<style>{style}</style>"),
     )  # fmt: skip
