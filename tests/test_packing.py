@@ -230,7 +230,7 @@ def test_short_batches_are_read_together_and_long_ones_are_not(monkeypatch):
 def test_few_texts_make_one_batch_and_a_note():
     batches = WholeTextBatches(TextList(drawn(5)), 8, 16, 0)
     assert (batches.batch_size, batches.seq_len, batches.chunks(0)) == (5, 16, 1)
-    assert batches.note == "there are only 5 texts to train on: a batch has them all, not 8"
+    assert batches.note == "there are only 5 texts to train on: a batch has no more, not 8"
     assert WholeTextBatches(TextList(drawn(8)), 8, 16, 0).note is None
 
 

@@ -163,7 +163,9 @@ def test_an_epoch_has_every_sentence_once_in_another_order_each_time(reading):
     assert orders[0] != orders[1]
     assert batches.shape == "of 16 sentences"
     few = WholeSentenceBatches(TaggedList(texts[:4]), 16, 20, 3, reading)
-    assert few.note == "there are only 4 sentences to train on: a batch has them all, not 16"
+    assert few.note == "there are only 4 sentences to train on: a batch has no more, not 16"
+    one = WholeSentenceBatches(TaggedList(texts[:1]), 16, 20, 3, reading)
+    assert one.note == "there is only 1 sentence to train on: a batch has no more, not 16"
 
 
 @readings

@@ -260,8 +260,9 @@ class WholeBatches(ABC, Generic[Item, Chunk]):
         self.batch_size, self.seq_len = min(batch_size, count), steps
         self.note: str | None = None
         if self.batch_size < batch_size:
-            few = f"there are only {count:,} {self._name} to train on"
-            self.note = f"{few}: a batch has them all, not {batch_size:,}"
+            one = f"is only 1 {self._name.removesuffix('s')}"
+            few = one if count == 1 else f"are only {count:,} {self._name}"
+            self.note = f"there {few} to train on: a batch has no more, not {batch_size:,}"
         self._count, self._seed = count, seed
 
     @property
