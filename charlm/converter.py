@@ -15,6 +15,8 @@ from charlm import checks
 from charlm.checkpoint import FORMAT_KEY
 from charlm.config import ModelConfig, TrainConfig
 from charlm.conversion import Conversion
+from charlm.convert_evaluation import Sources, evaluate
+from charlm.engines import Tally
 from charlm.engines.converter import BoundConverter, ConverterEngine
 from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
@@ -24,6 +26,7 @@ from charlm.sampling import SamplingConfig, beam_searches
 from charlm.scoring import Score, score_texts
 from charlm.text.batches import Context, Ids
 from charlm.text.pair_packing import PairList, make_pair_chunk, pair_chunks
+from charlm.text.pair_part import PairPart
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 from charlm.text.windows import always, in_windows, windows
 from charlm.writing import Sample, Writer
@@ -206,6 +209,11 @@ class Converter:
         read = self.conversion.source.pieces(source)[: len(ids)]
         return Alignment((*read, ""), (*names, ""), shares)
 
+    def tally(self, part: PairPart, stop: Callable[[], bool] = lambda: False) -> Tally | None:
+        """Return the sums over all sources of a part and their targets (`charlm.convert_metrics`);
+        None if `stop` interrupted it."""
+        return evaluate(self.trained, Sources.of(part), self.conversion, stop)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file that converting needs, atomically (errors as
         `charlm.model_files.save`)."""
@@ -249,7 +257,9 @@ class Converter:
 
     def _greedy(self, sources: Sequence[Ids]) -> list[tuple[Ids, float, bool]]:
         limits = [self.conversion.limit(len(source)) for source in sources]
-        return [(ids, logprob, ended) for ids, logprob, ended in self.trained.greedy(sources, limits)]
+        return [
+            (ids, logprob, ended) for ids, logprob, ended in self.trained.greedy(sources, limits)
+        ]
 
     def _converted(
         self, text: str, ids: Ids, found: Sequence[tuple[Ids, float, bool]], copy: bool

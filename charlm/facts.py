@@ -14,6 +14,8 @@ _OF_A_PART = {
     "accuracy": float | None, "macro_f1": float | None, "majority": float | None, "texts_scored": int,
     "span_f1": float | None, "unknown_accuracy": float | None, "word_accuracy": float | None,
     "tags_scored": int,
+    "exact_match": float | None, "word_error_rate": float | None, "symbol_error_rate": float | None,
+    "targets_scored": int,
 }  # fmt: skip
 FACTS: dict[str, Any] = {
     "run": str,

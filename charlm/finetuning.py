@@ -61,6 +61,14 @@ def load_body(given: Mapping[str, Any]) -> Model | None:
     return base
 
 
+def load_encoder(given: Mapping[str, Any]) -> Model | None:
+    """Return the language model whose layers an encoder starts from (as `load_base`)."""
+    base = _base(given)
+    if base:
+        _check(given, encoder_settings(base))
+    return base
+
+
 def _base(given: Mapping[str, Any]) -> Model | None:
     """Return the language model that is named, None where none is."""
     path = given.get("init_from")
@@ -130,6 +138,36 @@ def body_weights(
     taken = {name: weights[name] for name in wanted if name in first and first[name].shape == weights[name].shape}
     note = f"from {base.config.cell} {base.config.layers}x{base.config.hidden} came {', '.join(taken)}"
     return {**first, **taken}, f"{note}; the other {len(first) - len(taken)} tensors begin anew"
+
+
+def encoder_settings(base: Model) -> dict[str, Any]:
+    """Return what a language model says of a run whose encoder starts from it, by the settings' names.
+
+    Raises UsageError where it reads words of a kind that no pattern of sources says.
+    """
+    settings = tokenizer_settings(base.language)
+    kind, pattern = settings.pop("tokenizer"), settings.pop("word_pattern", None)
+    if not settings.pop("punctuation", True) and pattern is None:
+        raise UsageError(
+            "the model of --init-from leaves punctuation out, which an encoder cannot: give another"
+        )
+    sides = {"source_tokenizer": kind, "source_pattern": pattern}
+    return sides | settings | body_settings(base.config)
+
+
+def encoder_weights(
+    first: Mapping[str, Array], base: Model, encoder: ModelConfig
+) -> tuple[dict[str, Array], str]:
+    """Return first weights of a converter with a language model's in place of its encoder's, as
+    `body_weights` does."""
+    own = {
+        name.removeprefix(names.ENCODER): value
+        for name, value in first.items()
+        if name.startswith(names.ENCODER)
+    }
+    weights, note = body_weights(own, base, encoder)
+    of_encoder = {names.ENCODER + name: value for name, value in weights.items()}
+    return {**first, **of_encoder}, f"{note}, and so does the decoder"
 
 
 def _only(settings: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:

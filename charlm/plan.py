@@ -42,6 +42,12 @@ _TAGGER = {  # by what is read: words, characters of words, characters that have
 }  # fmt: skip
 _TAGGER_SHARE = {"word": 0.25, "char": 0.4, "characters": 0.8}  # of what products reach
 _TAGGER_LR, _TAGGER_DECAY = 0.006, 0.01
+_CONVERTER: dict[str, Any] = {
+    "layers": 1, "hidden": 192, "embedding": 64, "dropout": 0.3, "batch_size": 64,
+}  # fmt: skip
+_CONVERTER_EPOCHS = 30  # after which it only learns its pairs by heart
+_CONVERTER_SHARE = 0.35  # of what products reach: attention, and short texts
+_CONVERTER_LR, _CONVERTER_DECAY = 0.006, 0.01
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -191,6 +197,47 @@ def tagger_defaults(
         settings,
         f"plan: {time} allow reading each sentence {epochs:.1f} times; widths and dropout follow",
     )
+
+
+def converter_defaults(
+    pairs: int,
+    sources: int,
+    targets: int,
+    given: Mapping[str, Any],
+    speed: Callable[[], float] = lambda: _FLOPS,
+) -> tuple[dict[str, Any], str]:
+    """Return settings of a converter for pairs whose sources and targets have so many ids together
+    (as `defaults`); and why.
+
+    An encoder of one layer that reads in both directions, and a decoder as wide.
+    """
+    minutes, optimizer = given.get("minutes"), given.get("optimizer", "muon")
+    shape: dict[str, Any] = {
+        "cell": _CELL, "bidirectional": True,
+        **{name: _CONVERTER[name] for name in ("layers", "hidden", "embedding")},
+    } | dict(given)  # fmt: skip
+    onwards = shape | {"bidirectional": False}
+    operations = body_flops_per_token(shape, 0) * sources + body_flops_per_token(onwards, 0) * targets
+    flops = speed() if minutes else _FLOPS
+    seconds = 60 * minutes if minutes else _MOST_SECONDS
+    affordable = seconds * _CONVERTER_SHARE * flops / operations
+    epochs = affordable if minutes else max(1.0, min(affordable, _CONVERTER_EPOCHS))
+    settings = {
+        **_CONVERTER,
+        "cell": shape["cell"],
+        "bidirectional": shape["bidirectional"],
+        "layers": shape["layers"],
+        "layer_norm": False,
+        "residual": int(shape["layers"]) > 1,
+        "optimizer": optimizer,
+        "schedule": "linear",
+        "weight_decay": _CONVERTER_DECAY if optimizer in ("adam", "muon") else 0.0,
+        "lr": _CONVERTER_LR,
+        "epochs": None if minutes else round(epochs, 1),
+    }
+    time = f"{minutes:g} minutes" if minutes else "so many pairs"
+    reads = f"allow reading each pair {epochs:.1f} times"
+    return settings, f"plan: {time} {reads}; widths and dropout follow"
 
 
 def body_flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:

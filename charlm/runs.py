@@ -64,6 +64,7 @@ class Run:
         self.standing = standing
         self.notes = notes = [*directory.notes, *notes, *directory.edits(settings.flat())]
         self.test: Tally | None = None
+        self.valid: Tally | None = None  # of all the validation part, where evaluations read less
         self._hidden, self._started = hidden, started
         self.course = task.course(settings.train, material, model)
         self.lesson = self.course.lesson
@@ -71,7 +72,9 @@ class Run:
             notes.append(self.lesson.train.note)
 
     def events(self, stop: Callable[[], bool] = never) -> Iterator[Progress]:
-        """Train, yielding the progress after every step; at the end score the test part with the best weights."""
+        """Train, yielding the progress after every step; at the end score with the best weights the test part, and the
+        validation part where evaluations read a share of it.
+        """
         if self.standing.step:
             self.directory.go_on(self.standing.step)
         train = self.settings.train
@@ -82,7 +85,7 @@ class Run:
         else:
             self._keep_counts(stop)
         if self.lesson.test_tokens and not stop():
-            self._score_test(stop)
+            self._score_best(stop)
 
     def save_model(self, progress: Progress) -> None:
         valid = progress.valid or Tally()
@@ -118,12 +121,19 @@ class Run:
     def log(self, progress: Progress) -> None:
         self.directory.log(json.dumps(progress.log_entry()))
 
-    def _score_test(self, stop: Callable[[], bool]) -> None:
+    def _score_best(self, stop: Callable[[], bool]) -> None:
         train = self.settings.train
         best = load(self.directory.path, train.threads, train.engine, train.device)
-        self.test = self.course.test(stop, best)
-        if self.test is not None:
-            best.facts |= self._facts_of("test", self.test)
+        self.valid = self.course.validate(stop, best)
+        self.test = None if stop() else self.course.test(stop, best)
+        scored = [
+            (part, tally)
+            for part, tally in (("valid", self.valid), ("test", self.test))
+            if tally is not None
+        ]
+        for part, tally in scored:
+            best.facts |= self._facts_of(part, tally)
+        if scored:
             best.save(self.directory.path / MODEL_FILE)
 
     def _facts_of(self, part: str, tally: Tally) -> dict[str, Any]:

@@ -371,6 +371,8 @@ def test_every_recipe_trains(tmp_path, corpus, path):
         corpus.write_text("".join(f"{line[0]}\t{line}\n" for line in LINES.splitlines()))
     elif values.get("tags") == "characters":
         corpus.write_text("".join(f"{line}\t{line.upper()}\n" for line in LINES.splitlines()))
+    elif values.get("task") == "convert":
+        corpus.write_text("".join(f"{line}\t{line[::-1]}!\n" for line in LINES.splitlines()))
     elif values.get("task") == "tag":
         corpus.write_text("".join(f"{line}\tB-x\n.\tO\n\n" for line in LINES.splitlines()))
     kept = ["--min-count", 1] if values.get("tokenizer") == "word" else []

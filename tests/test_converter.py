@@ -214,5 +214,3 @@ def test_what_stands_between_words(texts, between):
     for text, words in texts:
         found.add(text, words)
     assert found.found == between
-
-

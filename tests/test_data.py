@@ -4,13 +4,14 @@ questions, dates, names.
 
 import re
 from collections import Counter, defaultdict
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 import charlm
-from data import agreement, dates, questions
+from data import agreement, dates, iso_dates, number_words, questions
 
 DATA = Path(agreement.__file__).parent
 CORPUS = (DATA / "agreement.txt").read_text(encoding="utf-8").splitlines()
@@ -426,3 +427,83 @@ def test_readme_speaks_of_every_file():
     files = (file.relative_to(DATA) for file in DATA.rglob("*") if file.is_file())
     others = {str(file) for file in files if "__pycache__" not in file.parts} - {"README.md"}
     assert {name for name in others if f"`{name}`" not in readme} == set()
+
+
+# Numbers and their names, dates and how they are written
+
+
+@pytest.mark.parametrize("module", [number_words, iso_dates])
+def test_pairs_are_what_the_generator_writes_and_those_held_out_are_others(capsys, module):
+    file = Path(module.__file__).with_suffix(".tsv")
+    module.main([])
+    assert capsys.readouterr().out.encode() == file.read_bytes()
+    assert file.stat().st_size < 160_000
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len({line.split("\t")[1] for line in lines}) == module.LINES
+    module.main(["--count", "300", "--held-out", "40"])
+    held_out = capsys.readouterr().out.splitlines()
+    module.main(["--count", "340"])
+    assert capsys.readouterr().out.splitlines()[300:] == held_out
+    module.main(["--seed", "1", "--count", "40"])
+    assert capsys.readouterr().out.splitlines() != held_out
+    with pytest.raises(SystemExit):
+        module.main(["--count", "-1"])
+
+
+def value_of(name):
+    """Return the number that words mean, found apart from the generator."""
+    total = group = 0
+    for word in re.findall("[a-z]+", name):
+        if word == "thousand":
+            total, group = 1000 * group, 0
+        elif word == "hundred":
+            group *= 100
+        elif word in number_words.SMALL:
+            group += number_words.SMALL.index(word)
+        elif word != "and":
+            group += 20 + 10 * number_words.TENS.index(word)
+    return total + group
+
+
+def test_names_mean_their_numbers():
+    pairs = list(islice(number_words.pairs(seed=5), 2000))
+    for digits, name in pairs:
+        assert value_of(name) == int(digits.replace(",", ""))
+    assert {len(digits.replace(",", "")) for digits, _ in pairs} == set(range(1, 7))
+    assert number_words.words(0) == "zero"
+    assert number_words.words(700_007) == "seven hundred thousand and seven"
+    assert number_words.words(315_420) == "three hundred and fifteen thousand four hundred and twenty"
+
+
+def day_of(text):
+    """Return the day that a text means, found apart from the generator."""
+    text = re.sub(r"(\d)(st|nd|rd|th)\b|\b(the|of) |,", r"\1", text.lower())
+    parts = re.sub("^(mon|tue|wed|thu|fri|sat|sun)[a-z]* ", "", text)
+    forms = {
+        r"\d+ [a-z]{4,} \d{4}": "%d %B %Y", r"\d+ [a-z]+ \d{4}": "%d %b %Y",
+        r"[a-z]{4,} \d+ \d{4}": "%B %d %Y", r"[a-z]+ \d+ \d{4}": "%b %d %Y",
+        r"\d{4} [a-z]{4,} \d+": "%Y %B %d", r"\d{4} [a-z]+ \d+": "%Y %b %d",
+        r"\d+ [a-z]{4,} '\d\d": "%d %B '%y", r"\d+ [a-z]+ '\d\d": "%d %b '%y",
+        r"[a-z]{4,} \d+ '\d\d": "%B %d '%y", r"[a-z]+ \d+ '\d\d": "%b %d '%y",
+        r"\d+\.\d+\.\d{4}": "%d.%m.%Y", r"\d+\.\d+\.\d\d": "%d.%m.%y",
+        r"\d{4}-\d+-\d+": "%Y-%m-%d", r"\d+-\d+-\d{4}": "%d-%m-%Y",
+        r"\d+-[a-z]+-\d{4}": "%d-%b-%Y", r"\d+-[a-z]+-\d\d": "%d-%b-%y",
+        r"\d{4}/\d+/\d+": "%Y/%m/%d", r"\d+/\d+/\d{4}": "%m/%d/%Y",
+        r"\d+/\d+/\d\d": "%m/%d/%y", r"\d{8}": "%Y%m%d",
+    }  # fmt: skip
+    form = next(form for pattern, form in forms.items() if re.fullmatch(pattern, parts))
+    found = datetime.strptime(parts, form).date()
+    if "%y" in form:
+        found = found.replace(year=1950 + (found.year - 1950) % 100)
+    assert not text.startswith(("mon", "tue", "wed", "thu", "fri", "sat", "sun")) or text.startswith(
+        found.strftime("%A").lower()[:3]
+    )
+    return found
+
+
+def test_dates_mean_the_same_in_both_ways():
+    pairs = list(islice(iso_dates.pairs(seed=5), 4000))
+    for text, iso in pairs:
+        assert day_of(text) == date.fromisoformat(iso), text
+    shapes = {re.sub("[a-z]+", "a", re.sub(r"\d", "0", text.lower())) for text, _ in pairs}
+    assert len(shapes) > 30

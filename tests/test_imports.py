@@ -21,7 +21,7 @@ TIERS = [
     ["model_files"],
     ["engines", "language", "tags", "conversion"],
     ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics"],
-    ["writing", "novelty", "comparison", "standing"],
+    ["writing", "novelty", "comparison", "standing", "convert_evaluation"],
     ["model", "classifier", "tagger", "converter"],
     [
         "labelled",

@@ -106,9 +106,17 @@ OF_TAGS = {
     "--char-hidden": ("5", {}),
 }
 
+OF_PAIRS = {
+    "--source-tokenizer": ("byte", {}),
+    "--target-tokenizer": ("byte", {}),
+    "--source-pattern": ("..?", {}),
+    "--target-pattern": (r"\S+", {}),
+    "--no-attention": (YES, {}),
+}
+
 # The same for texts with labels: what is not here acts as in a language model's run, or is refused by name.
 CLASSIFY_BASE = NETWORK | {"corpus": "labelled.tsv", "--task": "classify", "--ngrams": "0"}  # a large table otherwise
-CLASSIFY = TRAIN | OF_CLASSES | OF_TAGS | {
+CLASSIFY = TRAIN | OF_CLASSES | OF_TAGS | OF_PAIRS | {
     "--resume": (YES, {"there": "half-classes"}),
     "--valid-fraction": ("0.4", {}),
     "--valid-file": (("rare.tsv", "gold.tsv"), {}),
@@ -122,7 +130,7 @@ NEW_IN_CLASSIFY = {*OF_CLASSES, "--no-bidirectional", "--valid-file", "--test-fi
 
 # The same for sentences with tags.
 TAG_BASE = NETWORK | {"corpus": "tagged.tsv", "--task": "tag", "--ngrams": "0"}
-TAG = TRAIN | OF_CLASSES | OF_TAGS | {
+TAG = TRAIN | OF_CLASSES | OF_TAGS | OF_PAIRS | {
     "--no-crf": (YES, {}),
     "--no-lowercase": (YES, {}),
     "--resume": (YES, {"there": "half-tags"}),
@@ -138,7 +146,22 @@ TAG = TRAIN | OF_CLASSES | OF_TAGS | {
 }  # fmt: skip
 del TAG["--bidirectional"], TAG["--crf"], TAG["--lowercase"]
 NEW_IN_TAG = {*OF_TAGS, "--ngrams", "--no-crf", "--no-lowercase"}
-TRAIN |= OF_CLASSES | OF_TAGS | {"--labels": ("tab", {"corpus": "labelled.tsv"})}
+# The same for pairs of a source and a target.
+CONVERT_BASE = NETWORK | {"corpus": "pairs.tsv", "--task": "convert"}
+CONVERT = TRAIN | OF_CLASSES | OF_TAGS | OF_PAIRS | {
+    "--resume": (YES, {"there": "half-pairs"}),
+    "--valid-fraction": ("0.4", {}),
+    "--valid-file": (("pairs-rare.tsv", "pairs-gold.tsv"), {}),
+    "--test-file": (("pairs-gold.tsv", "pairs-rare.tsv"), {}),
+    "--max-length": ("11", {}),
+    "--min-count": ("9", {}),
+    "--eval-every": ("5", {"--steps": "12"}),
+    "--no-bidirectional": (YES, {}),
+    "--patience": ("1", {"--valid-file": "pairs-rare.tsv", "--eval-every": "1", "--steps": "12"}),
+}  # fmt: skip
+del CONVERT["--bidirectional"]
+NEW_IN_CONVERT = {*OF_PAIRS, "--tokenizer", "--lowercase", "--max-length"}
+TRAIN |= OF_CLASSES | OF_TAGS | OF_PAIRS | {"--labels": ("tab", {"corpus": "labelled.tsv"})}
 UNSEEN = {
     "--task": "which table an option is in",
     "--model": "where the outcome is looked for",
@@ -167,11 +190,13 @@ SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts 
 NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known; where all count alike, none is rare
     {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
     {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--tags", "--patience"}, {"--labels", "--patience"},
+    {"--target-tokenizer", "--patience"}, {"--target-pattern", "--patience"},
     {"--column", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
 ]  # fmt: skip
 ONE_FLAG = [{"--lines", "--whole"}, {"--columns", "--plain"}]  # of which click takes the last
 SPARED = [*BOUNDS, *SAID_TWICE, *NO_DATA, *ONE_FLAG]
 CALLED = {"--config": ("clip", "weight-decay"), "--no-punctuation": ("punctuation",), "--no-residual": ("residual",),
+          "--no-attention": ("attention",),
           "--no-crf": ("crf",), "--no-lowercase": ("lowercase",), "--no-bidirectional": ("bidirectional",),
           "--valid-file": ("valid-file", "corpus"), "--test-file": ("test-file", "corpus"),
           "models": ("model", "-m"), "--count": ("count", "-n"),
@@ -290,6 +315,9 @@ def room(tmp_path_factory):
     (path / "tagged-gold.tsv").write_text(
         tagged("abba, cafe!") + tagged("He gab <a>."), encoding="utf-8"
     )
+    (path / "pairs.tsv").write_text("".join(map(paired, range(40))), encoding="utf-8")
+    (path / "pairs-rare.tsv").write_text(f"<A\t{'<' * 9}\n>a\t{'<' * 12}\n" * 3, encoding="utf-8")
+    (path / "pairs-gold.tsv").write_text("abba, c\tbcd b\nAab\tb c\n", encoding="utf-8")
     shape = {"hidden": 8, "embedding": 4, "steps": 4, "threads": 1, "counts": 0}
     train_until(path / "base", {"corpus": (str(path / "old.txt"),), **shape})
     train_until(path / "half", {"corpus": (str(path / "corpus.txt"),), **shape}, stop_at=2)
@@ -301,6 +329,8 @@ def room(tmp_path_factory):
     train_until(path / "half-classes", classes, stop_at=2)
     tags = {"corpus": (str(path / "tagged.tsv"),), "task": "tag", **shape}
     train_until(path / "half-tags", tags, stop_at=2)
+    pairs = {"corpus": (str(path / "pairs.tsv"),), "task": "convert", **shape}
+    train_until(path / "half-pairs", pairs, stop_at=2)
     document = tiny_model("abcd\n", sequences="document", spread=0.5)
     document.engine.params["head.bias"][EOS] = -3
     document.engine.params["head.bias"][[UNK, document.tokenizer.newline]] = 1
@@ -346,6 +376,12 @@ def as_long(line):
         "".join(f"{word}\t{word.replace('a', 'e').replace('b', 'p')}\n" for word in line.split())
         + "\n"
     )
+
+
+def paired(number):
+    """Return one of forty lines of a source and a target of other lengths."""
+    line = TEXT.splitlines()[number]
+    return f"{line[::-1][: 7 + number % 7]}\t{line[3 : 9 + number % 4]}{'<' * (number == 1)}\n"
 
 
 class Command:
@@ -402,15 +438,17 @@ COMMANDS = {
     "train": Command("train", BASE, TRAIN),
     "train --task classify": Command("train", CLASSIFY_BASE, CLASSIFY, NEW_IN_CLASSIFY),
     "train --task tag": Command("train", TAG_BASE, TAG, NEW_IN_TAG),
+    "train --task convert": Command("train", CONVERT_BASE, CONVERT, NEW_IN_CONVERT),
     "sample": Command("sample", SAMPLE_BASE, SAMPLE),
     "score": Command("score", SCORE_BASE, SCORE),
     "predict": Command("predict", PREDICT_BASE, PREDICT),
     "test": Command("test", TEST_BASE, TEST),
     "explain": Command("explain", EXPLAIN_BASE, EXPLAIN),
 }
-ALL_OF_CLASSIFY, ALL_OF_TAG = (
+ALL_OF_CLASSIFY, ALL_OF_TAG, ALL_OF_CONVERT = (
     Command("train", CLASSIFY_BASE, CLASSIFY),
     Command("train", TAG_BASE, TAG),
+    Command("train", CONVERT_BASE, CONVERT),
 )
 
 
@@ -444,6 +482,7 @@ def trained(room, name, settings):
     seen += [
         metadata.get("charlm.classes"),
         metadata.get("charlm.tags"),
+        metadata.get("charlm.conversion"),
         facts.get("test_nats"),
         facts["digests"],
     ]
@@ -485,6 +524,9 @@ def test_every_option_is_in_a_table(command):
     pytest.param(ALL_OF_CLASSIFY, option, marks=pytest.mark.full, id=f"all pairs {option}") for option in CLASSIFY
 ] + [
     pytest.param(ALL_OF_TAG, option, marks=pytest.mark.full, id=f"all pairs of tags {option}") for option in TAG
+] + [
+    pytest.param(ALL_OF_CONVERT, option, marks=pytest.mark.full, id=f"all pairs of pairs {option}")
+    for option in CONVERT
 ])  # fmt: skip
 def test_an_option_is_obeyed_or_refused_beside_any_other(room, command, option, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: None)  # two thousand runs that nobody will miss

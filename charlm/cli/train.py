@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _text = option("Text")
 _class = option("Classes")
 _tag = option("Tags")
+_pair = option("Pairs")
 _model = option("Network")
 _train = option("Training")
 _stop = option("How long")
@@ -85,7 +86,8 @@ Examples:
   charlm train news.txt.gz --tokenizer word --minutes 30
   charlm train names/*.txt --labels file
   charlm train names/*.txt --task classify --labels file
-  charlm train words.conll --task tag""")  # fmt: skip
+  charlm train words.conll --task tag
+  charlm train pairs.tsv --task convert""")  # fmt: skip
 @click.argument("corpus", nargs=-1, type=PATH)
 @model_option("Directory to write the model to.")
 @_run("--config", type=PATH, metavar="FILE.toml", is_eager=True, callback=_read_config, expose_value=False,
@@ -96,7 +98,8 @@ Examples:
       help="Start from a model (fine-tuning): its weights, shape and vocabulary, to which new tokens are added.")
 @_run("--keep-vocabulary", is_flag=True, default=None, help="With --init-from: add none, leave new tokens unknown.")
 @_run("--task", type=click.Choice(TASKS),
-      help="What to learn: what comes next (lm; labelled: given a label), classes, or tags. "
+      help="What to learn: what comes next (lm; labelled: given a label), classes, tags, or to convert a text into "
+           "another. "
            "[default: lm, with --labels labelled]")  # fmt: skip
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
@@ -136,8 +139,8 @@ Examples:
 @_class("--embedding-scale", type=float, metavar="X",
         help="Standard deviation of the embedding's first values. [default: words 0.2, else 1]")  # fmt: skip
 @_class("--max-length", type=int, metavar="N",
-        help="Read N tokens of a text at most; sentences with tags are read in pieces of so many. "
-             "[default: 1000]")  # fmt: skip
+        help="Read N tokens of a text at most; sentences with tags are read in pieces of so many, longer pairs are "
+             "left out. [default: 1000]")  # fmt: skip
 @_class("--balance/--no-balance", default=None, help="Let rare labels count for as much as common ones.")
 @_tag("--tags", type=click.Choice(config.UNITS),
       help="What has a tag: the words of columns, or each character in lines of source TAB target. "
@@ -158,6 +161,15 @@ Examples:
       help="Learn which tag follows which (a linear-chain CRF). [default: where tags mark spans]")  # fmt: skip
 @_tag("--char-hidden", type=int, metavar="N",
       help="Units that read the characters of each word; 0: words are read whole. [default: 32]")  # fmt: skip
+@_pair("--source-tokenizer", type=click.Choice(config.TOKENIZERS),
+       help="Unit of the sources, before the tab. [default: --tokenizer; word with a pattern]")  # fmt: skip
+@_pair("--target-tokenizer", type=click.Choice(config.TOKENIZERS),
+       help="Unit of the targets, after it. [default: --tokenizer; word with a pattern]")  # fmt: skip
+@_pair("--source-pattern", metavar="RE", callback=as_utf8,
+       help=r"Regular expression of a source's words, '\S+' for what white space parts.")  # fmt: skip
+@_pair("--target-pattern", metavar="RE", callback=as_utf8, help="The same for targets.")
+@_pair("--attention/--no-attention", default=None,
+       help="Let each step of a target look at all of its source. [default: yes]")  # fmt: skip
 @_model("--counts", type=int, metavar="N",
         help="Blend the network with counts of n-grams of up to N tokens; 0: none. [default: 8, words 5]")  # fmt: skip
 @_model("--counts-from", type=PATH, metavar="FILE.arpa", help="Take the counts of an ARPA file instead.")
@@ -166,7 +178,7 @@ Examples:
 @_model("--layers", type=int, metavar="N", help="Recurrent layers; 0: counts alone. [default: by the corpus]")
 @_model("--hidden", type=int, metavar="N", help="Units of a layer. [default: by the corpus]")
 @_model("--bidirectional/--no-bidirectional", default=None,
-        help="Classes, tags: read texts from both ends. [default: yes]")  # fmt: skip
+        help="Classes, tags, sources: read texts from both ends. [default: yes]")  # fmt: skip
 @_model("--head-layers", type=int, metavar="N", help="Layers without recurrence on top. [default: 0]")
 @_model("--head-hidden", type=int, metavar="N", help="Their units. [default: as many as they read]")
 @_model("--embedding", type=int, metavar="N", help="Width of the embedding; 0: one-hot. [default: by the corpus]")
@@ -300,6 +312,9 @@ class _Display:
         if self._quiet:
             return
         standing, path = self._run.standing, self._run.directory.path
+        if self._run.valid is not None:
+            course, valid = self._run.course, self._run.valid
+            click.echo(f"valid {course.shown('valid', valid)} over all {valid.count:,} {course.counted}", err=True)
         if self._run.test is not None:
             course, test = self._run.course, self._run.test
             figures = course.shown("test", test)

@@ -96,6 +96,10 @@ class Course(Protocol):
     def example(self, step: int) -> str | None:
         """Return a text that shows what the model can do by now, if there is one to show."""
 
+    def validate(self, stop: Callable[[], bool], best: Any) -> Tally | None:
+        """Return the tally of all the validation part with the best model; None if each evaluation
+        has read all of it, or `stop` interrupted it."""
+
     def test(self, stop: Callable[[], bool], best: Any) -> Tally | None:
         """Return the tally of the test part with the best model; None if there is none or `stop` interrupted it."""
 

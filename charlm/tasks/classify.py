@@ -140,6 +140,9 @@ class _ClassifyCourse:
     def example(self, step: int) -> None:
         """Return nothing: the figures say it all."""
 
+    def validate(self, stop: Callable[[], bool], best: Classifier) -> None:
+        """Return nothing: each evaluation reads all of the validation part."""
+
     def test(self, stop: Callable[[], bool], best: Classifier) -> Tally | None:
         return best.tally(self._corpus.test, stop) if len(self._corpus.test) else None
 

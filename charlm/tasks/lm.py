@@ -181,6 +181,9 @@ class LanguageCourse:
     def example(self, step: int) -> str:
         return self._model.sample(self.example_length, seed=step)
 
+    def validate(self, stop: Callable[[], bool], best: Model) -> None:
+        """Return nothing: each evaluation reads all of the validation part."""
+
     def test(self, stop: Callable[[], bool], best: Model) -> Tally | None:
         if not len(self._corpus.test):
             return None
