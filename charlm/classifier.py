@@ -97,7 +97,7 @@ class Answer:
 
     unknown: how many of the tokens it does not know. cut: whether the text was longer than what it
     reads. surprise: nats a token of the text whatever its label, which only a language model can
-    tell.
+    tell. percentile: how many of 100 validation texts surprise less.
     """
 
     text: str
@@ -105,6 +105,7 @@ class Answer:
     unknown: int
     cut: bool
     surprise: float | None = None
+    percentile: float | None = None
 
     @property
     def label(self) -> str | None:
@@ -152,6 +153,26 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         """The names of the labels, in the order of their numbers."""
         return self.classes.names
+
+    @property
+    def form(self) -> str:
+        """Where labels stood in training (`charlm.text.labels`)."""
+        return self.classes.form
+
+    @property
+    def kind(self) -> Kind:
+        """What of a file is a text."""
+        return self.classes.kind
+
+    @property
+    def common(self) -> int:
+        """The number of the training part's commonest label."""
+        return self.classes.common
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens of a text are read."""
+        return self.classes.max_length
 
     def predict(
         self,

@@ -27,6 +27,7 @@ HOLD_OUTS = ("auto", "files", "parts")
 NONLINEARITIES = ("tanh", "relu")
 LABELS = ("file", "tab", "prefix", "first-word")  # where the label of a text stands
 UNITS = ("words", "characters")  # what has a tag each
+PRIORS = ("training", "uniform")  # how probable a label is before a text is read
 POOLINGS = ("last", "mean", "max", "attention")
 OPTIMIZERS = ("adam", "muon", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "linear", "constant", "step", "plateau")

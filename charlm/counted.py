@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charlm.counts.arpa_reader import read_arpa
-from charlm.counts.kneser_ney import count_text
+from charlm.counts.kneser_ney import budget, count_text
+from charlm.counts.labelled import AnyCounts, LabelCounts
 from charlm.counts.table import Counts
 from charlm.errors import UsageError
 from charlm.language import Language
 from charlm.text.batches import StoredIds
+from charlm.text.labelled_part import LabelledPart
+from charlm.text.parts import Part, PartBuilder
 from charlm.text.reading import open_file
 from charlm.text.tokenizers import EOS
 
 _SHARE = 0.04  # of the minutes allowed may go to counting
 _PILOT = 100_000  # tokens that are counted to see how long a token takes
+_MOST_LABELS = 1000  # with counts of their own: of more, few have texts enough
+_TEXTS = 1 << 12  # of a label, read together
 
 
 def counted(
@@ -37,6 +47,42 @@ def counted(
         )
         facts["counted_tokens"] = min(most, len(part))
     return _count(part, order, language, facts["counted_tokens"])
+
+
+def counted_by_label(
+    every: Counts, part: LabelledPart, order: int, language: Language, tokens: int
+) -> AnyCounts:
+    """Return the counts of all texts with those of each label's own beside them.
+
+    Read are the texts among the first `tokens` of the part, and the first text of each label. All
+    labels' n-grams together take as much room as those of all texts may. Where there are more than
+    a thousand labels, they have none of their own.
+    """
+    if len(part.names) > _MOST_LABELS:
+        return every
+    size, begin = language.tokenizer.size, _beginning(language)
+    own = [
+        count_text(ids, size, order, begin, most=max(1, budget(size) * len(ids) // len(part.ids)))
+        for ids in _by_label(part, size, tokens)
+    ]
+    return LabelCounts(every, own)
+
+
+def _by_label(part: LabelledPart, vocabulary: int, tokens: int) -> Iterator[Part]:
+    """Yield the ids of each label's texts."""
+    every = np.arange(len(part))
+    labels, ends = part.labels(every), np.cumsum(part.lengths(every) + 1)
+    order: NDArray[np.int64] = np.argsort(labels, kind="stable")
+    edges = np.searchsorted(labels[order], np.arange(len(part.names) + 1))
+    for start, end in itertools.pairwise(edges.tolist()):
+        numbers = order[start:end]
+        numbers = numbers[: max(1, int(np.count_nonzero(ends[numbers] <= tokens)))]
+        builder = PartBuilder(vocabulary)
+        for first in range(0, len(numbers), _TEXTS):
+            texts = part.texts(numbers[first : first + _TEXTS])
+            ids = np.concatenate([piece for text in texts for piece in (text, [EOS])])
+            builder.append(ids.astype(np.int32), 0)
+        yield builder.part()
 
 
 def _affordable(part: StoredIds, order: int, language: Language, seconds: float) -> int:

@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "valid_nats_network": float | None,
     "valid_nats_counts": float | None,
     "counts_weight": float | None,
+    "counts_share": float | None,
     **{f"{part}_{name}": hint for part in ("valid", "test") for name, hint in _OF_A_PART.items()},
 }
 

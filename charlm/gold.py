@@ -1,17 +1,19 @@
-"""Classifiers on gold texts: what their answers add up to, in memory that does not grow with the texts."""
+"""Models that know labels on gold texts: what their answers add up to, in memory that does not grow with the texts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.classifier import Classifier
 from charlm.engines import Tally
 from charlm.metrics import ClassFigures, class_tally
-from charlm.text.tokenizers import UNK
+from charlm.text.batches import Ids
+from charlm.text.sequences import Kind
+from charlm.text.tokenizers import UNK, Tokenizer
 from charlm.text.windows import in_windows
 
 _TEXTS, _CHARACTERS = 4096, 1 << 18  # read before any model answers them
@@ -20,15 +22,48 @@ _MOST_UNSEEN = 1000  # different labels that are counted by name
 Pair = tuple[str, str]  # a label and a text, or a gold label and what was said
 
 
+class Labeller(Protocol):
+    """What says how probable each label of a text is: a classifier, or a language model of labelled texts."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels, in the order of their numbers."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of a text."""
+
+    @property
+    def form(self) -> str:
+        """Where labels stood in training."""
+
+    @property
+    def kind(self) -> Kind:
+        """What of a file is a text."""
+
+    @property
+    def common(self) -> int:
+        """The number of the training part's commonest label."""
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens of a text are read, None for all."""
+
+    def judged(
+        self, texts: Iterable[str]
+    ) -> Iterator[tuple[list[tuple[str, Ids]], NDArray[np.float64]]]:
+        """Yield texts with their ids, n at a time and in order, and log p [n, L] of every label in nats."""
+
+
 class Answers:
-    """One classifier's answers to gold texts: sums, confusions, and what it did not know.
+    """One model's answers to gold texts: sums, confusions, and what it did not know.
 
     confusions: how often a gold label was taken for another, (gold, said). unseen: gold labels that
-    the classifier does not have, and their texts (of the first thousand). tokens, unknown: of the
+    the model does not have, and their texts (of the first thousand). tokens, unknown: of the
     texts, as far as they are read; cut: texts longer than that.
     """
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Labeller) -> None:
         self.model, self.tally = model, Tally()
         self.confusions, self.unseen = Counter[Pair](), Counter[str]()
         self.tokens = self.unknown = self.cut = 0
@@ -46,7 +81,7 @@ class Answers:
             said = logp.argmax(axis=1)
             self.tally += class_tally(logp, numbers)
             for _, ids in window:
-                read = ids[: self.model.classes.max_length]
+                read = ids[: self.model.max_length]
                 self.tokens += len(read)
                 self.unknown += int(np.count_nonzero(read == UNK))
                 self.cut += len(ids) > len(read)
@@ -68,11 +103,11 @@ class Answers:
     @property
     def figures(self) -> ClassFigures:
         """The figures of all texts so far."""
-        return ClassFigures(self.tally, self.model.classes.common, len(self.unseen))
+        return ClassFigures(self.tally, self.model.common, len(self.unseen))
 
 
 class Difference:
-    """How many texts one classifier alone gave their label, and how many another alone."""
+    """How many texts one model alone gave their label, and how many another alone."""
 
     def __init__(self) -> None:
         self.ahead = self.behind = 0
@@ -84,9 +119,9 @@ class Difference:
 
 
 def answer_all(
-    models: Sequence[Classifier], pairs: Iterable[Pair]
+    models: Sequence[Labeller], pairs: Iterable[Pair]
 ) -> tuple[list[Answers], list[Difference]]:
-    """Let classifiers answer the same gold texts; the differences are the first's to each of the others."""
+    """Let models answer the same gold texts; the differences are the first's to each of the others."""
     every = [Answers(model) for model in models]
     differences = [Difference() for _ in models[1:]]
     held = in_windows(pairs, size_of=lambda pair: len(pair[1]), most=_TEXTS, total=_CHARACTERS)

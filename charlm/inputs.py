@@ -65,10 +65,7 @@ def labelled_texts_of(
     They are in the form that the model was trained with (errors as `charlm.text.labels.labels_of`).
     """
     as_bytes = model.tokenizer.kind == "byte"
-    if isinstance(model, LabelledModel):
-        form, kind = known_labels(model.language).form, model.language.kind
-    else:
-        form, kind = model.classes.form, model.classes.kind
+    form, kind = model.form, model.kind
     stdin, regular = is_standard_input(path), os.path.isfile(path)
     where, name = "standard input" if stdin else path, path if regular and not stdin else None
     if form == "file" and name is None and (stdin or os.path.exists(path)):

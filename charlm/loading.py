@@ -38,12 +38,11 @@ def load_labeller(
     path: str | os.PathLike[str] = "charlm-model",
     threads: int | None = None,
     instead: str = "charlm score",
-    bayes: bool = False,
 ) -> Classifier | Tagger | labelled.LabelledModel:
-    """Open a classifier or a tagger, with `bayes` a language model of labelled texts too.
+    """Open a classifier, a tagger or a language model of labelled texts.
 
-    Raises UsageError for a language model that is not wanted, which `instead` serves, and else as
-    `load`.
+    Raises UsageError for a language model of texts without labels, which `instead` serves, and else
+    as `load`.
     """
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:
@@ -51,11 +50,6 @@ def load_labeller(
         if task.name == LANGUAGE:
             raise UsageError(
                 f"{path} is a language model, which knows no labels: use it with {instead}"
-            )
-        if task.name == LABELLED and not bayes:
-            raise UsageError(
-                f"{path} is a language model, whose labels have no figures: use it with "
-                "charlm sample, charlm score and charlm predict"
             )
         return task.opened(tensors, metadata, train)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm import checks
 from charlm.checkpoint import FORMAT_KEY
 from charlm.config import ModelConfig, TrainConfig, check_language
-from charlm.counts.table import Counts
+from charlm.counts.labelled import AnyCounts, counts_of_tensors
 from charlm.engines import Engine, Predictor
 from charlm.engines.blend import USUAL_WEIGHT, BlendEngine, BlendScorer, Scorer
 from charlm.engines.cache import CacheEngine
@@ -38,7 +38,7 @@ from charlm.text.tokenizers import EOS, UNK, Tokenizer
 from charlm.text.windows import always
 from charlm.writing import Sample, Writer
 
-_Parts = tuple[Engine | NoNetwork, ModelConfig, Language, dict[str, Any], Counts | None, float | None]
+_Parts = tuple[Engine | NoNetwork, ModelConfig, Language, dict[str, Any], AnyCounts | None, float | None]
 _COUNTS = "counts."  # what the names of their tensors begin with
 
 
@@ -59,7 +59,7 @@ class Model:
 
     def __init__(
         self, engine: Engine | MixtureEngine | NoNetwork, config: ModelConfig, language: Language,
-        facts: Mapping[str, Any], counts: Counts | None = None, weight: float | None = None,
+        facts: Mapping[str, Any], counts: AnyCounts | None = None, weight: float | None = None,
     ) -> None:  # fmt: skip
         """Put together; `weight` is that of the counts, unless given a usual one of the tokenizer's kind."""
         self.config, self.language, self.facts, self.counts = config, language, dict(facts), counts
@@ -282,7 +282,7 @@ class Model:
 
 
 def _predictor(
-    engine: Engine | MixtureEngine | NoNetwork, counts: Counts | None, weight: float
+    engine: Engine | MixtureEngine | NoNetwork, counts: AnyCounts | None, weight: float
 ) -> Predictor:
     """Return what predicts: the network, the counts, or both as one."""
     if isinstance(engine, NoNetwork):
@@ -359,7 +359,7 @@ def parts_of_file(tensors: Tensors, metadata: Mapping[str, str], train: TrainCon
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
     language.check_beginnings(config.beginnings)
-    counts, weight = _counts(tensors, metadata, config.vocab_size)
+    counts, weight = _counts(tensors, metadata, config)
     weights = {name: value for name, value in tensors.items() if not name.startswith(_COUNTS)}
     check_size(weights, shapes(config))
     if not config.layers and counts is None:
@@ -373,8 +373,8 @@ def parts_of_file(tensors: Tensors, metadata: Mapping[str, str], train: TrainCon
 
 
 def _counts(
-    tensors: Tensors, metadata: Mapping[str, str], vocabulary: int
-) -> tuple[Counts | None, float | None]:
+    tensors: Tensors, metadata: Mapping[str, str], config: ModelConfig
+) -> tuple[AnyCounts | None, float | None]:
     """Return the counts of a file and their weight, None where it has none (DataError where they are damaged)."""
     arrays = {name.removeprefix(_COUNTS): value for name, value in tensors.items() if name.startswith(_COUNTS)}
     if "charlm.counts" not in metadata:
@@ -385,7 +385,7 @@ def _counts(
     weight = facts.pop("weight", None)
     if not isinstance(weight, float | int) or isinstance(weight, bool) or not 0 <= weight <= 1:
         raise DataError("the weight of its counts must be a number from 0 to 1")
-    return Counts.from_tensors(arrays, facts, vocabulary), float(weight)
+    return counts_of_tensors(arrays, facts, config.vocab_size, config.beginnings), float(weight)
 
 
 def _drawing(config: SamplingConfig | None) -> SamplingConfig:

@@ -45,7 +45,7 @@ from charlm.run_settings import (
     task_name,
 )
 from charlm.standing import Standing
-from charlm.tasks import Material, Task, Trained, task_named, task_of_file
+from charlm.tasks import Concluding, Material, Task, Trained, task_named, task_of_file
 from charlm.text.reading import is_stream
 from charlm.training import Progress, fit, never
 
@@ -122,18 +122,19 @@ class Run:
         self.directory.log(json.dumps(progress.log_entry()))
 
     def _score_best(self, stop: Callable[[], bool]) -> None:
+        """Put into the file what only the best weights tell: figures of whole parts, and what else the course has."""
         train = self.settings.train
         best = load(self.directory.path, train.threads, train.engine, train.device)
         self.valid = self.course.validate(stop, best)
         self.test = None if stop() else self.course.test(stop, best)
-        scored = [
-            (part, tally)
-            for part, tally in (("valid", self.valid), ("test", self.test))
-            if tally is not None
-        ]
-        for part, tally in scored:
-            best.facts |= self._facts_of(part, tally)
-        if scored:
+        told: dict[str, Any] = {}
+        for part, tally in (("valid", self.valid), ("test", self.test)):
+            if tally is not None:
+                told |= self._facts_of(part, tally)
+        if isinstance(self.course, Concluding):
+            told |= self.course.conclusion(stop, best)
+        if told:
+            best.facts |= told
             best.save(self.directory.path / MODEL_FILE)
 
     def _facts_of(self, part: str, tally: Tally) -> dict[str, Any]:

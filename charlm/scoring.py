@@ -134,18 +134,25 @@ def score_texts(
     `ready` says that the next text is not there yet.
     """
     for window in windows(texts, tokenizer, ready):
-        joined = _Joined([ids for _, ids in window])
-        columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos, most=engine.columns)
-        figures = token_log_probs(engine, columns, _ALTERNATIVES if per_token else 0)
-        unknown = joined.ids == UNK
-        parts = np.stack([figures.target, unknown, figures.target * unknown])
-        sums = np.add.reduceat(parts, joined.starts, axis=1).T.tolist()  # of each text and its EOS, which may be 0
-        for (text, ids), start, (logprob, count, unknown_logprob) in zip(window, joined.starts, sums, strict=True):
-            yield Score(
-                text, logprob, len(ids) + eos, int(count), unknown_logprob, len(text), int(eos),
-                len(ids) if tokenizer.kind == "byte" else None, tokenizer.lossless,
-                _tokens_of(tokenizer, text, ids, eos, figures, start) if per_token else (),
-            )  # fmt: skip
+        joined = Joined([ids for _, ids in window])
+        figures = joined_log_probs(engine, context, joined, eos, _ALTERNATIVES if per_token else 0)
+        yield from scores_of(tokenizer, window, joined, figures, eos, per_token)
+
+
+def scores_of(
+    tokenizer: Tokenizer, window: Sequence[tuple[str, Ids]], joined: Joined, figures: LogProbs, eos: bool,
+    per_token: bool = False,
+) -> Iterator[Score]:  # fmt: skip
+    """Yield the scores of a window of texts with their ids, given what a model thought of every id of them joined."""
+    unknown = joined.ids == UNK
+    parts = np.stack([figures.target, unknown, figures.target * unknown])
+    sums = np.add.reduceat(parts, joined.starts, axis=1).T.tolist()  # of each text and its EOS, which may be 0
+    for (text, ids), start, (logprob, count, unknown_logprob) in zip(window, joined.starts, sums, strict=True):
+        yield Score(
+            text, logprob, len(ids) + eos, int(count), unknown_logprob, len(text), int(eos),
+            len(ids) if tokenizer.kind == "byte" else None, tokenizer.lossless,
+            _tokens_of(tokenizer, text, ids, eos, figures, start) if per_token else (),
+        )  # fmt: skip
 
 
 def _tokens_of(
@@ -181,6 +188,15 @@ def evaluate(
     return total
 
 
+def joined_log_probs(
+    engine: Predictor, context: Context, joined: Joined, eos: bool, top: int = 0
+) -> LogProbs:
+    """Return what the model thought of every id of texts that each begin as `context` says; 0 for an EOS unless `eos`.
+    """
+    columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos, most=engine.columns)
+    return token_log_probs(engine, columns, top)
+
+
 def token_log_probs(engine: Predictor, columns: Columns, top: int = 0) -> LogProbs:
     """Return what the model thought of every token of the columns' ids [N]; zeros where a token does not count."""
     total = len(columns.stored)
@@ -197,7 +213,7 @@ def token_log_probs(engine: Predictor, columns: Columns, top: int = 0) -> LogPro
     return LogProbs(*result) if result else LogProbs(np.zeros(total))
 
 
-class _Joined:
+class Joined:
     """Texts' ids end to end, an EOS after each: a stored in memory."""
 
     def __init__(self, texts: Sequence[Ids]) -> None:

@@ -29,7 +29,7 @@ from tests.test_commands import assert_refused
 from tests.test_commands import charlm as run
 from tests.test_gradients import check
 from tests.test_training import TINY, assert_same, outcome, train
-from tests.tiny import tiny_labelled
+from tests.tiny import tiny_classifier, tiny_labelled
 
 NAMES = ("no", "yes", "so")
 TEXTS = ["", "a", "ab", "bba", "abab", "bbbbb"]
@@ -234,6 +234,31 @@ def test_labels_are_weighed_by_bayes(prior):
     assert any(len(labels) < 3 for labels in few)
 
 
+@pytest.mark.parametrize("counts", [False, True])
+def test_without_a_label_labels_are_summed_out(counts):
+    """Of a text with tokens that are not known too, of which each has what the sums up to it and
+    before it leave."""
+    model, prior = tiny(counts=counts), np.log([3 / 6, 2 / 6, 1 / 6])
+    texts = [*TEXTS, "a?", "?", "b?b?a"]
+    for eos in (True, False):
+        for text, score in zip(texts, model.scores(texts, eos), strict=True):
+            each = [model.score(text, eos, per_token=True, label=name).per_token for name in NAMES]
+            upto = [
+                np.logaddexp.reduce(prior + [sum(t.logprob for t in of[:k]) for of in each])
+                for k in range(len(each[0]) + 1)
+            ]
+            unknown = [k for k, token in enumerate(each[0]) if token.unknown]
+            assert score.logprob == pytest.approx(upto[-1], rel=1e-6, abs=1e-9)
+            assert (score.tokens, score.unknown) == (len(each[0]), len(unknown))
+            assert score.unknown_logprob == pytest.approx(
+                sum(upto[k + 1] - upto[k] for k in unknown), rel=1e-6
+            )
+    uniform = np.logaddexp.reduce([float(model.score("ab", label=name)) for name in NAMES])
+    assert float(model.weighed("uniform").score("ab")) == pytest.approx(uniform - math.log(3))
+    with pytest.raises(UsageError, match="prior must be one of"):
+        model.weighed("none")
+
+
 def test_a_label_lives_in_a_view_of_the_model():
     model = tiny(counts=True)
     view = model.given("yes")
@@ -332,6 +357,82 @@ def test_the_command_finds_labels(room):
     ]
 
 
+def test_how_a_text_surprises_is_told_beside_the_validation_texts(room):
+    model = charlm.load(room / "m", threads=1)
+    part = prepare_labelled([str(room / "corpus.tsv")], TextConfig(valid_fraction=0.25)).valid
+    texts = [model.tokenizer.decode(ids.tolist()) for ids in part.texts(np.arange(len(part)))]
+    usual = [-float(model.score(text, True)) / (len(text) + 1) for text in texts]
+    assert model.facts["valid_surprise"] == pytest.approx(
+        np.quantile(usual, np.arange(101) / 100), rel=1e-6
+    )
+    given = ["pqr", "zzzzzz", "????"]
+    lines = run("predict", "-m", room / "m", "--json", *given).stdout.splitlines()
+    for text, line in zip(given, map(json.loads, lines), strict=True):
+        assert line["surprise"] == pytest.approx(
+            -float(model.score(text, True)) / (len(text) + 1), rel=1e-6
+        )
+        share = 100 * np.mean(np.array(usual) < line["surprise"])
+        assert line["percentile"] == pytest.approx(share, abs=3)
+    assert line["percentile"] == 100
+    table = run("predict", "-m", room / "m", "--tsv", "--top", "2", "pqr").stdout.splitlines()
+    assert table[0].split("\t")[4:] == ["surprise", "percentile", "text"]
+    plain = run("predict", "-m", room / "m", "????").stdout.rstrip("\n").split("\t")
+    assert plain[2:] == [f"{line['surprise']:.4f}", "100.0", "????"]
+
+
+@pytest.mark.parametrize(
+    "told", [[1.0], "x", None, [*range(100), 0], [*range(100), 10**400], ["1"] * 101]
+)
+def test_a_file_with_other_quantiles_is_refused(tmp_path, told):
+    model = tiny()
+    model.facts["valid_surprise"] = told
+    model.save(tmp_path / "m.safetensors")
+    with pytest.raises(DataError, match="valid_surprise must be 101 numbers"):
+        charlm.load(tmp_path / "m.safetensors")
+
+
+def test_a_model_that_knows_of_no_validation_says_no_percentile(tmp_path):
+    tiny().save(tmp_path / "m")
+    line = json.loads(run("predict", "-m", tmp_path / "m", "ab", "--json").stdout)
+    assert line["percentile"] is None
+    assert run("predict", "-m", tmp_path / "m", "ab").stdout.split("\t")[3] == "-"
+
+
+@pytest.mark.parametrize("prior", ["training", "uniform"])
+def test_gold_texts_are_judged_by_bayes(tmp_path, prior):
+    """With a label that the model has not: wrong, and without nats."""
+    tiny(counts=True).save(tmp_path / "m")
+    model = charlm.load(tmp_path / "m", threads=1)
+    draw = random.Random(3)
+    gold = [(draw.choice([*NAMES, "odd"]), draw.choice(TEXTS[1:])) for _ in range(60)]
+    file = written(tmp_path / "gold.tsv", gold)
+    found = json.loads(run("test", "-m", tmp_path / "m", file, "--json", "--prior", prior).stdout)
+    said = [model.probabilities(text, prior) for _, text in gold]
+    right = [label == next(iter(p)) for (label, _), p in zip(gold, said, strict=True)]
+    nats = [-math.log(p[label]) for (label, _), p in zip(gold, said, strict=True) if label in p]
+    assert found["accuracy"] == np.mean(right)
+    assert found["nats"] == pytest.approx(np.mean(nats), rel=1e-6)
+    assert found["majority"] == np.mean([label == "no" for label, _ in gold])
+    assert (found["texts"], found["unseen"], found["cut"]) == (60, 60 - len(nats), 0)
+    table = run("test", "-m", tmp_path / "m", file, "--prior", prior).stdout
+    assert table.startswith("majority ")
+    assert "odd" in table
+
+
+def test_a_classifier_and_a_language_model_are_compared(tmp_path):
+    tiny().save(tmp_path / "m")
+    tiny_classifier(tokens="ab", names=NAMES).save(tmp_path / "c")
+    file = written(tmp_path / "gold.tsv", [("yes", "ab"), ("no", "b"), ("so", "aab")] * 5)
+    models = [each for name in "mc" for each in ("-m", tmp_path / name)]
+    both = json.loads(run("test", *models, file, "--json").stdout)
+    for name, one in zip("mc", both["models"], strict=True):
+        alone = json.loads(run("test", "-m", tmp_path / name, file, "--json").stdout)
+        assert one == {"model": str(tmp_path / name)} | alone
+    assert_refused(
+        run("test", "-m", tmp_path / "c", file, "--prior", "uniform"), 2, "leave --prior out"
+    )
+
+
 def test_the_validation_figure_comes_back(room):
     facts = json.loads(run("info", "-m", room / "m", "--json").stdout)
     for corpus in (["valid"], [room / "valid.tsv"]):
@@ -377,12 +478,10 @@ def test_what_cannot_be_is_refused_in_a_line(room):
     m, corpus = room / "m", room / "corpus.tsv"
     assert_refused(run("sample", "-m", m, "--label", "mod"), 2, "no label 'mod'", "mid")
     assert_refused(run("sample", "-m", m), 2, "say with --label which one", "low, mid, top")
-    assert_refused(run("score", "-m", m, "x"), 2, "say with --label which one")
+    assert_refused(run("score", "-m", m, "x", "--per-token"), 2, "say with --label which one")
+    assert_refused(run("score", "-m", m, "x", "--label", "hgih"), 2, "no label 'hgih'", "top")
     assert_refused(run("score", "-m", m, "--corpus", "valid", "--nbest"), 2, "--nbest")
     assert_refused(run("predict", "-m", m, "x", "--columns"), 2, "leave --columns out")
-    assert_refused(
-        run("test", "-m", m, corpus), 2, "charlm sample, charlm score and charlm predict"
-    )
     begin = ["train", corpus, "-m", room / "new", "--labels", "tab"]
     assert_refused(run(*begin, "--layers", "0"), 2, "counts alone do not know")
     assert_refused(run(*begin, "--context", "stream"), 2, "context stream does not go with labels")

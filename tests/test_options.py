@@ -278,6 +278,7 @@ TEST = {
     "models": ("classes others", {}),
     "--labels": ("first-word", {}),
     "--encoding": ("cp1252", {}),
+    "--prior": ("uniform", {"models": "labelled-lines"}),
     "--json": (YES, {}),
 }
 

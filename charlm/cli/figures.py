@@ -23,12 +23,12 @@ _UNSEEN_SHOWN = 5
 
 
 def print_figures(answers: Answers, as_json: bool) -> None:
-    """Print what a classifier reached on gold texts: the majority baseline first, or an object."""
+    """Print what a model reached on gold texts: the majority baseline first, or an object."""
     if as_json:
         _write(to_json(_values(answers)))
         return
     figures = answers.figures
-    common = _shown(answers.model.labels[answers.model.classes.common])
+    common = _shown(answers.model.labels[answers.model.common])
     _write(f"majority        {percent_shown(figures.majority)} if it were always {common}")
     _write(
         f"accuracy        {percent_shown(figures.accuracy)} ({figures.right:,} of {_texts(figures.texts)})"
@@ -55,7 +55,7 @@ def print_figures(answers: Answers, as_json: bool) -> None:
 def print_comparison(
     names: Sequence[str], every: Sequence[Answers], differences: Sequence[Difference], as_json: bool
 ) -> None:
-    """Print what each classifier reached, and how the first stands to each of the others in accuracy."""
+    """Print what each model reached, and how the first stands to each of the others in accuracy."""
     texts = every[0].figures.texts
     found = [compare_right(each.ahead, each.behind, texts) for each in differences]
     if as_json:
@@ -129,10 +129,7 @@ def _odd(answers: Answers) -> Iterator[tuple[str, str]]:
         share = percent(answers.unknown, answers.tokens)
         yield "unknown tokens", f"{answers.unknown:,} of {answers.tokens:,} ({share})"
     if answers.cut:
-        yield (
-            "cut",
-            f"{_texts(answers.cut)} of more than {answers.model.classes.max_length:,} tokens",
-        )
+        yield "cut", f"{_texts(answers.cut)} of more than {answers.model.max_length:,} tokens"
 
 
 def _of_labels(answers: Answers) -> list[LabelFigures]:

@@ -54,8 +54,8 @@ def labelled_as(model: Model, label: str | None) -> Model:
 
 
 def texts_labelled_as(asked: Asked, models: Sequence[Any]) -> list[Any]:
-    """Return language models, those of labelled texts with --label (UsageError where it is missing,
-    or in the way).
+    """Return language models, those of labelled texts with --label, or as they are, which sum
+    labels out (UsageError where it is in the way).
     """
     from charlm.labelled import LabelledModel
 

@@ -15,7 +15,7 @@ from charlm.cli.texts import STDIN
 from charlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.classifier import Classifier
+    from charlm.gold import Labeller
     from charlm.tagger import Tagger
     from charlm.text.sequences import Kind
 
@@ -50,40 +50,47 @@ Examples:
     metavar="NAME",
     help="Encoding of the files or of stdin.",
 )
+@option("Labels")("--prior", type=click.Choice(config.PRIORS), default=config.PRIORS[0], show_default=True,
+                  help="How probable a label is before the text is read (models of labelled texts).")  # fmt: skip
 @option("Output")("--json", "as_json", is_flag=True, help="One JSON object.")
 def test(
     gold: tuple[str, ...], models: tuple[str, ...], threads: int | None, labels: str | None, encoding: str,
-    as_json: bool,
+    prior: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Say how well a classifier or a tagger does on GOLD, files of texts with their labels, or of
     sentences with their tags (or -, stdin).
 
     First what the commonest label alone would reach; then accuracy, macro F1 or that of spans,
     nats, each label's figures and the commonest confusions; of several models how far they differ.
+    A language model of labelled texts says by Bayes which label a text has.
     """
     if not gold:
         raise UsageError("give gold files, lines with their labels, or - for stdin")
+    from charlm.labelled import LabelledModel
     from charlm.loading import load_labeller
     from charlm.tagger import Tagger
 
     asked = Given(click.get_current_context())
     opened: list[Any] = [load_labeller(path, threads, "charlm score --corpus") for path in models]
     taggers = [model for model in opened if isinstance(model, Tagger)]
+    if not any(isinstance(model, LabelledModel) for model in opened):
+        asked.refuse("only a language model of labelled texts takes a prior", "prior")
     if len(taggers) == len(opened):
         asked.refuse("a tagger finds tags where they stood in training", "labels")
         _test_tags(models, taggers, gold, encoding, as_json)
         return
-    classifiers = [model for model in opened if not isinstance(model, Tagger)]
     if taggers:
-        raise UsageError("classifiers and taggers answer other questions: test them one by one")
-    if _bytes_alone(classifiers):
+        raise UsageError("labels of texts and tags are other answers: test such models one by one")
+    if _bytes_alone(opened):
         asked.refuse("a model of bytes reads them as they are", "encoding")
-    form = labels or _form(classifiers)
-    _test_classes(models, classifiers, gold, form, encoding, as_json)
+    known = [
+        model.weighed(prior) if isinstance(model, LabelledModel) else model for model in opened
+    ]
+    _test_labels(models, known, gold, labels or _form(known), encoding, as_json)
 
 
-def _test_classes(
-    models: Sequence[str], opened: Sequence[Classifier], gold: Sequence[str], form: str,
+def _test_labels(
+    models: Sequence[str], opened: Sequence[Labeller], gold: Sequence[str], form: str,
     encoding: str, as_json: bool,
 ) -> None:  # fmt: skip
     from charlm.cli.figures import print_comparison, print_figures
@@ -120,8 +127,8 @@ def _test_tags(
         print_comparison(models, every, as_json)
 
 
-def _form(models: Sequence[Classifier]) -> str:
-    forms = {model.classes.form: None for model in models}
+def _form(models: Sequence[Labeller]) -> str:
+    forms = {model.form: None for model in models}
     if len(forms) > 1:
         raise UsageError(
             f"the models were trained with labels {' and '.join(forms)}: say which with --labels"
@@ -129,8 +136,8 @@ def _form(models: Sequence[Classifier]) -> str:
     return next(iter(forms))
 
 
-def _kind(models: Sequence[Classifier]) -> Kind:
-    kinds = {model.classes.kind: None for model in models}
+def _kind(models: Sequence[Labeller]) -> Kind:
+    kinds = {model.kind: None for model in models}
     if len(kinds) > 1:
         raise UsageError(
             "some of these models have lines as their texts and some paragraphs: test them one by one"
@@ -138,7 +145,7 @@ def _kind(models: Sequence[Classifier]) -> Kind:
     return next(iter(kinds))
 
 
-def _pairs(models: Sequence[Classifier], gold: Sequence[str], form: str, encoding: str) -> Any:
+def _pairs(models: Sequence[Labeller], gold: Sequence[str], form: str, encoding: str) -> Any:
     """Return label and text of each gold line; notes on the files go to stderr."""
     from charlm.text.folders import open_all, text_files
     from charlm.text.labelled import gold_lines
@@ -160,5 +167,5 @@ def _pairs(models: Sequence[Classifier], gold: Sequence[str], form: str, encodin
     return gold_lines(files, tokenizer, names, form, encoding, _kind(models))
 
 
-def _bytes_alone(models: Sequence[Classifier]) -> bool:
+def _bytes_alone(models: Sequence[Labeller]) -> bool:
     return all(model.tokenizer.kind == "byte" for model in models)

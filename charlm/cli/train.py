@@ -18,6 +18,7 @@ from charlm.cli.streams import bar_stream, tell_what_is_awaited
 from charlm.cli.useless import refuse_useless, refuse_useless_here
 from charlm.errors import UsageError
 from charlm.run_files import HELD_OUT
+from charlm.run_settings import LABELLED
 from charlm.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -97,10 +98,9 @@ Examples:
 @_run("--init-from", type=PATH, metavar="MODEL",
       help="Start from a model (fine-tuning): its weights, shape and vocabulary, to which new tokens are added.")
 @_run("--keep-vocabulary", is_flag=True, default=None, help="With --init-from: add none, leave new tokens unknown.")
-@_run("--task", type=click.Choice(TASKS),
-      help="What to learn: what comes next (lm; labelled: given a label), classes, tags, or to convert a text into "
-           "another. "
-           "[default: lm, with --labels labelled]")  # fmt: skip
+@_run("--task", type=click.Choice([name for name in TASKS if name != LABELLED]),
+      help="What to learn: what comes next (lm; with --labels given a label), classes, tags, or to convert a text into "
+           "another. [default: lm]")  # fmt: skip
 @_run("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @_text("--tokenizer", type=click.Choice(config.TOKENIZERS), help="Unit of text. [default: char]")
 @_text("--lowercase/--no-lowercase", default=None,
@@ -128,7 +128,7 @@ Examples:
 @_text("--encoding", metavar="NAME", help="Encoding of the corpus. [default: utf-8]")
 @_class("--labels", type=click.Choice(config.LABELS),
         help="Where labels stand: in the file's name, before a tab, after __label__, or as the first word. A language "
-             "model then learns texts by their labels. [default: classify, labelled: by the lines]")  # fmt: skip
+             "model then learns texts by their labels. [default: classify: by the lines]")  # fmt: skip
 @_class("--pool", type=click.Choice(config.POOLINGS),
         help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
 @_class("--ngrams", type=int, metavar="N",

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.counts.table import Counts
+from charlm.counts.labelled import SHARES, AnyCounts, LabelCounts
 from charlm.engines import Array, Evaluator, LogProbs, Predictor, State, Tally, tally_of
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import UsageError
@@ -57,7 +57,7 @@ def softmax(logits: Array) -> Log:
 class BlendScorer:
     """Implements `Scorer` over another; the state is its own, and the counts' nodes [B]."""
 
-    def __init__(self, scorer: Scorer, counts: Counts, weight: float) -> None:
+    def __init__(self, scorer: Scorer, counts: AnyCounts, weight: float) -> None:
         self._scorer, self.counts, self.weight = scorer, counts, weight
 
     @property
@@ -87,37 +87,57 @@ class GridScorer(BlendScorer):
     """Evaluates under all weights of the grid at once, for the best to be chosen."""
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
-        """Return the network's tally; its sums have the nats under each weight, and those of unknown targets."""
-        network, p, after = self.both(batch, state)
-        tally = tally_of(network, batch)
+        """Return the network's tally; its sums have the nats under each weight, and those of unknown targets.
+
+        Where labels have counts of their own it is so for each of SHARES, one after the other.
+        """
+        inner, place = state
+        found, inner = self._scorer.log_probs(batch, inner)
+        nodes = self.counts.walk(batch.inputs, batch.reset, place)
+        tally = tally_of(found.target, batch)
         counts = batch.weight > 0
         unknown = batch.targets[counts] == UNK
-        network, p = network[counts][:, None], p[counts][:, None]
-        q = np.exp(network)
-        between = -np.log(q + GRID[1:-1] * (p - q))
-        nats = np.concatenate([-network, between, -np.log(p)], axis=1)  # [targets, grid]
+        by_share = self._by_share(nodes, batch.targets)
+        nats = np.concatenate([_grid(found.target[counts], p[counts]) for p in by_share], axis=1)
         sums = {"grid": nats.sum(axis=0), "unknown_grid": nats[unknown].sum(axis=0)}
+        after = inner, nodes[-1]
         return Tally(tally.nats, tally.count, tally.read, {**tally.sums, **sums}), after
+
+    def _by_share(self, nodes: NDArray[np.int32], targets: Ids) -> Log:
+        """Return p of the targets under each share of the labels' own counts, [S, T, B]."""
+        if isinstance(self.counts, LabelCounts):
+            return self.counts.targets_by_share(nodes, targets)
+        return self.counts.targets(nodes, targets)[None]
+
+
+def _grid(network: Log, p: Log) -> Log:
+    """Return the nats of targets [n] under each weight, [n, grid], by log p of the network and p of the counts."""
+    network, p = network[:, None], p[:, None]
+    q = np.exp(network)
+    between = -np.log(q + GRID[1:-1] * (p - q))
+    return np.concatenate([-network, between, -np.log(p)], axis=1)
 
 
 def fitted(tally: Tally) -> Tally:
     """Return the tally of the blend under the best weight, from one of `GridScorer`: of several, the smallest.
 
-    Its sums keep what the network alone and the counts alone reach, and the weight. Unknown targets
-    have no say.
+    Its sums keep what the network alone and the counts alone reach, and the weight; the share too
+    where labels have counts of their own. Unknown targets have no say.
     """
-    grid, unknown = tally.sums["grid"], tally.sums["unknown_grid"]
-    best = int(np.argmin(grid - unknown))
+    grids, unknowns = (tally.sums[name].reshape(-1, len(GRID)) for name in ("grid", "unknown_grid"))
+    row, best = divmod(int(np.argmin(grids - unknowns)), len(GRID))
+    grid, unknown = grids[row], unknowns[row]
     sums = {
         "unknown": tally.unknown, "unknown_nats": float(unknown[best]), "weight": float(GRID[best]),
         "network_nats": float(grid[0]), "network_unknown_nats": float(unknown[0]), "counts_nats": float(grid[-1]),
+        **({"share": SHARES[row]} if len(grids) > 1 else {}),
     }  # fmt: skip
     return Tally(float(grid[best]), tally.count, tally.read, sums)
 
 
 @dataclass(frozen=True)
 class _PlacedBatch(Batch):
-    """A batch, and where the counts stand before each target: nodes [T, B]."""
+    """A batch, and where the counts stand before each target: nodes [T, B], or of labels [T, B, 2]."""
 
     nodes: NDArray[np.int32]
 
@@ -131,7 +151,7 @@ class BlendEngine(BlendScorer):
 
     normalized = True
 
-    def __init__(self, engine: Predictor, counts: Counts, weight: float) -> None:
+    def __init__(self, engine: Predictor, counts: AnyCounts, weight: float) -> None:
         super().__init__(engine, counts, weight)
         self._engine = engine
 
@@ -169,4 +189,5 @@ class BlendEngine(BlendScorer):
 
     def _blended_some(self, part: Batch, rows: slice, logp: Log) -> Log:
         assert isinstance(part, _PlacedBatch)
-        return blended(logp, self.counts.distribution(part.nodes.reshape(-1)[rows]), self.weight)
+        nodes = part.nodes.reshape(-1, *part.nodes.shape[2:])[rows]
+        return blended(logp, self.counts.distribution(nodes), self.weight)

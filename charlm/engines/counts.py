@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from charlm.counts.table import Counts
+from charlm.counts.labelled import AnyCounts
 from charlm.engines import Array, LogProbs, State, Tally, tally_of
 from charlm.engines.weights import check_fit
 from charlm.nn.head import ranked, row_chunks
@@ -31,7 +31,7 @@ class CountsEngine:
 
     columns, normalized = 64, True
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: AnyCounts) -> None:
         self.counts = counts
 
     def zero_state(self, batch: int) -> State:
@@ -49,7 +49,7 @@ class CountsEngine:
         if not top:
             return LogProbs(np.log(self.counts.targets(nodes, batch.targets))), nodes[-1]
         before, targets, most = (
-            nodes.reshape(-1),
+            nodes.reshape(-1, *nodes.shape[2:]),
             batch.targets.reshape(-1),
             min(top, self.counts.vocab_size),
         )

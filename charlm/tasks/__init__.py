@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from charlm.errors import DataError, UsageError
 from charlm.run_settings import LANGUAGE
@@ -102,6 +102,14 @@ class Course(Protocol):
 
     def test(self, stop: Callable[[], bool], best: Any) -> Tally | None:
         """Return the tally of the test part with the best model; None if there is none or `stop` interrupted it."""
+
+
+@runtime_checkable
+class Concluding(Protocol):
+    """A course that has more to say of the best weights, once a run has ended, than the test part."""
+
+    def conclusion(self, stop: Callable[[], bool], best: Any) -> dict[str, Any]:
+        """Return facts for the model's file; none if `stop` interrupted it."""
 
 
 class Task(Protocol):

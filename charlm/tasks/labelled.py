@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from charlm.config import LABELS, LanguageConfig, TextConfig, TrainConfig, one_of
+from charlm.counted import counted_by_label
+from charlm.counts.labelled import AnyCounts
+from charlm.counts.table import Counts
 from charlm.engines import Trainable
 from charlm.engines.choice import training_engine
 from charlm.finetuning import (
@@ -28,6 +33,8 @@ from charlm.text.label_names import Labels
 from charlm.text.labelled import prepare_labelled
 from charlm.text.labelled_ids import ConditionalCorpus
 
+_JUDGED = 1 << 20  # tokens of validation texts, read under each label, that tell what is usual
+
 
 @dataclass(frozen=True)
 class LabelledConfig(LanguageConfig):
@@ -45,9 +52,18 @@ class LabelledConfig(LanguageConfig):
 
 
 class _LabelledCourse(LanguageCourse):
-    """Implements `charlm.tasks.Course`."""
+    """Implements `charlm.tasks.Course` and `charlm.tasks.Concluding`."""
 
     use = "write with: charlm sample --label LABEL"
+
+    def __init__(self, train: TrainConfig, corpus: ConditionalCorpus, model: Model) -> None:
+        super().__init__(train, corpus, model)
+        valid, labels = corpus.labelled.valid, len(corpus.labelled.names)
+        most = max(1, _JUDGED // (labels * max(1, len(valid.ids) // max(1, len(valid)))))
+        count = min(most, len(valid))
+        self._judged = np.linspace(0, len(valid) - 1, count).astype(np.int64)  # evenly spread
+        tokens = labels * int((valid.lengths(self._judged) + 1).sum())
+        self.lesson = replace(self.lesson, test_tokens=self.lesson.test_tokens + tokens)
 
     def about(self) -> list[str]:
         corpus = self._corpus
@@ -61,6 +77,14 @@ class _LabelledCourse(LanguageCourse):
             f"the commonest ({names[common]}) in {share} of the training texts"
         )
         return [*super().about(), labels]
+
+    def conclusion(self, stop: Callable[[], bool], best: Model) -> dict[str, Any]:
+        """Return how much validation texts surprise, whatever their labels."""
+        assert isinstance(self._corpus, ConditionalCorpus)
+        assert isinstance(best, LabelledModel)
+        if not len(self._judged) or stop():
+            return {}
+        return best.told_surprise(self._corpus.labelled.valid.texts(self._judged))
 
     def example(self, step: int) -> str:
         """Return a text of a label: of one after the other in the course of a run."""
@@ -156,7 +180,7 @@ class _LabelledTask(LanguageTask):
         facts: dict[str, Any],
         material: Any,
     ) -> LabelledModel:
-        counts = counts_of_run(settings, knowledge, facts, material)
+        counts = _counts(settings, knowledge, facts, material)
         shape = replace(settings.model, beginnings=len(known_labels(knowledge).names))
         return LabelledModel(engine, shape, knowledge, facts, counts)
 
@@ -174,6 +198,19 @@ class _LabelledTask(LanguageTask):
         self, tensors: Mapping[str, Any], metadata: Mapping[str, str], train: TrainConfig | None
     ) -> LabelledModel:
         return rebuilt(tensors, metadata, train)
+
+
+def _counts(
+    settings: Settings, knowledge: Language, facts: dict[str, Any], material: ConditionalCorpus
+) -> AnyCounts | None:
+    """Return the counts that a run's settings ask for: of all texts, and of each label's own unless
+    they are those of a file.
+    """
+    every, own = counts_of_run(settings, knowledge, facts, material), settings.own
+    if isinstance(every, Counts) and isinstance(own, LabelledConfig) and own.counts:
+        tokens = facts["counted_tokens"]
+        return counted_by_label(every, material.labelled.train, own.counts, knowledge, tokens)
+    return every
 
 
 TASK = _LabelledTask()

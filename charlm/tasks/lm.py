@@ -11,7 +11,7 @@ from typing import Any
 from charlm import plan
 from charlm.config import LanguageConfig, ModelConfig, TextConfig, TrainConfig, check_language
 from charlm.counted import counted, counts_of_file
-from charlm.counts.table import Counts
+from charlm.counts.labelled import AnyCounts, LabelCounts
 from charlm.engines import Tally, Trainable
 from charlm.engines.blend import BlendEngine, GridScorer, fitted
 from charlm.engines.choice import training_engine
@@ -70,6 +70,8 @@ class LanguageLesson:
             return None
         tally = fitted(tally)
         blend.weight = tally.sums["weight"]
+        if isinstance(blend.counts, LabelCounts):
+            blend.counts.share = tally.sums["share"]
         return tally
 
     def merit(self, valid: Tally) -> Merit | None:
@@ -92,16 +94,21 @@ class LanguageLesson:
         }
 
     def _shares(self, valid: Tally | None) -> dict[str, float | None]:
-        """Return what each of both alone reaches on the validation part, and the counts' weight."""
+        """Return what each of both alone reaches on the validation part, and the counts' weight; of
+        labels with counts of their own also their share.
+        """
+        by_label = self.predictor is not None and isinstance(self.predictor.counts, LabelCounts)
         if isinstance(self.predictor, CountsEngine):
             return {"valid_nats_counts": finite(valid.mean) if valid else None, "counts_weight": 1.0}
         if valid is None or "weight" not in valid.sums:
-            return dict.fromkeys(("valid_nats_network", "valid_nats_counts", "counts_weight"))
+            names = ("valid_nats_network", "valid_nats_counts", "counts_weight")
+            return dict.fromkeys((*names, "counts_share") if by_label else names)
         sums, count = valid.sums, max(1, valid.count)
         return {
             "valid_nats_network": finite(sums["network_nats"] / count),
             "valid_nats_counts": finite(sums["counts_nats"] / count),
             "counts_weight": sums["weight"],
+            **({"counts_share": sums["share"]} if by_label else {}),
         }
 
 
@@ -152,7 +159,7 @@ class LanguageCourse:
         text = f"text: {sizes} tokens, {tokenizer.size:,} different ({tokenizer.kind})"
         return [text, *([self._about_counts(counts)] if (counts := self._model.counts) else [])]
 
-    def _about_counts(self, counts: Counts) -> str:
+    def _about_counts(self, counts: AnyCounts) -> str:
         """Say what the counts alone reach, so that it is seen what a network adds."""
         longest = f"up to {counts.order} tokens" if counts.order > 1 else "one token"
         size = f"{sum(counts.ngrams()):,} n-grams of {longest}, {counts.nbytes / 1e6:.1f} MB"
@@ -328,7 +335,7 @@ def _unknown_in(part: Part | LabelledIds) -> str:
 
 def counts_of_run(
     settings: Settings, knowledge: Language, facts: dict[str, Any], material: _Corpus
-) -> Counts | None:
+) -> AnyCounts | None:
     """Return the n-grams that a run's settings ask for, None where they ask for none; `facts` tell
     of them.
     """
