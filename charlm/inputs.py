@@ -85,6 +85,20 @@ def file_text(model: Model, path: str, encoding: str) -> str:
     return _as_utf8(whole) if model.tokenizer.kind == "byte" else whole
 
 
+def file_beginning(models: Sequence[Trained], path: str, encoding: str, most: int) -> str:
+    """Return the beginning of a file, or of stdin (`-`), of more than `most` bytes where it has
+    more: all of them read the same text, bytes as they are where there are models of bytes alone."""
+    blocks, size = [], 0
+    as_bytes = _bytes_alone(models)
+    for block in text_blocks(open_file(path), None if as_bytes else encoding):
+        blocks.append(block)
+        size += len(block)
+        if size > most:
+            break
+    text = "".join(blocks)
+    return _as_utf8(text) if as_bytes else text
+
+
 def whole_parts(models: Sequence[Model], path: str, encoding: str) -> list[Part]:
     """Return a file, or stdin (`-`), as one text for each model (UsageError where it is not the same for all)."""
     file = open_file(path)

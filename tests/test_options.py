@@ -170,6 +170,7 @@ UNSEEN = {
     "--save-every": "when, not what: test_training, without validation the last weights are the model",
     "--skip-nan": "acts where a gradient is not finite: test_faults",
     "--engine": "of score, the same figures: test_torch_engine",
+    "--force": "of score, acts where a page is there already: test_surprise",
     "--raw": "acts on a terminal alone: test_commands, a terminal sees pictures",
 }
 # Pairs of which one does nothing in these settings, and need not be refused for it.
@@ -257,6 +258,7 @@ SCORE = {
     "--label": ("yes", {"models": "classes"}),
     "--json": (YES, {}),
     "--tsv": (YES, {}),
+    "--html": ("-", {}),
 }
 
 PREDICT_BASE = {"models": "classes", "texts": "aba"}

@@ -47,6 +47,8 @@ class Asked:
     form: str | None
     as_json: bool
     as_tsv: bool
+    html: str | None
+    force: bool
 
     @property
     def format(self) -> str:
@@ -134,6 +136,7 @@ def _needs(asked: Asked) -> Iterator[tuple[str, bool, str]]:
     yield "cache", asked.corpus is not None, one_text
     yield "count_cache", asked.corpus is not None, one_text
     yield "weight", asked.nbest, "--nbest"
+    yield "force", asked.html not in (None, STDIN), "a file to be replaced: give --html FILE"
     of_label = bool(asked.texts) or asked.file is not None
     yield "label", of_label, "texts that all have it: on the command line, of - or of --file"
 
@@ -148,6 +151,8 @@ _AT_ODDS = [
     ("nbest", "per_token"),
     ("nbest", "shard"),
     ("nbest", "whole"),
+    *(("html", name) for name in ("per_token", "corpus", "mix", "nbest", "known")),
+    *(("html", name) for name in ("form", "as_json", "as_tsv")),
     ("mix", "dynamic"),
     ("mix", "cache"),
     ("dynamic", "torch"),

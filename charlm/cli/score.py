@@ -14,6 +14,7 @@ from charlm import config
 from charlm.cli.asked import Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
 from charlm.cli.label_scores import score_labels, texts_labelled_as
+from charlm.cli.score_page import check_page, write_page
 from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.tag_scores import score_tags
 from charlm.cli.texts import (
@@ -48,6 +49,7 @@ Examples:
   charlm score --per-token "a sentence"
   cat lines.txt | charlm score - --json > scores.jsonl
   charlm score -m ours -m theirs --file held-out.txt
+  charlm score --file held-out.txt --html held-out.html
   charlm score -- "-5 C" - "after --, whatever it begins with is a text\"""")  # fmt: skip
 @click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
 @_model("-m", "--model", "models", metavar="PATH", multiple=True, type=PATH, default=[DEFAULT_MODEL],
@@ -88,6 +90,9 @@ Examples:
 @_output("--format", "form", type=click.Choice(_FORMATS), help="[default: table; json and tsv: totals on stderr]")
 @_output("--json", "as_json", is_flag=True, help="Short for --format json.")
 @_output("--tsv", "as_tsv", is_flag=True, help="Short for --format tsv.")
+@_output("--html", type=PATH, metavar="FILE|-",
+         help="Write a page instead: texts coloured by surprise; of several models, the difference too.")  # fmt: skip
+@_output("--force", is_flag=True, help="With --html: replace FILE where there is one already.")
 def score(**options: Any) -> None:
     """Say how probable texts are under a model: each argument, each line of stdin (-), or a file.
 
@@ -97,6 +102,7 @@ def score(**options: Any) -> None:
     """
     asked = _asked(click.get_current_context(), options)
     check(asked)
+    check_page(asked)
     hint_at_files(asked.texts, "scored", "scores")
     from charlm.classifier import Classifier
     from charlm.loading import load
@@ -120,6 +126,9 @@ def _score_texts(asked: Asked, models: Sequence[Model]) -> None:
         tell_what_is_awaited("the texts")
     from charlm.model import mix
 
+    if asked.html is not None:
+        write_page(asked, models)
+        return
     scorers = models if asked.mix is None else [mix(models, asked.weights())]
     if asked.compares:
         _compare(asked, models)

@@ -260,7 +260,7 @@ def _default_pattern(punctuation: bool) -> str:
 
     Zero-width joiners and emoji modifiers, too, belong to the character before them.
     """
-    extenders = _character_class(
+    extenders = character_class(
         point
         for point in itertools.chain(range(0x20000), range(0xE0100, 0xE01F0))  # no marks anywhere else
         if unicodedata.category(chr(point))[0] == "M" or point in (0x200C, 0x200D) or 0x1F3FB <= point <= 0x1F3FF
@@ -272,7 +272,7 @@ def _default_pattern(punctuation: bool) -> str:
     return f"{word}|{symbol}" if punctuation else word
 
 
-def _character_class(points: Iterable[int]) -> str:
+def character_class(points: Iterable[int]) -> str:
     """Write rising code points as a character class of ranges."""
     runs = (list(run) for _, run in itertools.groupby(enumerate(points), lambda pair: pair[1] - pair[0]))
     return "[" + "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs) + "]"
