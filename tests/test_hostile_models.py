@@ -17,8 +17,9 @@ import pytest
 
 import charlm
 from charlm.classifier import Classifier
-from charlm.cli.model_facts import facts_of, shown_facts
+from charlm.cli.info import shown_facts
 from charlm.errors import DataError
+from charlm.model_facts import facts_of
 from charlm.tagger import Tagger
 from tests.test_counts_model import alone, with_counts
 from tests.tiny import tiny_classifier, tiny_model, tiny_tagger
@@ -217,6 +218,7 @@ WATCH = """
 import pathlib, sys
 import charlm
 from charlm.errors import DataError
+from charlm.model_facts import facts_of
 from charlm.tasks import TASKS, task_named
 
 def answer(path):

@@ -38,7 +38,7 @@ TIERS = [
     ],
     ["directory", "run_settings", "explanation"],
     ["tasks"],
-    ["loading"],
+    ["loading", "model_facts"],
     ["runs"],
     ["inputs"],
     ["page"],

@@ -164,13 +164,14 @@ NEW_IN_CONVERT = {*OF_PAIRS, "--tokenizer", "--lowercase", "--max-length"}
 TRAIN |= OF_CLASSES | OF_TAGS | OF_PAIRS | {"--labels": ("tab", {"corpus": "labelled.tsv"})}
 UNSEEN = {
     "--task": "which table an option is in",
+    "--output": "where the outcome is written: test_report",
     "--model": "where the outcome is looked for",
     "--minutes": "no two runs by the clock are alike: test_training, by the clock",
     "--threads": "the same figures but for rounding: test_commands, as many threads as were asked for; test_engine",
     "--save-every": "when, not what: test_training, without validation the last weights are the model",
     "--skip-nan": "acts where a gradient is not finite: test_faults",
     "--engine": "of score, the same figures: test_torch_engine",
-    "--force": "of score, acts where a page is there already: test_surprise",
+    "--force": "of score, report and plot, acts where a page is there already: test_surprise, test_report",
     "--raw": "acts on a terminal alone: test_commands, a terminal sees pictures",
 }
 # Pairs of which one does nothing in these settings, and need not be refused for it.
@@ -291,6 +292,11 @@ EXPLAIN = {
     "--top": ("1", {}),
     "--json": (YES, {}),
 }
+
+REPORT_BASE = {"models": "line", "--output": "-"}
+REPORT = {"models": ("line other", {})}
+PLOT_BASE = {"models": "half", "--output": "-"}
+PLOT = {"models": ("half base", {})}
 
 
 @pytest.fixture(scope="module")
@@ -447,6 +453,8 @@ COMMANDS = {
     "predict": Command("predict", PREDICT_BASE, PREDICT),
     "test": Command("test", TEST_BASE, TEST),
     "explain": Command("explain", EXPLAIN_BASE, EXPLAIN),
+    "report": Command("report", REPORT_BASE, REPORT),
+    "plot": Command("plot", PLOT_BASE, PLOT),
 }
 ALL_OF_CLASSIFY, ALL_OF_TAG, ALL_OF_CONVERT = (
     Command("train", CLASSIFY_BASE, CLASSIFY),

@@ -7,6 +7,7 @@ from charlm.cli.explain import explain
 from charlm.cli.export import export
 from charlm.cli.info import info
 from charlm.cli.predict import predict
+from charlm.cli.report import plot, report
 from charlm.cli.sample import sample
 from charlm.cli.score import score
 from charlm.cli.test import test
@@ -14,7 +15,7 @@ from charlm.cli.train import train
 
 main = CharlmGroup(
     "charlm",
-    commands=[train, sample, score, predict, test, info, explain, export],
+    commands=[train, sample, score, predict, test, info, report, plot, explain, export],
     help=(
         "Train small language models on a text of yours, write new text in its manner, score sentences;\n"
         "train classifiers on labelled lines and taggers on tagged words, and label and tag new ones.\n\n"

@@ -6,7 +6,7 @@ What it writes is also well-formed XML, so that a drawing can stand in a file of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Attribute = str | int | float | bool | None
@@ -62,7 +62,7 @@ def join(*children: object) -> Markup:
     )
 
 
-def table(caption: str, header: list[str], rows: list[list[object]]) -> Markup:
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     """Return a table with a caption; the first cell of each row is its name."""
     head = tag("tr", None, *(tag("th", {"scope": "col"}, name) for name in header))
     body = (

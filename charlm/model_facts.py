@@ -1,11 +1,10 @@
-"""What `charlm info` says of a model, in the order in which it is shown."""
+"""What there is to say of a model, in the order in which `charlm info` says it."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.base import visible
 from charlm.nn import kernel
 from charlm.text.tokenizers import Tokenizer
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 _CLASS_FIGURES = ("accuracy", "macro_f1", "nats", "majority")
 _TAG_FIGURES = ("accuracy", "span_f1", "unknown_accuracy", "word_accuracy", "nats")
-_SHOWN_LABELS = 10
 
 
 def facts_of(model: Any) -> dict[str, Any]:
@@ -29,30 +27,6 @@ def facts_of(model: Any) -> dict[str, Any]:
     if isinstance(model, Tagger):
         return _of_tagger(model)
     return _of_classifier(model) if isinstance(model, Classifier) else _of_language(model)
-
-
-def shown_facts(facts: dict[str, Any]) -> dict[str, str]:
-    """Return facts as people read them: what is not known is left out, of many labels the commonest are named."""
-    facts = dict(facts)
-    if "labels" in facts:
-        every = sorted(facts["labels"], key=lambda one: -one["texts"])
-        named = [f"{one['label']} {one['texts']:,}" for one in every[:_SHOWN_LABELS]]
-        more = ["..."] if len(every) > _SHOWN_LABELS else []
-        facts["labels"] = f"{len(every):,}: {', '.join(named + more)}"
-    if "balance" in facts:
-        facts["balance"] = (
-            "labels counted alike in training, however many texts had them"
-            if facts["balance"] else "labels counted as often as texts had them"
-        )  # fmt: skip
-    if "tags" in facts:
-        every = sorted(facts["tags"], key=lambda one: -one["tokens"])
-        named = [
-            f"{visible(one['tag'], keep='') or '(keep)'} {one['tokens']:,}"
-            for one in every[:_SHOWN_LABELS]
-        ]
-        more = ["..."] if len(every) > _SHOWN_LABELS else []
-        facts["tags"] = f"{len(every):,}: {', '.join(named + more)}"
-    return {name: _shown(value) for name, value in facts.items() if value is not None}
 
 
 def _of_language(model: Model) -> dict[str, Any]:
@@ -213,11 +187,3 @@ def _perplexity(nats: float) -> float:
         return math.exp(nats)
     except OverflowError:  # a model that has gone astray: its perplexity is beyond any float
         return math.inf
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.4f}".rstrip("0").rstrip(".")
-    return f"{value:,}" if type(value) is int else str(value)

@@ -1,0 +1,97 @@
+"""`charlm report` and `charlm plot`: what a model is and how it learnt, as a page and as a drawing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, option
+from charlm.cli.outputs import check_free, writing
+from charlm.errors import UsageError
+
+STDOUT = "-"
+_output = option("Output")
+
+
+def _models(help_text: str) -> Callable[[Any], Any]:
+    return option("Model")(
+        "-m", "--model", "models", metavar="PATH", multiple=True, type=PATH, default=[DEFAULT_MODEL],
+        show_default=True, envvar="CHARLM_MODEL", show_envvar=True, help=help_text,
+    )  # fmt: skip
+
+
+def _file(default: str) -> Callable[[Any], Any]:
+    return _output(
+        "-o", "--output", type=PATH, metavar="FILE", default=default, show_default=True,
+        help="The file to write; - is standard output.",
+    )  # fmt: skip
+
+
+_force = _output("--force", is_flag=True, help="Replace FILE where there is one already.")
+
+
+@click.command(cls=GroupedCommand, epilog="""\b
+Examples:
+  charlm report
+  charlm report -m names -o names.html
+  charlm report -m gru -m lstm -o both.html --force""")  # fmt: skip
+@_models("Model directory or .safetensors file; several are laid over each other.")
+@_file("report.html")
+@_force
+def report(models: tuple[str, ...], output: str, force: bool) -> None:
+    """Write a page of a model to look at in a browser: what it is, how it was trained, how it learnt.
+
+    It is one file, which asks for nothing from the network and can be sent to others.
+    """
+    if output != STDOUT:
+        check_free(output, force)
+    from charlm.page.report import report as page_of
+    from charlm.page.subject import subjects_of
+
+    _write(output, page_of(subjects_of(_different(models))))
+
+
+@click.command(cls=GroupedCommand, epilog="""\b
+Examples:
+  charlm plot
+  charlm plot -m gru -m lstm -o both.svg
+  charlm plot -m names -o - > names.svg""")  # fmt: skip
+@_models("Model directory, with the log of its training; several are laid over each other.")
+@_file("curves.svg")
+@_force
+def plot(models: tuple[str, ...], output: str, force: bool) -> None:
+    """Draw how a model learnt, as SVG for a paper or a chat: loss, learning rate, gradients and speed.
+
+    The best step is marked; of several models validated on the same text the difference is drawn, too.
+    """
+    if output != STDOUT:
+        check_free(output, force)
+    from charlm.page.curves import why_not
+    from charlm.page.report import plot as drawing_of
+    from charlm.page.subject import subjects_of
+
+    subjects = subjects_of(_different(models))
+    for its in subjects:
+        if reason := why_not(its):
+            raise UsageError(f"{its.path} has no curves to draw: {reason}")
+    _write(output, drawing_of(subjects))
+
+
+def _different(models: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the models; UsageError where one is there twice, which would hide what it is laid over."""
+    twice = next((path for path in models if models.count(path) > 1), None)
+    if twice is not None:
+        raise UsageError(f"-m {twice} is there twice: leave one out")
+    return models
+
+
+def _write(output: str, content: bytes) -> None:
+    """Write a file, whole or not at all (OutputError, StorageError), or to standard output."""
+    if output == STDOUT:
+        sys.stdout.write(content.decode())
+        return
+    with writing(output) as file:
+        file.write(content)
