@@ -5,7 +5,8 @@ over any number of chunks.
     word error rate     the other sources / sources: a target as a whole is the word
     symbol error rate   edits from the best target to the nearest reference / tokens of those
                         references
-    nats                -log p of the references' tokens and ends / how many those are
+    nats                -log p of the references' tokens and ends / how many those are, of what
+                        training has
 
 A source is counted once however many references it has. Edits are insertions, deletions and
 substitutions of one token (Levenshtein distance); of references that are equally near the shortest
@@ -35,8 +36,8 @@ def convert_tally(
     """Add up what a converter said of S distinct sources.
 
     said: the ids of each source's best target, EOS left out. gold: those of its references, one or
-    more. nats: -log p of all references. targets: over how many tokens, EOS counted. read: how many
-    tokens were read.
+    more. nats: -log p of all references. targets: over how many tokens, EOS counted; those that
+    training has not are in neither. read: how many tokens were read.
     """
     edits, lengths, _ = nearest(said, gold)
     sums = {

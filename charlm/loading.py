@@ -11,11 +11,12 @@ from charlm.config import TrainConfig
 from charlm.errors import UsageError
 from charlm.model import rebuilt_language
 from charlm.model_files import Tensors, opened
-from charlm.run_settings import LABELLED, LANGUAGE
+from charlm.run_settings import CONVERT, LABELLED, LANGUAGE
 from charlm.tasks import task_of_file
 
 if TYPE_CHECKING:
     from charlm.classifier import Classifier
+    from charlm.converter import Converter
     from charlm.model import Model
     from charlm.tagger import Tagger
 
@@ -38,8 +39,8 @@ def load_labeller(
     path: str | os.PathLike[str] = "charlm-model",
     threads: int | None = None,
     instead: str = "charlm score",
-) -> Classifier | Tagger | labelled.LabelledModel:
-    """Open a classifier, a tagger or a language model of labelled texts.
+) -> Classifier | Tagger | Converter | labelled.LabelledModel:
+    """Open a classifier, a tagger, a converter or a language model of labelled texts.
 
     Raises UsageError for a language model of texts without labels, which `instead` serves, and else
     as `load`.
@@ -53,7 +54,7 @@ def load_labeller(
             )
         return task.opened(tensors, metadata, train)
 
-    model: Classifier | Tagger | labelled.LabelledModel = opened(
+    model: Classifier | Tagger | Converter | labelled.LabelledModel = opened(
         path, rebuild, threads, "numpy", "auto"
     )
     return model
@@ -66,12 +67,29 @@ def load_language(
     else as `load`).
     """
 
-    def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
-        if metadata.get("charlm.task") == LABELLED:
-            return labelled.rebuilt(tensors, metadata, train)
-        return rebuilt_language(tensors, metadata, train)
+    return opened(path, _rebuilt_language, threads, "numpy", "auto")
 
-    return opened(path, rebuild, threads, "numpy", "auto")
+
+def load_writer(
+    path: str | os.PathLike[str] = "charlm-model", threads: int | None = None
+) -> Model | Converter:
+    """Open what writes: a language model, one of labelled texts too, or a converter (UsageError for a
+    model of another task, and else as `load`).
+    """
+
+    def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:
+        if metadata.get("charlm.task") == CONVERT:
+            return _rebuilt(tensors, metadata, train)
+        return _rebuilt_language(tensors, metadata, train)
+
+    model: Model | Converter = opened(path, rebuild, threads, "numpy", "auto")
+    return model
+
+
+def _rebuilt_language(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Model:
+    if metadata.get("charlm.task") == LABELLED:
+        return labelled.rebuilt(tensors, metadata, train)
+    return rebuilt_language(tensors, metadata, train)
 
 
 def _rebuilt(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:

@@ -11,19 +11,24 @@ from charlm.text.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from charlm.classifier import Classifier
     from charlm.config import ModelConfig
+    from charlm.converter import Converter
     from charlm.model import Model
     from charlm.tagger import Tagger
     from charlm.text.label_names import Labels
 
 _CLASS_FIGURES = ("accuracy", "macro_f1", "nats", "majority")
+_CONVERT_FIGURES = ("exact_match", "word_error_rate", "symbol_error_rate", "nats")
 _TAG_FIGURES = ("accuracy", "span_f1", "unknown_accuracy", "word_accuracy", "nats")
 
 
 def facts_of(model: Any) -> dict[str, Any]:
     """Return what is to be said of a model of any task."""
     from charlm.classifier import Classifier
+    from charlm.converter import Converter
     from charlm.tagger import Tagger
 
+    if isinstance(model, Converter):
+        return _of_converter(model)
     if isinstance(model, Tagger):
         return _of_tagger(model)
     return _of_classifier(model) if isinstance(model, Classifier) else _of_language(model)
@@ -137,6 +142,30 @@ def _of_tagger(model: Tagger) -> dict[str, Any]:
     }
 
 
+def _of_converter(model: Converter) -> dict[str, Any]:
+    conversion, origin = model.conversion, model.facts
+    return {
+        "task": "convert",
+        "converted": conversion.reading,
+        "directions": 2 if model.config.bidirectional else 1,
+        **_of_shape(model.config, {}),
+        "attention": conversion.attention,
+        "parameters": _parameters(model),
+        "source_tokenizer": conversion.source.kind,
+        "source_vocabulary": conversion.source.size,
+        "target_tokenizer": conversion.target.kind,
+        "target_vocabulary": conversion.target.size,
+        "max_length": conversion.max_length,
+        **_of_run(origin),
+        **{
+            f"{part}_{name}": origin.get(f"{part}_{name}")
+            for part in ("valid", "test")
+            for name in _CONVERT_FIGURES
+        },
+        **_of_computing(origin),
+    }
+
+
 def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
     """Return the shape of a network, `output` in its place; of layers without recurrence only where there are some."""
     head = (
@@ -159,7 +188,7 @@ def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parameters(model: Model | Classifier | Tagger) -> int:
+def _parameters(model: Model | Classifier | Tagger | Converter) -> int:
     return sum(value.size for value in model.trained.tensors().values())
 
 

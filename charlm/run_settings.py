@@ -23,6 +23,7 @@ from charlm.run_files import FILES, absolute, check_files
 
 LANGUAGE = "lm"  # the task, unless another is named
 LABELLED = "labelled"  # that of a language model where texts have labels
+CONVERT = "convert"  # that of a converter
 _PATHS = ("init_from", "counts_from")  # of files that are read again
 _MAY_CHANGE = frozenset({*LIMITS, "patience", "threads", "engine", "device"})  # on resume
 

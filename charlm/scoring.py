@@ -52,7 +52,10 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one text, or a total of several. `float(score)` is the log-probability in nats."""
+    """The score of one text, or a total of several. `float(score)` is the log-probability in nats.
+
+    source: what the text is the target of, None where it is none.
+    """
 
     text: str
     logprob: float
@@ -64,6 +67,7 @@ class Score:
     n_bytes: int | None = None
     lossless: bool = True
     per_token: tuple[TokenScore, ...] = field(default=(), repr=False)
+    source: str | None = None
 
     def __float__(self) -> float:
         return self.logprob

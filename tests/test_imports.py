@@ -20,8 +20,8 @@ TIERS = [
     ["exchange"],
     ["model_files"],
     ["engines", "language", "tags", "conversion"],
-    ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics"],
-    ["writing", "novelty", "comparison", "standing", "convert_evaluation"],
+    ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics", "chrf"],
+    ["writing", "novelty", "comparison", "convert_evaluation", "standing"],
     ["model", "classifier", "tagger", "converter"],
     [
         "labelled",
@@ -32,6 +32,7 @@ TIERS = [
         "run_files",
         "gold",
         "tag_gold",
+        "convert_gold",
         "tag_inputs",
         "inspection",
         "following",
@@ -51,6 +52,7 @@ HIDDEN = {  # which files may import a library that is not in every one of them
     "tqdm": "cli/",
     "torch": "engines/torch",
     "threadpoolctl": "engines/threads.py",
+    "sacrebleu": "chrf.py",
 }
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 # The front door: it names what lies above it, but imports that only when it is asked for.

@@ -20,7 +20,7 @@ from charlm.counts.names import arpa_names
 from charlm.text.tokenizers import EOS, UNK
 from tests.test_counts_model import with_counts
 from tests.test_training import train as train_until
-from tests.tiny import tiny_classifier, tiny_labelled, tiny_model, tiny_tagger
+from tests.tiny import tiny_classifier, tiny_converter, tiny_labelled, tiny_model, tiny_tagger
 
 FAMILIES = [f"{a}{b}{a}{c}" for a in "abcd" for b in "efgh" for c in "ij"]
 TEXT = "".join(f"{word.title()}, {word} caf\u00e9-{word[::-1]} <{word[0]}>!\n" for word in FAMILIES[:20] * 2)
@@ -210,6 +210,7 @@ SAMPLE = {
     "--length": ("9", {}),
     "--prompt": ("ab", {}),
     "--label": ("yes", {"models": "labelled", "--count": "5"}),
+    "--source": ("ab", {"models": "letters"}),
     "--count": ("3", {}),
     "--stop": ("b", {}),
     "--lines": ("2", {}),
@@ -257,6 +258,7 @@ SCORE = {
     "--per-token": (YES, {}),
     "--format": ("kenlm", {}),
     "--label": ("yes", {"models": "classes"}),
+    "--source": ("ab", {"models": "letters"}),
     "--json": (YES, {}),
     "--tsv": (YES, {}),
     "--html": ("-", {}),
@@ -272,6 +274,9 @@ PREDICT = {
     "--top": ("2", {}),
     "--threshold": ("0.999", {}),
     "--prior": ("uniform", {"models": "labelled-lines"}),
+    "--beam": ("3", {"models": "letters"}),
+    "--unknown": ("copy", {"models": "letters", "texts": "a?b aba"}),
+    "--align": (YES, {"models": "letters"}),
     "--json": (YES, {}),
     "--tsv": (YES, {}),
 }
@@ -282,6 +287,8 @@ TEST = {
     "--labels": ("first-word", {}),
     "--encoding": ("cp1252", {}),
     "--prior": ("uniform", {"models": "labelled-lines"}),
+    "--beam": ("3", {"models": "letters", "corpus": "pairs.tsv"}),
+    "--chrf": (YES, {"models": "letters", "corpus": "pairs.tsv"}),
     "--json": (YES, {}),
 }
 
@@ -313,6 +320,7 @@ def room(tmp_path_factory):
     (path / "lines.txt").write_text("abcba\nb\u00e4b\ncab\nbb\nabcc\n\u00e4\n" * 3, encoding="utf-8")
     (path / "lists.txt").write_text("1\t-3\tabba\u00e4\n1\t-2.5\tcc\n2\t-1\tb\n2\t-1.5\tbca\n", encoding="utf-8")
     (path / "gold.tsv").write_text("yes\tabb\u00e4b\nno way\tcab\nmaybe\tabcc\n" * 4, encoding="utf-8")
+    (path / "pairs.tsv").write_text("a\u00e4b\tab\ncab\tba\nabcc\tdb\ncab\tbb\n", encoding="utf-8")
     (path / "labelled.tsv").write_text("".join(map(labelled, TEXT.splitlines(keepends=True))), encoding="utf-8")
     (path / "rare.tsv").write_text(f"c\t{TEXT[:TEXT.index(chr(10))]}\nc\t>\n" * 3, encoding="utf-8")
     (path / "c.toml").write_text("clip = 0.002\nweight-decay = 10\n")
@@ -353,6 +361,9 @@ def room(tmp_path_factory):
     kind.engine.params["head.bias"][[UNK, kind.tokenizer.newline]] = 1
     models["labelled-lines"] = tiny_labelled("abc\u00e4", spread=0.3, counts=(10**6, 1, 1))
     models["labelled"] = with_counts(kind, 3)
+    letters = models["letters"] = tiny_converter("abc\u00e4", "abcd", spread=1, seed=3)
+    letters.trained.params["head.bias"][EOS] = -3
+    letters.trained.params["head.bias"][UNK] = 1
     for name, model in models.items():
         model.save(path / name)
     return path

@@ -5,7 +5,10 @@ import numpy as np
 from charlm import cells
 from charlm.classifier import Classes, Classifier
 from charlm.config import ModelConfig
+from charlm.conversion import Conversion
+from charlm.converter import Converter
 from charlm.engines.classifier import ClassifierEngine
+from charlm.engines.converter import ConverterEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.engines.tagger import TaggerEngine
 from charlm.labelled import LabelledModel
@@ -16,6 +19,7 @@ from charlm.tagger import Tagger
 from charlm.tags import Tags
 from charlm.text.columns import Layout
 from charlm.text.label_names import Labels
+from charlm.text.spelling import JoinedWords
 from charlm.text.tag_forms import CHARACTERS, WORDS, Form
 from charlm.text.tagged_encoder import Encoder
 from charlm.text.tokenizers import CharTokenizer, WordTokenizer
@@ -109,3 +113,26 @@ def tiny_restorer(**shape):
     """Return a tagger of characters: ? and ! instead of a and b, or the character itself."""
     names = ("", "!", "?")
     return tiny_tagger(**({"names": names, "scheme": None, "unit": CHARACTERS} | shape))
+
+
+def tiny_converter(
+    tokens="abc", targets="xyz", source=None, target=None, attention=True, longest=1000, threads=1,
+    spread=2.0, seed=0, **shape,
+):  # fmt: skip
+    """Return a converter from characters to characters, or of other tokenizers, with hidden size
+    6."""
+    source = source or CharTokenizer(list(tokens))
+    target = target or CharTokenizer(list(targets))
+    sizes = {"cell": "gru", "hidden": 6, "embedding": 4, "bidirectional": True} | shape
+    config = ModelConfig(target.size, **sizes)
+    conversion = Conversion(source, target, attention, max_length=longest)
+    engine = ConverterEngine(conversion.shape(config), threads)
+    rng = np.random.default_rng(seed)
+    weights = {name: rng.standard_normal(value.shape) for name, value in engine.tensors().items()}
+    engine.load({name: (value * spread / 2).astype(np.float32) for name, value in weights.items()})
+    return Converter(engine, config, conversion, {"run": "test"})
+
+
+def sounds(*tokens):
+    """Return a tokenizer of words which one space parts, as phonemes are written."""
+    return JoinedWords(list(tokens), " ", word_pattern=r"\S+")

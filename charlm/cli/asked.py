@@ -39,6 +39,7 @@ class Asked:
     count_cache: int | None
     nbest: bool
     label: str | None
+    source: str | None
     weight: float
     known: bool
     no_counts: bool
@@ -137,8 +138,9 @@ def _needs(asked: Asked) -> Iterator[tuple[str, bool, str]]:
     yield "count_cache", asked.corpus is not None, one_text
     yield "weight", asked.nbest, "--nbest"
     yield "force", asked.html not in (None, STDIN), "a file to be replaced: give --html FILE"
-    of_label = bool(asked.texts) or asked.file is not None
-    yield "label", of_label, "texts that all have it: on the command line, of - or of --file"
+    all_alike = bool(asked.texts) or asked.file is not None
+    yield "label", all_alike, "texts that all have it: on the command line, of - or of --file"
+    yield "source", all_alike, "targets of it: on the command line, of - or of --file"
 
 
 # Pairs that cannot both be obeyed; "several" stands for several models that are compared.

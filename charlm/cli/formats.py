@@ -101,7 +101,8 @@ def print_json(scores: Iterable[Score], per_token: bool) -> None:
     every = Totals(scores)
     for score in every:
         tokens = {"per_token": list(map(_token_values, score.per_token))} if per_token else {}
-        _write(to_json({"text": score.text} | _values(score) | tokens))
+        given = {} if score.source is None else {"source": score.source}
+        _write(to_json(given | {"text": score.text} | _values(score) | tokens))
     _summarise(every)
 
 

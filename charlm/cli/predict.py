@@ -10,6 +10,7 @@ import click
 from charlm import config
 from charlm.cli.answers import print_answers
 from charlm.cli.base import PATH, as_utf8, model_option, option
+from charlm.cli.converting import predict_targets
 from charlm.cli.given import Given
 from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.tagging import predict_tags
@@ -26,6 +27,7 @@ from charlm.errors import UsageError
 _model = option("Model")
 _input = option("Input")
 _figures = option("Labels")
+_target = option("Targets")
 _output = option("Output")
 
 
@@ -35,6 +37,7 @@ Examples:
   cat lines.txt | charlm predict - --json > labels.jsonl
   charlm predict --file lines.txt --top 3
   charlm predict -m tagger --file words.conll > tagged.conll
+  charlm predict -m sounds --beam 5 --top 3 through tough
   charlm predict -- "-5 C" - "after --, whatever it begins with is a text\"""")  # fmt: skip
 @click.argument("texts", nargs=-1, metavar="TEXT... | -", callback=as_utf8)
 @model_option()
@@ -49,7 +52,7 @@ Examples:
     "path",
     type=PATH,
     metavar="FILE",
-    help="Label the lines of a file, or its paragraphs.",
+    help="Take the lines of a file, or its paragraphs.",
 )
 @_input("--columns/--plain", "columns", default=None,
         help="Tags: a token a line, in columns, or a sentence a line. [default: by the first line]")  # fmt: skip
@@ -71,12 +74,18 @@ Examples:
     default=1,
     show_default=True,
     metavar="K",
-    help="The K most probable labels of each text.",
+    help="The K most probable labels of each text, or targets of each source.",
 )
 @_figures("--threshold", type=float, default=0.0, show_default=True, metavar="P",
           help="Only labels of this probability or more; - (NA with --tsv, null with --json) where none.")  # fmt: skip
 @_figures("--prior", type=click.Choice(config.PRIORS), default=config.PRIORS[0], show_default=True,
           help="How probable a label is before the text is read (models of labelled texts).")  # fmt: skip
+@_target("--beam", type=click.IntRange(1), metavar="K",
+         help="Search with a beam of width K. [default: as many as --top says]")  # fmt: skip
+@_target("--unknown", type=click.Choice(["mark", "copy"]), default="mark", show_default=True,
+         help="Read an unknown token as <unk>, or let its source be its own target.")  # fmt: skip
+@_target("--align", is_flag=True,
+         help="Also what each token of the target looked at in the source.")  # fmt: skip
 @_output("--json", "as_json", is_flag=True, help="One JSON object a text.")
 @_output(
     "--tsv",
@@ -85,20 +94,23 @@ Examples:
     help="With a header line; tabs and newlines in texts as escapes.",
 )
 def predict(**options: Any) -> None:
-    """Say which label suits each text best: each argument, each line of stdin (-) or of a file.
+    """Say which label, tags or target suits each text best: each argument, each line of stdin (-)
+    or of a file.
 
     A classifier of paragraphs takes the paragraphs of stdin and files, which blank lines part.
 
     A line a text: label, probability and text, parted by tabs. A language model of labelled texts
     answers by Bayes; before the text it says how surprising that is whatever its label, in nats a
     token, and how many of 100 validation texts surprise less. Of a tagger: the tag of each token,
-    as one more column; or where characters are tagged, the restored text.
+    as one more column; or where characters are tagged, the restored text. Of a converter: the
+    target, with --top each with its log-probability.
     """
     context = click.get_current_context()
     texts, stdin = texts_or_stdin(context, options["texts"])
     path = STDIN if stdin else options["path"]
     _check(Given(context), texts, stdin, path)
     hint_at_files(texts, "taken", "reads")
+    from charlm.converter import Converter
     from charlm.labelled import LabelledModel
     from charlm.loading import load_labeller
     from charlm.tagger import Tagger
@@ -107,6 +119,10 @@ def predict(**options: Any) -> None:
         options["model"], options["threads"], instead="charlm score and charlm sample"
     )
     asked = Given(context)
+    if isinstance(model, Converter):
+        predict_targets(model, asked, texts, path)
+        return
+    asked.refuse("only a converter writes targets", "beam", "unknown", "align")
     if not isinstance(model, LabelledModel):
         asked.refuse("only a language model of labelled texts takes a prior", "prior")
     if isinstance(model, Tagger):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charlm.cli.base import PATH, GroupedCommand, as_utf8, model_option, option, visible
+from charlm.cli.convert_scores import unknown_of_source, written_of
 from charlm.cli.given import Given
 from charlm.cli.label_scores import labelled_as
 from charlm.cli.records import to_json
@@ -36,12 +37,13 @@ Examples:
   charlm sample --length 500
   charlm sample -m names -n 20 --starts-with Ka --pattern '.*us'
   charlm sample -m names -n 10 --label Irish
+  charlm sample -m sounds -n 3 --source tough
   charlm sample --prompt "To be" --temperature 0.7 --seed 1
   charlm sample --length 0 | head -n 100""")  # fmt: skip
 @model_option()
 @option("Model")("--no-counts", is_flag=True, help="Let the network predict alone, without the counts of its text.")
 @_text("--length", type=int, default=200, show_default=True, metavar="N",
-       help="Most tokens of a text; 0: no end, after EOS the next text follows.")  # fmt: skip
+       help="Most tokens of a text; 0: no end, after EOS the next text follows. Of targets their source decides.")
 @_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
        help="Begin with this text, a file's (@FILE; @@ is an @ of the text itself), or stdin's (-).")  # fmt: skip
 @_text(
@@ -50,6 +52,8 @@ Examples:
     callback=as_utf8,
     help="Write texts of this label (models of labelled texts).",
 )
+@_text("--source", metavar="TEXT", callback=as_utf8,
+       help="Write targets of this source (converters).")  # fmt: skip
 @_text("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="COUNT",
        help="Write COUNT texts.")  # fmt: skip
 @_text("--stop", metavar="TEXT", callback=as_utf8, help=r"End before this string; a newline is $'\n' in the shell.")
@@ -83,21 +87,22 @@ Examples:
 @_output("--raw", is_flag=True, help="Send control characters to a terminal as they are.")
 @click.pass_context
 def sample(
-    ctx: click.Context, /, model: str, no_counts: bool, label: str | None, prompt: str, count: int, beam: int | None,
-    seed: int | None, contains: str | None, pattern: str | None, tries: int, as_json: bool, echo: bool, number: bool,
-    separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
+    ctx: click.Context, /, model: str, no_counts: bool, label: str | None, source: str | None, prompt: str,
+    count: int, beam: int | None, seed: int | None, contains: str | None, pattern: str | None, tries: int,
+    as_json: bool, echo: bool, number: bool, separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
 ) -> None:  # fmt: skip
-    """Write text with a model, on stdout, until its end (EOS) or --length tokens."""
-    from charlm.loading import load_language
+    """Write text with a model, on stdout, until its end (EOS) or --length tokens; of a converter targets."""
+    from charlm.loading import load_writer
     from charlm.model import without_counts
     from charlm.sampling import SamplingConfig
 
     config, given, regex = SamplingConfig(**drawing), Given(ctx), _compiled(pattern)
     _refuse_useless(given)
-    loaded = load_language(model, threads=None if count > 1 or beam else 1)
+    opened: Any = load_writer(model, threads=None if count > 1 or beam else 1)
     if no_counts:
-        (loaded,) = without_counts([loaded])
-    loaded = labelled_as(loaded, label)
+        (opened,) = without_counts([opened])
+    loaded = labelled_as(written_of(opened, source), label)
+    config = _with_length(config, given, opened, source)
     _refuse_for_this_model(given, loaded)
     prompt = _prompt(prompt, loaded)
     printer = _Printer(prompt, echo, number, as_json, _separator(separator, loaded, as_json))
@@ -113,7 +118,9 @@ def sample(
             texts = _samples(writer, config, count, beam, accept, tries, seed)
     if raw:
         let_controls_through()
-    _warn_of_unknown(loaded, prompt)
+    _warn_of_unknown(loaded.unknown_in(prompt), "prompt")
+    if source is not None:
+        _warn_of_unknown(unknown_of_source(opened, source), "source")
     given.warn_of_escapes("prompt", "starts_with", "stop", "contains", "separator")
     if streams is not None:
         printer.print_streams(streams)
@@ -149,8 +156,17 @@ def _refuse_useless(given: Given) -> None:
 def _refuse_for_this_model(given: Given, model: Model) -> None:
     if not model.language.kind.newline and given.values["lines"] is not None:
         raise UsageError("this model writes single lines: ask for N of them with -n, and leave --lines out")
+    if given.values["source"] is not None and given.values["novelty"] == OWN_CORPUS:
+        given.refuse("a converter has learnt from pairs: name a file of targets", "novelty")
     if model.tokenizer.kind == "byte":
         given.refuse("a model of bytes knows them all", "unk")
+
+
+def _with_length(config: SamplingConfig, given: Given, model: Any, source: str | None) -> SamplingConfig:
+    """Return the settings; a target for which no length was given has at most that which its source lets it have."""
+    if source is None or "length" in given:
+        return config
+    return replace(config, length=model.most_tokens(source))
 
 
 def _samples(
@@ -294,8 +310,7 @@ def _values(sample: Sample, shown: str) -> dict[str, Any]:
     }
 
 
-def _warn_of_unknown(model: Model, prompt: str) -> None:
-    unknown = model.unknown_in(prompt)
+def _warn_of_unknown(unknown: list[str], of: str) -> None:
     if unknown:
         listed = ", ".join(repr(token) for token in unknown)
-        click.echo(f"charlm: the model does not know {listed} of the prompt: read as <unk>", err=True)
+        click.echo(f"charlm: the model does not know {listed} of the {of}: read as <unk>", err=True)

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from charlm import config
 from charlm.cli.asked import Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
+from charlm.cli.convert_scores import score_targets
 from charlm.cli.label_scores import score_labels, texts_labelled_as
 from charlm.cli.score_page import check_page, write_page
 from charlm.cli.streams import tell_what_is_awaited
@@ -25,6 +26,7 @@ from charlm.cli.texts import (
     texts_of,
     texts_or_stdin,
 )
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.model import Model
@@ -81,6 +83,8 @@ Examples:
         help="Each text has this label. A classifier says how probable the label is; of its lines, of a file or stdin, "
         "each has its own, as its corpus had. A model of labelled texts says how probable the text is, and takes "
         "--file and - as texts alone, all of this label.")  # fmt: skip
+@_input("--source", metavar="TEXT", callback=as_utf8,
+        help="Each text is a target of this source (converters). [default: each line has its own, by a tab]")
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--known", is_flag=True, help="Of several models: compare the texts that all know in full.")
@@ -98,13 +102,15 @@ def score(**options: Any) -> None:
 
     A model of paragraphs takes stdin and files by paragraphs, which blank lines part.
 
-    Of a classifier: how probable the label of each text is; of a tagger: the tags of each sentence.
+    Of a classifier: how probable the label of each text is; of a tagger: the tags of each sentence;
+    of a converter: each target, given its source.
     """
     asked = _asked(click.get_current_context(), options)
     check(asked)
     check_page(asked)
     hint_at_files(asked.texts, "scored", "scores")
     from charlm.classifier import Classifier
+    from charlm.converter import Converter
     from charlm.loading import load
     from charlm.model import without_counts
     from charlm.tagger import Tagger
@@ -112,6 +118,11 @@ def score(**options: Any) -> None:
     models = [load(path, engine=asked.engine, device=asked.device) for path in asked.models]
     if asked.no_counts:
         models = without_counts(models)
+    if any(isinstance(model, Converter) for model in models):
+        score_targets(asked, models)
+        return
+    if asked.source is not None:
+        raise UsageError("only a converter has sources: leave --source out, or give another model")
     if any(isinstance(model, Tagger) for model in models):
         score_tags(asked, models)
     elif any(isinstance(model, Classifier) for model in models):

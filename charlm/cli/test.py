@@ -15,18 +15,21 @@ from charlm.cli.texts import STDIN
 from charlm.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from charlm.converter import Converter
     from charlm.gold import Labeller
     from charlm.tagger import Tagger
     from charlm.text.sequences import Kind
 
 _model = option("Model")
 _input = option("Input")
+_target = option("Targets")
 
 
 @click.command(cls=GroupedCommand, epilog="""\b
 Examples:
   charlm test -m questions gold.tsv
   charlm test -m ours -m theirs gold.tsv --json
+  charlm test -m sounds --beam 5 gold.tsv
   zcat gold.txt.gz | charlm test -m questions --labels prefix -""")  # fmt: skip
 @click.argument("gold", nargs=-1, type=PATH, metavar="GOLD... | -")
 @_model("-m", "--model", "models", metavar="PATH", multiple=True, type=PATH, default=[DEFAULT_MODEL],
@@ -52,35 +55,49 @@ Examples:
 )
 @option("Labels")("--prior", type=click.Choice(config.PRIORS), default=config.PRIORS[0], show_default=True,
                   help="How probable a label is before the text is read (models of labelled texts).")  # fmt: skip
+@_target("--beam", type=click.IntRange(1), default=1, show_default=True, metavar="K",
+         help="Search with a beam of width K, and greedily too.")  # fmt: skip
+@_target("--chrf", is_flag=True, help="chrF too, which needs sacrebleu.")
 @option("Output")("--json", "as_json", is_flag=True, help="One JSON object.")
 def test(
     gold: tuple[str, ...], models: tuple[str, ...], threads: int | None, labels: str | None, encoding: str,
-    prior: str, as_json: bool,
+    prior: str, beam: int, chrf: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Say how well a classifier or a tagger does on GOLD, files of texts with their labels, or of
-    sentences with their tags (or -, stdin).
+    """Say how well a classifier, a tagger or a converter does on GOLD, files of texts with their
+    labels, of sentences with their tags or of pairs (or -, stdin).
 
     First what the commonest label alone would reach; then accuracy, macro F1 or that of spans,
     nats, each label's figures and the commonest confusions; of several models how far they differ.
-    A language model of labelled texts says by Bayes which label a text has.
+    A language model of labelled texts says by Bayes which label a text has. Of a converter: exact
+    match, word and symbol errors against the nearest reference.
     """
     if not gold:
         raise UsageError("give gold files, lines with their labels, or - for stdin")
+    from charlm.converter import Converter
     from charlm.labelled import LabelledModel
     from charlm.loading import load_labeller
     from charlm.tagger import Tagger
 
     asked = Given(click.get_current_context())
     opened: list[Any] = [load_labeller(path, threads, "charlm score --corpus") for path in models]
+    converters = [model for model in opened if isinstance(model, Converter)]
     taggers = [model for model in opened if isinstance(model, Tagger)]
+    if len(opened) not in (len(converters), len(taggers)) and (converters or taggers):
+        raise UsageError(
+            "labels of texts, tags and targets are other answers: test such models one by one"
+        )
+    if not converters:
+        asked.refuse("only a converter writes targets", "beam", "chrf")
     if not any(isinstance(model, LabelledModel) for model in opened):
         asked.refuse("only a language model of labelled texts takes a prior", "prior")
-    if len(taggers) == len(opened):
+    if converters:
+        asked.refuse("a line of a converter has its target after a tab", "labels")
+        _test_pairs(models, converters, gold, asked)
+        return
+    if taggers:
         asked.refuse("a tagger finds tags where they stood in training", "labels")
         _test_tags(models, taggers, gold, encoding, as_json)
         return
-    if taggers:
-        raise UsageError("labels of texts and tags are other answers: test such models one by one")
     if _bytes_alone(opened):
         asked.refuse("a model of bytes reads them as they are", "encoding")
     known = [
@@ -125,6 +142,34 @@ def _test_tags(
         print_figures(every[0], as_json)
     else:
         print_comparison(models, every, as_json)
+
+
+def _test_pairs(
+    models: Sequence[str], opened: Sequence[Converter], gold: Sequence[str], asked: Given
+) -> None:
+    from charlm.chrf import check_chrf
+    from charlm.cli.convert_figures import print_comparison, print_figures
+    from charlm.convert_gold import answer_all, gathered
+    from charlm.text.folders import open_all, text_files
+    from charlm.text.pairs import read_pairs
+
+    beam, chrf, as_json = (asked.values[name] for name in ("beam", "chrf", "as_json"))
+    if chrf:
+        check_chrf()
+    if STDIN in gold:
+        tell_what_is_awaited("pairs")
+    named, notes = text_files(gold)
+    for note in notes:
+        click.echo(f"charlm: {note}", err=True)
+    files, encoding = open_all(named)[0], asked.values["encoding"]
+    references = gathered(pair for file in files for pair in read_pairs(file, encoding))
+    if not references:
+        raise DataError(f"{', '.join(gold)}: holds no pair")
+    every = answer_all(opened, references, beam, keep=chrf)
+    if len(models) == 1:
+        print_figures(every[0], references, chrf, as_json)
+    else:
+        print_comparison(models, every, references, chrf, as_json)
 
 
 def _form(models: Sequence[Labeller]) -> str:

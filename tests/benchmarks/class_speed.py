@@ -167,8 +167,10 @@ def report(runs, pairs, threads, what, unit):
         low, high = min(found[name]), max(found[name])
         print(f"{name:40} {value:10,.0f} {unit}/s  ({low:,.0f} to {high:,.0f})")
     for does in ("trains", "predicts"):
-        best = max(value for name, value in middle.items() if name.startswith(f"PyTorch {does}"))
-        print(f"charlm {does}: {middle[f'charlm {does}'] / best:.2f} of PyTorch's best")
+        theirs = [value for name, value in middle.items() if name.startswith(f"PyTorch {does}")]
+        if theirs:
+            ours = middle[f"charlm {does}"]
+            print(f"charlm {does}: {ours / max(theirs):.2f} of PyTorch's best")
 
 
 if __name__ == "__main__":
