@@ -104,7 +104,7 @@ def parts_of(readings: Sequence[Reading]) -> Parts:
         found = np.array([np.bincount(places, minlength=len(ends)) for places in every])
         bounds = pairwise([0, *ends.tolist()])
         scored = (found.sum(axis=0) > 0).tolist()
-        shown += [_shown(score.text[a:b], of) for (a, b), of in zip(bounds, scored, strict=True)]
+        shown += [shown_part(score.text[a:b], of) for (a, b), of in zip(bounds, scored, strict=True)]
         counts.append(found)
         if score.eos or number < last:
             shown.append(f"{TEXT_END}\n" if score.eos else "\n")
@@ -112,7 +112,7 @@ def parts_of(readings: Sequence[Reading]) -> Parts:
     return Parts(shown, np.concatenate(counts, axis=1).astype(np.int64))
 
 
-def _shown(part: str, scored: bool) -> str:
+def shown_part(part: str, scored: bool = True) -> str:
     """Return a part of a text as it is shown, with signs for what cannot be seen."""
     if part == " " or part.isalnum():  # most of them
         return part
