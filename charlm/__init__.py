@@ -1,5 +1,5 @@
-"""charlm: character and word language models, classifiers and taggers that train, write and predict
-on NumPy alone.
+"""charlm: character and word language models, classifiers, taggers and converters that train, write
+and predict on NumPy alone.
 
     import charlm
     model = charlm.load("charlm-model")
@@ -7,6 +7,7 @@ on NumPy alone.
     print(model.score("a sentence").perplexity)
     print(*charlm.load("classifier").predict(["a sentence"]))
     print(*charlm.load("tagger").predict(["a sentence"]))
+    print(*charlm.load("converter").predict(["42"]))
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from charlm.classifier import Answer, Classifier
+    from charlm.converter import Alignment, Converted, Converter, Target
     from charlm.errors import CharlmError
     from charlm.loading import load
     from charlm.model import Model
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
 
 # Public names and where they live: imported when asked for, so that `charlm --help` does not wait for NumPy.
 _PUBLIC = {
+    "Alignment": "charlm.converter",
     "Answer": "charlm.classifier",
     "CharlmError": "charlm.errors",
     "Classifier": "charlm.classifier",
+    "Converted": "charlm.converter",
+    "Converter": "charlm.converter",
     "LabelledModel": "charlm.labelled",
     "Model": "charlm.model",
     "Sample": "charlm.writing",
@@ -37,13 +42,14 @@ _PUBLIC = {
     "Score": "charlm.scoring",
     "TaggedSentence": "charlm.tagger",
     "Tagger": "charlm.tagger",
+    "Target": "charlm.converter",
     "TokenScore": "charlm.scoring",
     "load": "charlm.loading",
 }
 
 __all__ = [
-    "Answer", "CharlmError", "Classifier", "LabelledModel", "Model", "Sample", "SamplingConfig", "Score",
-    "TaggedSentence", "Tagger", "TokenScore", "__version__", "load",
+    "Alignment", "Answer", "CharlmError", "Classifier", "Converted", "Converter", "LabelledModel", "Model", "Sample",
+    "SamplingConfig", "Score", "TaggedSentence", "Tagger", "Target", "TokenScore", "__version__", "load",
 ]  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class Conversion:
     source, target: the tokenizers of both sides. attention: whether each step of a target looks at
     all of its source. per_token, excess: no target of the training part had more than
     per_token * n + excess tokens, n being those of its source; per_token is the mean. max_length:
-    the tokens of a source that are read.
+    the tokens of a source that are read, and what a target has at most.
     """
 
     source: Tokenizer
@@ -60,10 +60,11 @@ class Conversion:
     def limit(self, source_tokens: int) -> int:
         """Return how many tokens a target may have, given those of its source, EOS not counted.
 
-        Every pair of the training part is within it, with ten tokens to spare.
+        Every pair of the training part is within it, with ten tokens to spare. However long the
+        source is, there is an end: training left out what is longer than `max_length`.
         """
         longest = math.ceil(self.per_token * source_tokens) + self.excess
-        return min(longest + _SPARE, _MOST)
+        return min(longest, self.max_length) + _SPARE
 
     def shape(self, model: ModelConfig) -> ConverterShape:
         """Return what the network is: both halves have the sizes of `model`, the encoder its

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Sources:
     def __len__(self) -> int:
         return len(self.ends)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """How many ids a reading of their pairs takes, an EOS for each source and each target."""
         return int(self.part.sizes(self.numbers).sum()) + 2 * len(self.numbers)

@@ -234,6 +234,7 @@ def converter_defaults(
         "weight_decay": _CONVERTER_DECAY if optimizer in ("adam", "muon") else 0.0,
         "lr": _CONVERTER_LR,
         "epochs": None if minutes else round(epochs, 1),
+        "patience": _PATIENCE if minutes and affordable > 2 * _CONVERTER_EPOCHS else None,
     }
     time = f"{minutes:g} minutes" if minutes else "so many pairs"
     reads = f"allow reading each pair {epochs:.1f} times"

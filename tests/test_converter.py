@@ -137,7 +137,7 @@ def test_predictions_that_cannot_be(converter, settings, error):
 
 def test_length_limit():
     known = converter_of(per_token=1.5, excess=3).conversion
-    assert [known.limit(n) for n in (0, 1, 4)] == [13, 15, 19]
+    assert [known.limit(n) for n in (0, 1, 4, 6, 7, 99)] == [13, 15, 19, 22, 22, 22]
     endless = converter_of()
     endless.trained.params["head.bias"][0] = -1e4  # EOS never comes
     (answer,) = endless.predict(["ab"])

@@ -145,6 +145,15 @@ def test_words_are_what_patterns_say_and_every_one_is_kept(tmp_path):
     assert any("not written back exactly" in note for note in odd.notes)
 
 
+def test_rare_tokens_are_left_out_of_the_side_that_can_leave_them_out(tmp_path):
+    path = written(tmp_path, [("aab", "xxy"), ("a", "x")])
+    corpus = read([path], "byte", "char", min_count=2, valid_fraction=0)
+    assert (corpus.source.size, corpus.target.to_dict()["tokens"]) == (258, ["x"])
+    assert corpus.train.targets.unknown == 1
+    with pytest.raises(UsageError, match="min-count do not go with tokenizer byte"):
+        read([path], "byte", "byte", min_count=2)
+
+
 def test_sources_alone_are_lowered(tmp_path):
     corpus = read([written(tmp_path, [("Ab", "Cd"), ("B", "D")])], lowercase=True, valid_fraction=0)
     assert texts_of(corpus, corpus.train) == [("ab", "Cd"), ("b", "D")]

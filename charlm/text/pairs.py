@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,12 +111,15 @@ class Sides:
     ) -> Sides:  # fmt: skip
         """Return it for tokenizers of these kinds, words being those of these patterns
         (UsageError)."""
-        usual = {"vocab_size": _MOST_WORDS, "min_count": 1}
+        given = {"vocab_size": config.vocab_size, "min_count": config.min_count}
+        of_words = {
+            "vocab_size": config.vocab_size or _MOST_WORDS, "min_count": config.min_count or 1,
+        }  # fmt: skip
+        kept = given if source == target else {}  # bytes: refused by name
+        counted: dict[str, dict[str, Any]] = {"char": given, "word": of_words, "byte": kept}
 
         def side(kind: str, pattern: str | None, lowercase: bool) -> TextConfig:
-            given = {name: getattr(config, name) or usual[name] for name in usual}
-            more = given if kind == "word" else {name: getattr(config, name) for name in usual}
-            return TextConfig(kind, lowercase=lowercase, word_pattern=pattern, **more)
+            return TextConfig(kind, lowercase, word_pattern=pattern, **counted[kind])
 
         return Sides(
             side(source, source_pattern, config.lowercase), side(target, target_pattern, False)
