@@ -21,6 +21,7 @@ from charlm.text.windows import always, windows
 
 _STEPS = 64  # steps of a chunk,
 _ADAPTING_STEPS = 32  # and of one that is learnt from when scored
+_SURPRISE = (0.5, 1, 2, 4, 8)  # bits of a character from which it is coloured otherwise
 _ALTERNATIVES = 3  # the most probable tokens shown beside each token
 
 
@@ -260,6 +261,14 @@ def _token_scores(
         others = zip(best, figures.top[k].tolist(), strict=True)
         logprob, rank = float(figures.target[k]), int(figures.rank[k])
         yield TokenScore(name, token_id, logprob, token_id == UNK, rank, tuple(others))
+
+
+def surprise_steps(kind: str) -> list[float]:
+    """Return where each next of six steps of surprise begins, in bits of a token of this kind.
+
+    A word's bits are some twice those of a character, of which it has several.
+    """
+    return [2 * bits if kind == "word" else bits for bits in _SURPRISE]
 
 
 def percent(part: int, whole: int) -> str:

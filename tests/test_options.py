@@ -262,6 +262,7 @@ SCORE = {
     "--json": (YES, {}),
     "--tsv": (YES, {}),
     "--html": ("-", {}),
+    "--color": (YES, {}),
 }
 
 PREDICT_BASE = {"models": "classes", "texts": "aba"}

@@ -50,6 +50,7 @@ class Asked:
     as_tsv: bool
     html: str | None
     force: bool
+    color: bool | None
 
     @property
     def format(self) -> str:
@@ -70,6 +71,11 @@ class Asked:
     def file(self) -> str | None:
         """The file that texts come from, - for standard input."""
         return STDIN if self.stdin else self.path
+
+    @property
+    def paints_texts(self) -> bool:
+        """Whether texts are shown in colours where they stand."""
+        return bool(self.color) and not self.per_token
 
     def kind(self, models: Sequence[Model]) -> Kind:
         """Return what of the file is a text: as said, else what it is for all the models, lines
@@ -119,6 +125,8 @@ def check_models(asked: Asked, models: Sequence[Model]) -> None:
     """Raise UsageError for what does not go with the models, now that they are known."""
     if "shard" in asked.given and asked.whole(models):
         raise UsageError("shard needs lines: give - or --file FILE --lines")
+    if asked.paints_texts and asked.whole(models):
+        raise UsageError("--color shows a whole file token by token: give --per-token too, or --html")
     if "encoding" in asked.given and all(model.tokenizer.kind == "byte" for model in models):
         raise UsageError("a model of bytes reads them as they are: leave --encoding out")
 
@@ -137,6 +145,9 @@ def _needs(asked: Asked) -> Iterator[tuple[str, bool, str]]:
     yield "cache", asked.corpus is not None, one_text
     yield "count_cache", asked.corpus is not None, one_text
     yield "weight", asked.nbest, "--nbest"
+    tables = asked.compares or asked.nbest or asked.html is not None or asked.format != "table"
+    texts = not tables and asked.corpus is None and asked.mix is None
+    yield "color", texts, "a table of one model's texts or tokens"
     yield "force", asked.html not in (None, STDIN), "a file to be replaced: give --html FILE"
     all_alike = bool(asked.texts) or asked.file is not None
     yield "label", all_alike, "texts that all have it: on the command line, of - or of --file"

@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from charlm.cli.base import visible
+from charlm.cli.painting import Paint, padded, token_shown
 from charlm.cli.records import to_field, to_json
 from charlm.scoring import Score, percent
 
@@ -64,27 +65,32 @@ class Totals:
         )  # fmt: skip
 
 
-def print_table(scores: Iterable[Score], per_token: bool) -> None:
+def print_table(scores: Iterable[Score], per_token: bool, paint: Paint | None = None) -> None:
     """Print a table of texts as they come, the tokens of each below it, and the total of several."""
     every = Totals(scores)
     for score in every:
         if every.count == 1:
             _write(_ROW.format(*_COLUMNS, "text"))
-        _write(_row(score, _shown(score.text)))
-        for token in score.per_token:
-            _write(_token_line(token))
+        in_place = paint is not None and paint.texts
+        text = paint.text(score, one_line=True) if paint and in_place else _shown(score.text)
+        _write(_row(score, text))
+        for token in () if in_place else score.per_token:
+            _write(_token_line(token, paint))
     total = every.total
     if total is not None and every.count > 1:
         unknown = f", {share(total)} of the tokens unknown" if total.unknown else ""
         _write(_row(total, f"total of {every.count:,} texts{unknown}"))
 
 
-def print_one(score: Score, named: bool = False) -> None:
+def print_one(score: Score, named: bool = False, paint: Paint | None = None) -> None:
     """Print one score in full, below those of its tokens; where it is `named`, first of all what was scored."""
     if named:
         _write(f"scored           {_shown(score.text)}")
-    for token in score.per_token:
-        _write(_token_line(token))
+    if paint is not None and paint.texts:
+        _write(paint.text(score, one_line=False).removesuffix("\n"))
+    else:
+        for token in score.per_token:
+            _write(_token_line(token, paint))
     _write(f"log-probability  {score.logprob:.4f} nats ({score.log10:.4f} in log10)")
     unknown = f"{score.unknown:,} unknown" + (f" ({share(score)})" if score.unknown else "")
     _write(f"tokens           {score.tokens:,}, {unknown}")
@@ -132,7 +138,7 @@ def print_kenlm(scores: Iterable[Score], per_token: bool) -> None:
 PRINTERS = {"table": print_table, "json": print_json, "tsv": print_tsv, "kenlm": print_kenlm}
 
 
-def print_long(long: LongText, form: str) -> None:
+def print_long(long: LongText, form: str, paint: Paint | None = None) -> None:
     """Print one text token by token as `form` has it, while it is scored, so that memory does not grow with it."""
     if form == "json":
         _write_long_object(long)
@@ -143,7 +149,7 @@ def print_long(long: LongText, form: str) -> None:
         if form == "kenlm":
             sys.stdout.write(_kenlm_word(token, place))
         else:
-            _write(_token_row(1, token) if form == "tsv" else _token_line(token))
+            _write(_token_row(1, token) if form == "tsv" else _token_line(token, paint))
     if form == "table":
         print_one(long.total)
     elif form == "kenlm":
@@ -172,11 +178,14 @@ def share(score: Score) -> str:
     return percent(score.unknown, score.tokens)
 
 
-def _token_line(token: TokenScore) -> str:
-    others = "  ".join(f"{_shown(name)} {math.exp(logprob):.2f}" for name, logprob in token.alternatives)
+def _token_line(token: TokenScore, paint: Paint | None) -> str:
+    best = ((token_shown(name), math.exp(logprob)) for name, logprob in token.alternatives)
+    others = "  ".join(f"{name} {p:.2f}" for name, p in best)
     mark = "unknown" if token.unknown else ""
     line = f"{token.logprob:10.4f} nats {token.bits:8.3f} bits  rank {token.rank:<5,}"
-    return f"{line} {_shown(token.token):<12} {mark:<8} best: {others}"
+    name = token_shown(token.token)
+    shown = padded(name, 12).replace(name, paint.painted(name, token.bits), 1) if paint else padded(name, 12)
+    return f"{line} {shown} {mark:<8} best: {others}"
 
 
 def _score_row(score: Score) -> str:

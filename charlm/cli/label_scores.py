@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _OF_TEXTS = (
     "eos", "per_token", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines",
-    "html",
+    "html", "color",
 )  # fmt: skip
 _FIGURES = ("logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
 _WHY_NO_BITS = "a label is scored, and no text"

@@ -15,8 +15,9 @@ from charlm.cli.asked import Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
 from charlm.cli.convert_scores import score_targets
 from charlm.cli.label_scores import score_labels, texts_labelled_as
+from charlm.cli.painting import Paint, colours_are_welcome
 from charlm.cli.score_page import check_page, write_page
-from charlm.cli.streams import tell_what_is_awaited
+from charlm.cli.streams import let_controls_through, tell_what_is_awaited
 from charlm.cli.tag_scores import score_tags
 from charlm.cli.texts import (
     STDIN,
@@ -94,6 +95,9 @@ Examples:
 @_output("--format", "form", type=click.Choice(_FORMATS), help="[default: table; json and tsv: totals on stderr]")
 @_output("--json", "as_json", is_flag=True, help="Short for --format json.")
 @_output("--tsv", "as_tsv", is_flag=True, help="Short for --format tsv.")
+@_output("--color/--no-color", default=None,
+         help="Colour by surprise: the tokens of --per-token, else the texts. "
+         "[default: with --per-token on a terminal, unless NO_COLOR is set]")  # fmt: skip
 @_output("--html", type=PATH, metavar="FILE|-",
          help="Write a page instead: texts coloured by surprise; of several models, the difference too.")  # fmt: skip
 @_output("--force", is_flag=True, help="With --html: replace FILE where there is one already.")
@@ -160,18 +164,29 @@ def _asked(context: click.Context, options: dict[str, Any]) -> Asked:
 
 def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
     from charlm import inputs
-    from charlm.cli.formats import PRINTERS, print_long, print_one
+    from charlm.cli.formats import PRINTERS, print_long, print_one, print_table
 
-    form, whole = asked.format, asked.whole(models)
+    form, whole, paint = asked.format, asked.whole(models), _paint(asked, scorer)
     if whole and asked.per_token and asked.file is not None:
-        print_long(inputs.long_text(scorer, asked.file, asked.encoding, asked.counts_eos(models)), form)
+        print_long(inputs.long_text(scorer, asked.file, asked.encoding, asked.counts_eos(models)), form, paint)
         return
     scores = _scores(asked, models, scorer, whole)
     if form == "table" and (whole or asked.corpus is not None or len(asked.texts) == 1):
         for one in scores:
-            print_one(one, named=asked.adapts)
+            print_one(one, asked.adapts, paint)
+    elif form == "table":
+        print_table(scores, asked.per_token, paint)
     else:
         PRINTERS[form](scores, asked.per_token)
+
+
+def _paint(asked: Asked, scorer: Model) -> Paint | None:
+    """Return what colours the lines of tokens, or the texts; None where there are to be no colours."""
+    usual = asked.per_token and asked.format == "table" and colours_are_welcome()
+    if not (usual if asked.color is None else asked.color):
+        return None
+    let_controls_through()
+    return Paint(scorer.tokenizer, asked.paints_texts)
 
 
 def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -> Iterable[Score]:
@@ -179,7 +194,7 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
     from charlm import inputs
     from charlm.labelled import LabelledModel
 
-    eos = asked.counts_eos(models)
+    eos, per_token = asked.counts_eos(models), asked.per_token or asked.paints_texts
     if asked.corpus is not None:
         part = inputs.corpus_parts(models, _places(asked), asked.corpus, asked.encoding)[0]
         return [
@@ -188,16 +203,16 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
             )
         ]
     if asked.file is None:
-        return scorer.scores(asked.texts, eos, asked.per_token)
+        return scorer.scores(asked.texts, eos, per_token)
     if whole:
         part = inputs.whole_parts(models, asked.file, asked.encoding)[0]
         return [inputs.score_whole(scorer, part, asked.file, eos)]
     if isinstance(scorer, LabelledModel) and asked.label is None:  # each text has its own
         shard = part_of_lines(asked.shard)
         pairs, lines = inputs.labelled_texts_of(scorer, asked.file, asked.encoding, shard)
-        return scorer.scores_given(pairs, eos, asked.per_token, lines.ready)
+        return scorer.scores_given(pairs, eos, per_token, lines.ready)
     lines = _lines(asked, models)
-    return scorer.scores(lines, eos, asked.per_token, lines.ready)
+    return scorer.scores(lines, eos, per_token, lines.ready)
 
 
 def _compare(asked: Asked, models: Sequence[Model]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _OF_TEXTS = (
     "eos", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines",
-    "label", "html",
+    "label", "html", "color",
 )  # fmt: skip
 _FIGURES = ("logprob", "tokens", "unknown", "perplexity", "perplexity_known", "bits_per_char")
 _WHY_NO_BITS = "tags are scored, and no text"

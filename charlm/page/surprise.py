@@ -20,15 +20,15 @@ from charlm.page.document import Section
 from charlm.page.markup import Attribute, Markup, join, quoted, table, tag
 from charlm.page.parts import Parts, Reading, hundredths, name_of, parts_of, smallest
 from charlm.page.surprising import strips, surprising_words
+from charlm.scoring import surprise_steps
 from charlm.text.graphemes import ends as cluster_ends
 from charlm.text.spans import utf8_lengths
 from charlm.text.tokenizers import EOS
 
 NAME, TITLE = "surprise", "A text, coloured by surprise"
 MOST_BYTES = 200_000  # of the texts, in UTF-8
-# Where each next step begins: bits of a character, ranks, bits by which two models differ.
-_BITS, _RANKS, _DIFFERENCES = (0.5, 1, 2, 4, 8), (2, 3, 6, 11, 101), (-4, -1, -0.25, 0.25, 1, 4)
-_OF_WORDS = 2  # a word costs so many times more, roughly
+# Where each next step begins: ranks, and by how much two models differ, in units of the second of bits.
+_RANKS, _DIFFERENCES = (2, 3, 6, 11, 101), (-4, -1, -0.25, 0.25, 1, 4)
 _HOW_TO = (
     "Point at a place, tap it, or move with the arrow keys: what the model held to be most likely "
     "there is then shown here. Up and down go from line to line, n to the next great surprise."
@@ -42,11 +42,11 @@ def section(readings: Sequence[Reading], source: str) -> Section | None:
     if not readings or not any(reading.tokens for reading in readings):
         return None
     parts = parts_of(readings)
-    scale = _OF_WORDS if readings[0].tokenizer.kind == "word" else 1
+    bits = surprise_steps(readings[0].tokenizer.kind)
     steps: dict[str, list[float]] = {
-        "bits": [scale * each for each in _BITS],
+        "bits": bits,
         "rank": list(_RANKS),
-        "difference": [scale * each for each in _DIFFERENCES],
+        "difference": [bits[1] * each for each in _DIFFERENCES],
     }
     body = join(
         _figures(readings, source),
