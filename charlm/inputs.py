@@ -242,7 +242,7 @@ def _held_out_parts(models: Sequence[Model], places: Sequence[Path], name: str) 
     read: list[tuple[Model, _Stored]] = []
     for model, where in zip(models, places, strict=True):
         known = (part for other, part in read if _same_ids(model, other, name))
-        read.append((model, next(known, None) or _held_out(where, name, model)))
+        read.append((model, next(known, None) or held_out(where, name, model)))
     return [part for _, part in read]
 
 
@@ -259,11 +259,15 @@ def training_text(model: Model, where: Path) -> list[str]:
     return [text for text in sequences if text]
 
 
-def _held_out(where: Path, name: str, model: Model) -> _Stored:
-    corpus = _corpus_of_run(where, model, "--corpus FILE")
+def held_out(where: Path, name: str, model: Model, instead: str = "--corpus FILE") -> _Stored:
+    """Return the `valid` or `test` part of the run in directory `where` (errors as `corpus_parts`).
+
+    `instead` is what a user may give where it is gone.
+    """
+    corpus = _corpus_of_run(where, model, instead)
     part = corpus.valid if name == "valid" else corpus.test
     if not len(part):
-        raise UsageError(f"this run had no {name} part: give --corpus FILE instead")
+        raise UsageError(f"this run had no {name} part: give {instead} instead")
     return part
 
 

@@ -302,7 +302,12 @@ EXPLAIN = {
 }
 
 REPORT_BASE = {"models": "line", "--output": "-"}
-REPORT = {"models": ("line other", {})}
+REPORT = {
+    "models": ("line other", {}),
+    "--text": ("lines.txt", {}),
+    "--no-text": (YES, {}),
+    "--encoding": ("cp1252", {"--text": "lines.txt"}),
+}
 PLOT_BASE = {"models": "half", "--output": "-"}
 PLOT = {"models": ("half base", {})}
 

@@ -18,6 +18,7 @@ from charlm.page.log import Log, log_of
 from charlm.page.recipe import recipe_of
 from charlm.page.report import plot, report
 from charlm.page.subject import subjects_of
+from charlm.page.texts import readers_of, texts_for
 from tests.test_commands import assert_refused, charlm
 from tests.test_page import HOSTILE, read
 from tests.test_training import train
@@ -33,6 +34,7 @@ SMALL = {
     "steps": 40,
     "eval_every": 4,
 }
+NONE = "There is none."  # of texts
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +123,7 @@ def test_an_older_log_without_samples_and_epochs_is_drawn(room, tmp_path):
         for entry in entries_of(room / "one")
     ]
     (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in old))
-    page = read(report([subject(tmp_path)]))
+    page = read(report([subject(tmp_path)], NONE))
     assert sum(attributes.get("class") == "chart broad" for _, attributes in page.tags) == 1
     assert "What it wrote" not in " ".join(page.texts.values())
 
@@ -256,7 +258,7 @@ MODELS = {
 def test_a_model_of_any_kind_without_a_run_has_a_page(name, tmp_path):
     """All that is known of it is in the file; what is not, is said to be unknown."""
     MODELS[name]().save(tmp_path / "model.safetensors")
-    page = read(report([subject(tmp_path / "model.safetensors")]))
+    page = read(report([subject(tmp_path / "model.safetensors")], NONE))
     said = " ".join(page.texts.values())
     assert "there is no log.jsonl beside the model" in said
     assert "The run is not beside the model" in said
@@ -303,6 +305,94 @@ def test_the_page_of_a_run_is_written_whole_and_not_over_another(room, tmp_path,
     assert os.listdir(tmp_path) == ["report.html"]
 
 
+def test_the_text_is_what_training_held_out(room):
+    """Its score is the validation figure, and each of its lines stands in the corpus."""
+    readers = readers_of(subjects_of([str(room / "one"), str(room / "classes")], 1))
+    shown = texts_for(readers, None)
+    (its,) = readers
+    scores = list(its.model.scores(shown.texts))
+    tokens = sum(score.tokens for score in scores)
+    assert -sum(score.logprob for score in scores) / tokens == pytest.approx(
+        its.model.facts["valid_nats"]
+    )
+    assert shown.name == "the validation part of names.txt, which was held out from training"
+    assert set(shown.texts) <= set(NAMES.splitlines())
+    assert not shown.cut
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word"])
+@pytest.mark.parametrize("sequences", ["line", "document"])
+def test_a_long_validation_part_is_shown_as_far_as_a_page_goes(kind, sequences, tmp_path):
+    """What is unknown stays unknown, and what is shown is the beginning, in whole lines or to a space."""
+    lines = [f"ab {'cd' * (k % 7)} e{chr(233)}" for k in range(20_000)]
+    (tmp_path / "train.txt").write_text("ab cdcd\n" * 50, encoding="utf-8")
+    (tmp_path / "valid.txt").write_text("\n".join(lines), encoding="utf-8")
+    own = {
+        "tokenizer": kind,
+        "sequences": sequences,
+        "counts": 0,
+        "valid_file": str(tmp_path / "valid.txt"),
+    }
+    kept = {"min_count": 1} if kind == "word" else {}
+    train(
+        tmp_path / "m",
+        {"corpus": (str(tmp_path / "train.txt"),), **SMALL, **own, **kept, "steps": 1},
+    )
+    its = subject(tmp_path / "m")
+    shown = texts_for([its], None)
+    assert shown.name.startswith("the beginning of the validation part of train.txt")
+    assert shown.cut == (sequences == "document")
+    size = len("\n".join(shown.texts).encode("utf-8", "surrogateescape"))
+    assert 190_000 < size <= 200_000
+    scores = list(its.model.scores(shown.texts, eos=False))
+    original = (
+        lines[: len(shown.texts)]
+        if sequences == "line"
+        else ["\n".join(lines)[: len(shown.texts[0])]]
+    )
+    expected = list(its.model.scores(original, eos=False))
+    if kind != "word" or sequences == "line":
+        assert [s.unknown for s in scores] == [s.unknown for s in expected]
+        assert [s.logprob for s in scores] == pytest.approx([s.logprob for s in expected])
+    assert kind == "byte" or scores[0].unknown
+
+
+def test_a_model_whose_validation_text_is_another_is_not_said_to_have_held_it_out(room, tmp_path):
+    other = {
+        "corpus": (str(room / "names.txt"),),
+        "sequences": "line",
+        "counts": 0,
+        "split_seed": 7,
+    }
+    train(tmp_path / "other", {**other, **SMALL, "steps": 2})
+    shown = texts_for(subjects_of([str(room / "one"), str(tmp_path / "other")], 1), None)
+    assert shown.name.endswith("held out from training one (of the others this is not known)")
+
+
+def test_a_text_is_given_left_out_or_missed_with_a_reason(room, tmp_path):
+    (tmp_path / "text.txt").write_bytes("abac\nn\xe9e\n".encode("cp1252"))
+    (tmp_path / "empty.txt").write_text("\n \n")
+    given = ["report", "-m", room / "one", "-o", "-"]
+    said = charlm(*given, "--text", tmp_path / "text.txt", "--encoding", "cp1252").stdout
+    assert "What is read: text.txt" in said
+    assert_refused(charlm(*given, "--text", tmp_path / "text.txt"), 65, "text.txt", "--encoding")
+    assert_refused(charlm(*given, "--text", tmp_path / "none.txt"), 66, "none.txt")
+    assert_refused(
+        charlm(*given, "--text", tmp_path / "empty.txt"), 2, "no text to show", "--no-text"
+    )
+    assert_refused(charlm(*given, "--no-text", "--text", tmp_path / "text.txt"), 2, "--text")
+    classes = charlm("report", "-m", room / "classes", "-o", "-", "--text", tmp_path / "text.txt")
+    assert_refused(classes, 2, "Only language models")
+    left_out = charlm(*given, "--no-text").stdout
+    assert "as --no-text said" in left_out
+    held_out = texts_for([subject(room / "one")], None).texts
+    assert all(text in charlm(*given).stdout for text in held_out)
+    tiny_model().save(tmp_path / "model.safetensors")
+    alone = charlm("report", "-m", tmp_path / "model.safetensors", "-o", "-").stdout
+    assert "There is no text to show" in alone
+    assert "give --text FILE instead" in alone
+
+
 def test_a_plot_is_a_drawing_of_the_same_curves(room, tmp_path):
     done = charlm("plot", "-m", room / "one", "-m", room / "two", "-o", tmp_path / "curves.svg")
     assert (done.exit_code, done.output) == (0, "")
@@ -330,8 +420,8 @@ def hostile_subject(hostile):
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
 def test_hostile_names_samples_and_metadata_stay_text(hostile):
     its = hostile_subject(hostile)
-    plain = read(report([hostile_subject("plain")]))
-    page = read(report([its]))
+    plain = read(report([hostile_subject("plain")], NONE))
+    page = read(report([its], NONE))
     assert [name for name, _ in page.tags] == [name for name, _ in plain.tags]
     ElementTree.fromstring(plot([its]))
 
@@ -339,9 +429,8 @@ def test_hostile_names_samples_and_metadata_stay_text(hostile):
 def test_the_page_in_a_browser(room, tmp_path, page_of):
     """No error, no request, nothing that shuts people out, in light and dark, wide and narrow."""
     path = tmp_path / "page.html"
-    path.write_bytes(
-        report(subjects_of([str(room / name) for name in ("one", "two", "classes")], 1))
-    )
+    subjects = subjects_of([str(room / name) for name in ("one", "two", "classes")], 1)
+    path.write_bytes(report(subjects, texts_for(readers_of(subjects), None)))
     for view in ({}, {"dark": True}, {"width": 360}):
         with page_of(path, **view) as page:
             assert page.axe() == []
@@ -355,7 +444,7 @@ def test_the_page_in_a_browser(room, tmp_path, page_of):
 
 def test_hostile_pages_in_a_browser(tmp_path, page_of):
     path = tmp_path / "page.html"
-    path.write_bytes(report(list(map(hostile_subject, HOSTILE[:4] + HOSTILE[5:]))))
+    path.write_bytes(report(list(map(hostile_subject, HOSTILE[:4] + HOSTILE[5:])), NONE))
     with page_of(path) as page:
         assert page.run("return document.documentElement.scrollWidth <= innerWidth")
         assert page.axe() == []

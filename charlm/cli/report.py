@@ -9,11 +9,14 @@ from typing import Any
 import click
 
 from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, option
+from charlm.cli.given import Given
 from charlm.cli.outputs import check_free, writing
 from charlm.errors import UsageError
 
 STDOUT = "-"
+LEFT_OUT = "The text was left out of this page, as --no-text said."
 _output = option("Output")
+_text = option("Text")
 
 
 def _models(help_text: str) -> Callable[[Any], Any]:
@@ -37,21 +40,48 @@ _force = _output("--force", is_flag=True, help="Replace FILE where there is one 
 Examples:
   charlm report
   charlm report -m names -o names.html
+  charlm report -m names --text others.txt
   charlm report -m gru -m lstm -o both.html --force""")  # fmt: skip
 @_models("Model directory or .safetensors file; several are laid over each other.")
+@_text("--text", type=PATH, metavar="FILE",
+       help="Show how surprising this text is. [default: what training held out]")  # fmt: skip
+@_text(
+    "--no-text",
+    is_flag=True,
+    help="Show none: the page then has no text but the samples of the log.",
+)
+@_text("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of FILE.")
 @_file("report.html")
 @_force
-def report(models: tuple[str, ...], output: str, force: bool) -> None:
-    """Write a page of a model to look at in a browser: what it is, how it was trained, how it learnt.
+def report(
+    models: tuple[str, ...],
+    text: str | None,
+    no_text: bool,
+    encoding: str,
+    output: str,
+    force: bool,
+) -> None:
+    """Write a page of a model to look at in a browser: what it is, how it learnt, how it reads a text.
 
-    It is one file, which asks for nothing from the network and can be sent to others.
+    It is one file, which asks for nothing from the network and can be sent to others. The text in it is
+    the beginning of what training held out, which the page says, or of --text FILE.
     """
+    given = Given(click.get_current_context())
+    if text is None:
+        given.refuse("there is no --text FILE to read", "encoding")
+    if no_text:
+        given.refuse("--no-text leaves no text to show", "text")
     if output != STDOUT:
         check_free(output, force)
     from charlm.page.report import report as page_of
     from charlm.page.subject import subjects_of
+    from charlm.page.texts import readers_of, texts_for
 
-    _write(output, page_of(subjects_of(_different(models))))
+    subjects = subjects_of(_different(models))
+    shown = LEFT_OUT if no_text else texts_for(readers_of(subjects), text, encoding)
+    if text is not None and isinstance(shown, str):
+        raise UsageError(f"--text has no model to read it: {shown}")
+    _write(output, page_of(subjects, shown))
 
 
 @click.command(cls=GroupedCommand, epilog="""\b

@@ -11,7 +11,9 @@ from charlm.page.subject import Subject
 from charlm.run_settings import MODEL_SETTINGS, only
 from charlm.settings_file import to_toml
 
-_NO_NAME = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # what no file's name holds, though a model's file may
+_NO_NAME = re.compile(
+    "[\ud800-\udc7f\udd00-\udfff]"
+)  # what no file's name holds, though a model's file may
 _FILES = ("corpus", "valid_file", "test_file", "init_from", "counts_from")
 
 
