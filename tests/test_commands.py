@@ -366,8 +366,12 @@ def test_the_readmes_first_command_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
 def test_every_recipe_trains(tmp_path, corpus, path):
     """With two steps for its own limit: a flag goes before the file."""
-    values = tomllib.loads(path.read_text())
-    if "labels" in values:
+    values, files = tomllib.loads(path.read_text()), [corpus]
+    if values.get("labels") == "file":
+        files.append(corpus.with_name("other.txt"))
+        for file in files:
+            file.write_text("".join(f"{file.stem}\n{line}\n\n" for line in LINES.splitlines()))
+    elif "labels" in values:
         corpus.write_text("".join(f"{line[0]}\t{line}\n" for line in LINES.splitlines()))
     elif values.get("tags") == "characters":
         corpus.write_text("".join(f"{line}\t{line.upper()}\n" for line in LINES.splitlines()))
@@ -376,7 +380,7 @@ def test_every_recipe_trains(tmp_path, corpus, path):
     elif values.get("task") == "tag":
         corpus.write_text("".join(f"{line}\tB-x\n.\tO\n\n" for line in LINES.splitlines()))
     kept = ["--min-count", 1] if values.get("tokenizer") == "word" else []
-    result = charlm("train", corpus, "--config", path, "-m", tmp_path / "m", "--steps", 2, *kept)
+    result = charlm("train", *files, "--config", path, "-m", tmp_path / "m", "--steps", 2, *kept)
     assert result.exit_code == 0, result.stderr
     resolved = tomllib.loads((tmp_path / "m" / "config.toml").read_text())
     limits = {name: resolved.pop(name, None) for name in ("steps", "epochs", "minutes")}

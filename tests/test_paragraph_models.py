@@ -235,6 +235,22 @@ def test_what_is_written_is_a_corpus_of_paragraphs(learnt):
     ).stdout == "\n%\n".join([texts[0], f"{texts[1]}\n"])
 
 
+def test_a_paragraph_may_be_longer_than_other_texts_unless_a_length_is_given(tmp_path):
+    """All of some hundred characters and EOS are as probable here."""
+    tokens = [chr(code) for code in range(0x4E00, 0x4E00 + 300)] + ["\n"]
+    tiny_model(tokens, "paragraph", spread=0).save(tmp_path / "paragraph")
+    tiny_model(tokens[:-1], "line", spread=0).save(tmp_path / "line")
+
+    def longest(kind, *more, env=None):
+        options = ["sample", "-m", tmp_path / kind, "-n", 40, "--seed", 1, "--json", *more]
+        return max(sample["tokens"] for sample in objects(run(*options, env=env)))
+
+    assert 200 < longest("paragraph") <= 2000
+    assert longest("paragraph", "--length", 200) == 200
+    assert longest("paragraph", env={"CHARLM_SAMPLE_LENGTH": "200"}) == 200
+    assert longest("line") == 200
+
+
 def blank_so_far(text):
     return not text.split("\n")[-1].strip()
 

@@ -3,6 +3,8 @@ test's own.
 """
 
 import re
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from data import tunes
 
 DIRECTORY = Path(tunes.__file__).parent / "tunes"
+ROOT = Path(__file__).parents[1]
 METRES = {"jig": "6/8", "reel": "4/4", "waltz": "3/4", "polka": "2/4"}
 CHORDS = {
     "C": "C Dm Em F G Am", "G": "G Am Bm C D Em", "D": "D Em F#m G A Bm", "A": "A Bm C#m D E F#m",
@@ -152,3 +155,22 @@ def test_a_negative_number_of_tunes_is_refused(tmp_path, capsys):
         tunes.main([str(tmp_path / "none"), "--count", "-1"])
     assert "cannot be negative" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_the_commands_of_the_readme_run(tmp_path):
+    """As they stand there, but for two steps of training, after which no tune can be heard."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("### Tunes: ")[1].split("\n### ")[0]
+    train, *others = [line for line in section.splitlines() if line.startswith("charlm ")]
+    assert [line.split()[1] for line in others] == ["sample", "sample", "score", "sample"]
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "another.abc").write_text("\n".join(read("polka")[:2]), encoding="utf-8")
+    others[-1] = others[-1].removesuffix("| abc2midi - -o tune.mid")
+    charlm = f'charlm() {{ "{sys.executable}" -m charlm "$@"; }}'
+    script = "\n".join(["set -e", charlm, f"{train} --steps 2 -q", *others])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "\nX:1\nT:Mine\nM:6/8\nL:1/8\nK:G\n|:" in done.stdout
+    assert "total of 2 texts" in done.stdout
+    assert done.stderr == ""

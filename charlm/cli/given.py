@@ -21,14 +21,19 @@ class Given:
 
     def __init__(self, ctx: click.Context) -> None:
         self.values: dict[str, Any] = dict(ctx.params)
+        self._sources = {name: ctx.get_parameter_source(name) for name in self.values}
         self._options = {
             option.name: option
             for option in ctx.command.params
-            if option.name and ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+            if option.name and self._sources.get(option.name) is ParameterSource.COMMANDLINE
         }
 
     def __contains__(self, name: str) -> bool:
         return name in self._options
+
+    def left_out(self, name: str) -> bool:
+        """Return whether a parameter has its default, from neither command line nor environment."""
+        return self._sources[name] is ParameterSource.DEFAULT
 
     def refuse(self, why: str, *names: str) -> None:
         """Raise UsageError if any of these was given: beside others it does nothing."""

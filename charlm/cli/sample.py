@@ -30,6 +30,7 @@ _must = option("Texts that must match")
 _output = option("Output")
 
 OWN_CORPUS = "own"
+_LENGTH, _OF_PARAGRAPH = 200, 2000  # tokens; tunes and poems should reach their end
 
 
 @click.command(cls=GroupedCommand, epilog="""\b
@@ -42,8 +43,9 @@ Examples:
   charlm sample --length 0 | head -n 100""")  # fmt: skip
 @model_option()
 @option("Model")("--no-counts", is_flag=True, help="Let the network predict alone, without the counts of its text.")
-@_text("--length", type=int, default=200, show_default=True, metavar="N",
-       help="Most tokens of a text; 0: no end, after EOS the next text follows. Of targets their source decides.")
+@_text("--length", type=int, default=_LENGTH, metavar="N",
+       help="Most tokens of a text; 0: no end, after EOS the next text follows. "
+       f"[default: {_LENGTH}; of a paragraph {_OF_PARAGRAPH:,}; of a target by its source]")  # fmt: skip
 @_text("--prompt", default="", metavar="TEXT|@FILE|-", callback=as_utf8,
        help="Begin with this text, a file's (@FILE; @@ is an @ of the text itself), or stdin's (-).")  # fmt: skip
 @_text(
@@ -102,7 +104,7 @@ def sample(
     if no_counts:
         (opened,) = without_counts([opened])
     loaded = labelled_as(written_of(opened, source), label)
-    config = _with_length(config, given, opened, source)
+    config = _with_length(config, given, opened, loaded, source)
     _refuse_for_this_model(given, loaded)
     prompt = _prompt(prompt, loaded)
     printer = _Printer(prompt, echo, number, as_json, _separator(separator, loaded, as_json))
@@ -162,11 +164,19 @@ def _refuse_for_this_model(given: Given, model: Model) -> None:
         given.refuse("a model of bytes knows them all", "unk")
 
 
-def _with_length(config: SamplingConfig, given: Given, model: Any, source: str | None) -> SamplingConfig:
-    """Return the settings; a target for which no length was given has at most that which its source lets it have."""
-    if source is None or "length" in given:
+def _with_length(
+    config: SamplingConfig, given: Given, opened: Any, model: Model, source: str | None
+) -> SamplingConfig:
+    """Return the settings; where no length was given, a paragraph may have more than other texts,
+    and a target what its source lets it have.
+    """
+    from charlm.text.sequences import PARAGRAPH
+
+    if not given.left_out("length"):
         return config
-    return replace(config, length=model.most_tokens(source))
+    if source is not None:
+        return replace(config, length=opened.most_tokens(source))
+    return replace(config, length=_OF_PARAGRAPH) if model.language.kind is PARAGRAPH else config
 
 
 def _samples(

@@ -15,9 +15,11 @@ counted in two rows, the real ones and the written ones:
     whole     the tune stands in the training part as it is (`charlm sample --novelty`)
     notes     its notes do, whatever its title, chords, line ends and spaces
     run       the longest run of characters that stands there, in the mean
+    length    characters, in the mean
 
-Shares are of tunes, whatever the number of their errors. A last row has them all, and the share of
-written tunes that are valid over that of the real ones.
+The length of a tune's first and last bar is not looked at: a tune may begin with an upbeat. Shares
+are of tunes, whatever the number of their errors. The last rows have them all, and below stands the
+share of written tunes that are valid over that of the real ones.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ import argparse
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean as mean
 
 import charlm
 from charlm.cli.label_scores import labelled_as
@@ -43,14 +46,17 @@ ERROR = re.compile("^Error in line-char", re.MULTILINE)
 BAR = re.compile("^Warning in line-char .* time units while the time signature has", re.MULTILINE)
 NOT_NOTES = re.compile(r'^(?:[A-Za-z]:|%).*|"[^"\n]*"|\s', re.MULTILINE)
 NOTE = re.compile("[A-Ga-g]")
-HEAD = ("kind", "tunes", "valid", "errors", "bars", "whole", "notes", "run")
-ROW = "{:24} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6}"
+HEAD = ("kind", "tunes", "valid", "errors", "bars", "whole", "notes", "run", "length")
+ROW = "{:20} {:>6} {:>7} {:>7} {:>7} {:>6} {:>6} {:>5} {:>7}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with a tune, and what of it is copied: whole, its notes, the longest run."""
+    """What is wrong with a tune of some length, and what of it is copied: whole, its notes, the
+    longest run.
+    """
 
+    length: int
     valid: bool
     error: bool
     bar: bool
@@ -68,7 +74,8 @@ def heard(tune: str) -> Verdict:
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
         made = done.returncode == 0 and Path(room, "tune.mid").exists()
     error, bar = bool(ERROR.search(said)), bool(BAR.search(said))
-    return Verdict(made and not error and not bar and has_notes(tune), error, bar)
+    valid = made and not error and not bar and has_notes(tune)
+    return Verdict(len(tune), valid, error, bar)
 
 
 def notes_of(tune: str) -> str:
@@ -92,22 +99,18 @@ class Judge:
         found = heard(tune)
         whole, notes = self._novelty.copied(tune), notes_of(tune) in self._notes
         run = len(self._novelty.longest_run(tune))
-        return Verdict(found.valid, found.error, found.bar, whole, notes, run)
-
-
-def share(hits: Iterable[bool]) -> float:
-    """Return the share of those that are true."""
-    found = list(hits)
-    return sum(found) / len(found)
+        return replace(found, whole=whole, notes=notes, run=run)
 
 
 def row(name: str, verdicts: Sequence[Verdict], written: bool) -> str:
     """Return a line of the table."""
-    shares = [share(getattr(each, what) for each in verdicts)
+    shares = [mean(getattr(each, what) for each in verdicts)
               for what in ("valid", "error", "bar", "whole", "notes")]  # fmt: skip
     shown = [f"{each:.1%}" for each in shares]
-    run = f"{sum(each.run for each in verdicts) / len(verdicts):.0f}"
-    return ROW.format(name, len(verdicts), *shown[:3], *([*shown[3:], run] if written else "---"))
+    run, length = (f"{mean(getattr(each, what) for each in verdicts):.0f}"
+                   for what in ("run", "length"))  # fmt: skip
+    copied = [*shown[3:], run] if written else ["-", "-", "-"]
+    return ROW.format(name, len(verdicts), *shown[:3], *copied, length)
 
 
 def real_tunes(files: Sequence[str]) -> list[str]:
@@ -147,7 +150,7 @@ def main() -> None:
         every_real, every_written = [*every_real, *real], [*every_written, *written]
     print(row("all, real", every_real, False))
     print(row("all, written", every_written, True))
-    ratio = share(each.valid for each in every_written) / share(each.valid for each in every_real)
+    ratio = mean(each.valid for each in every_written) / mean(each.valid for each in every_real)
     print(f"valid: written over real {ratio:.1%}")
 
 
