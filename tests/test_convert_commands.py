@@ -15,7 +15,7 @@ import charlm
 from charlm.comparison import compare_right
 from charlm.sampling import SamplingConfig
 from charlm.text.tokenizers import EOS, ByteTokenizer
-from tests.test_commands import assert_refused, started
+from tests.test_commands import ROOT, assert_refused, started
 from tests.test_commands import charlm as run
 from tests.test_tag_commands import objects
 from tests.tiny import sounds, tiny_classifier, tiny_converter, tiny_model, tiny_tagger
@@ -522,3 +522,41 @@ def test_info_says_what_a_converter_is(room):
     shown = run("info", "-m", room / "state").stdout
     assert "characters to characters" in shown
     assert json.loads(run("info", "-m", room / "state", "--json").stdout)["attention"] is False
+
+
+# --- the README -----------------------------------------------------------------------------------
+
+SECTION = (
+    (ROOT / "README.md").read_text(encoding="utf-8").split("### Pairs: ")[1].split("\n### ")[0]
+)
+SHELL = f'set -e; charlm() {{ {sys.executable} -m charlm "$@"; }}; python() {{ {sys.executable} "$@"; }}\n'
+
+
+def test_the_readmes_commands_run(tmp_path):
+    """As they stand there, but for two steps of training."""
+    commands = [line[2:] for line in SECTION.splitlines() if line.startswith("$ ")]
+    used = ["train", "predict", "predict", "predict", "test", "score", "sample"]
+    assert [command.split()[1] for command in commands[1:]] == used
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    script = SHELL + "\n".join(commands).replace("--epochs 6", "--steps 2")
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"\nmajority " in done.stdout
+    code = SECTION.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_the_readme_names_the_keys(room, gold):
+    (tested,) = objects(run("test", "-m", room / "letters", gold[0], "--json", "--beam", 2))
+    (found,) = objects(run("predict", "-m", room / "letters", "ab", "--json", "--align"))
+    for name in (*tested, *found, *found["alignment"]):
+        assert f"`{name}`" in SECTION, name
+
+
+def test_python_names():
+    model = tiny_converter()
+    assert isinstance(model, charlm.Converter)
+    (answer,) = model.predict(["ab"])
+    assert isinstance(answer, charlm.Converted)
+    assert isinstance(answer.targets[0], charlm.Target)
+    assert isinstance(model.align("ab"), charlm.Alignment)
