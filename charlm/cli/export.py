@@ -13,28 +13,54 @@ from typing import IO, Any
 import click
 
 from charlm.cli.base import PATH, GroupedCommand, model_option, option
+from charlm.cli.export_page import export_page
 from charlm.cli.outputs import check_free, writing
 from charlm.errors import UsageError
 
 STDOUT = "-"
+_PAGES = (".html", ".htm")
+_WEIGHTS = ("float16", "float32", "int8")  # as charlm.page.weights has them, which needs NumPy
 
 
 @click.command(cls=GroupedCommand, epilog="""\b
 Examples:
   charlm export counts.arpa
   charlm export -m names names.arpa.gz --force
-  charlm export -m names - | head""")  # fmt: skip
+  charlm export -m names - | head
+  charlm export -m names names.html""")  # fmt: skip
 @click.argument("file", type=PATH, metavar="FILE | -")
 @model_option()
+@option("Page")("--weights", type=click.Choice(_WEIGHTS),
+                help="How the page has the weights: the smaller, the less exact.  [default: float16]")
+@option("Page")("--text", type=PATH, metavar="FILE",
+                help="Measure what rounding costs on this text, which is no part of the page.  "
+                     "[default: the validation part]")
+@option("Page")("--encoding", metavar="NAME", help="Character encoding of that text.  [default: utf-8]")
 @option("Output")("--force", is_flag=True, help="Replace FILE where there is one already.")
-def export(file: str, model: str, force: bool) -> None:
-    r"""Write the counts of a model, its n-grams, to FILE (- is stdout) as ARPA, which kenlm and SRILM read.
+def export(
+    file: str, model: str, weights: str | None, text: str | None, encoding: str | None, force: bool
+) -> None:  # fmt: skip
+    r"""Write a model in a form for other programs to FILE: its counts, or all of it as a page.
 
-    A FILE named .gz, .bz2 or .xz is compressed. White space in tokens is written as bytes in hex: a
+    A FILE named .html is a page in which the model writes, in the reader's browser, and which asks
+    for nothing outside itself. It holds no text, only the model.
+
+    Any other FILE (- is stdout) has the counts, the n-grams, as ARPA, which kenlm and SRILM read.
+    One named .gz, .bz2 or .xz is compressed. White space in tokens is written as bytes in hex: a
     space is \x20, a backslash \x5c. <s> is the beginning of a text, </s> its end.
     """
     if file != STDOUT:
         check_free(file, force)
+    if file.lower().endswith(_PAGES):
+        export_page(file, model, weights or _WEIGHTS[0], text, encoding)
+        return
+    for name, value in (("weights", weights), ("text", text), ("encoding", encoding)):
+        if value is not None:
+            raise UsageError(f"--{name} is for a page, and {file} will be none: name a FILE in .html")
+    _export_counts(file, model)
+
+
+def _export_counts(file: str, model: str) -> None:
     from charlm.counts.arpa import arpa_blocks
     from charlm.counts.names import arpa_names
     from charlm.loading import load

@@ -83,10 +83,16 @@ class LabelCounts:
         sizes = [[table.order, len(table.token), len(table.children)] for table in self._own]
         return self._every.facts() | {"share": self.share, "own": sizes}
 
+    @property
+    def tables(self) -> tuple[Counts, ...]:
+        """All tables that it is made of: that of all texts, then one for each label."""
+        return self._every, *self._own
+
     def ngrams(self) -> list[int]:
         """Return how many 1-grams there are in all tables, how many 2-grams, and so on."""
-        counts = np.zeros((1 + len(self._own), self.order), np.int64)
-        for row, table in zip(counts, (self._every, *self._own), strict=True):
+        order = max(table.order for table in self.tables)
+        counts = np.zeros((len(self.tables), order), np.int64)
+        for row, table in zip(counts, self.tables, strict=True):
             row[: table.order] = table.ngrams()
         found: list[int] = counts.sum(axis=0).tolist()
         return found

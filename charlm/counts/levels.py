@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,18 @@ from charlm.counts.counting import Grams, Ints
 Mask = NDArray[np.bool_]
 _TOKEN_BITS = 32
 _HALVINGS = 40
+
+
+class Linked(Protocol):
+    """N-grams of one length, each with its places among those one shorter: what it ends and begins with."""
+
+    @property
+    def suffix(self) -> Ints: ...
+
+    @property
+    def prefix(self) -> Ints: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,9 @@ def _joined(places: Ints, tokens: Ints) -> NDArray[np.int64]:
     return places.astype(np.int64) << _TOKEN_BITS | tokens
 
 
-def chosen(levels: Sequence[Level], gains: Sequence[NDArray[np.float64]], most: int) -> list[Mask]:
+def chosen(
+    levels: Sequence[Linked], gains: Sequence[NDArray[np.float64]], most: int
+) -> list[Mask]:
     """Return which n-grams of each level are kept, at most `most` of two tokens and more, and all shorter ones.
 
     `gains` [n] are those of levels 2 and up; infinite ones, of which there are not more, stay.
@@ -98,7 +113,7 @@ def chosen(levels: Sequence[Level], gains: Sequence[NDArray[np.float64]], most: 
 
 
 def _above(
-    levels: Sequence[Level], gains: Sequence[NDArray[np.float64]], least: float
+    levels: Sequence[Linked], gains: Sequence[NDArray[np.float64]], least: float
 ) -> list[Mask]:
     """Return which n-grams of each level gain `least`, or stand in one that does."""
     kept = [np.ones(len(level), np.bool_) for level in levels[:2]]

@@ -101,6 +101,16 @@ class Counts:
         return [end - start for start, end in itertools.pairwise(starts)]
 
     @property
+    def tables(self) -> tuple[Counts, ...]:
+        """All tables that it is made of: itself."""
+        return (self,)
+
+    @property
+    def trie(self) -> Trie:
+        """Its arrays, linked, for what must see all of it."""
+        return self._trie
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays in a file."""
         return sum(array.nbytes for array in self.tensors().values())

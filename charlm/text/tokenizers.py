@@ -177,6 +177,7 @@ class WordTokenizer:
         self._line_ids = self._ids | {"\n": EOS}
         self._regex = word_regex(word_pattern, punctuation)
         self.lossless = not lowercase and _keeps_all(self._regex)
+        self.spaced = find_words(self._regex, "a, (b)") != ["a", ",", "(", "b", ")"]  # what is written, between any two
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         return _look_up(self.pieces(text), self._ids)
@@ -194,8 +195,7 @@ class WordTokenizer:
         return _decode(self.decoder(), ids)
 
     def decoder(self) -> Decoder:
-        parted = find_words(self._regex, "a, (b)") == ["a", ",", "(", "b", ")"]
-        return _WordDecoder(self._names, spaced=not parted)
+        return _WordDecoder(self._names, self.spaced)
 
     def token(self, token_id: int) -> str:
         return self._names[token_id]
