@@ -29,7 +29,7 @@ from charlm.tasks import Trained, task_named
 from charlm.text.corpus import Corpus, prepare
 from charlm.text.labelled import labelled_part
 from charlm.text.labelled_ids import ConditionalCorpus, LabelledIds
-from charlm.text.labels import labels_of
+from charlm.text.labels import file_label, labels_of
 from charlm.text.parts import Part
 from charlm.text.reading import BLOCK, TextFile, is_standard_input, open_file, text_blocks, whole_words
 from charlm.text.sequences import Kind
@@ -67,15 +67,15 @@ def labelled_texts_of(
     as_bytes = model.tokenizer.kind == "byte"
     form, kind = model.form, model.kind
     stdin, regular = is_standard_input(path), os.path.isfile(path)
-    where, name = "standard input" if stdin else path, path if regular and not stdin else None
-    if form == "file" and name is None and (stdin or os.path.exists(path)):
+    where, stem = "standard input" if stdin else path, file_label(path) if regular and not stdin else None
+    if form == "file" and stem is None and (stdin or os.path.exists(path)):
         instead = ", or give --label" if isinstance(model, LabelledModel) else ""
         raise UsageError(
             f"this model takes labels from the names of files, and {where} has none: name a file"
             f"{instead}"
         )
     lines = open_texts(path, None if as_bytes else encoding, kind, shard, str, before_waiting)
-    pairs = labels_of(lines.numbered(), where, name, form, as_bytes, frozenset(model.labels))
+    pairs = labels_of(lines.numbered(), where, stem, form, as_bytes, frozenset(model.labels))
     return ((label, _as_utf8(text) if as_bytes else text) for label, text in pairs), lines
 
 

@@ -61,7 +61,7 @@ def _of_labels(labels: Labels | None) -> dict[str, Any]:
         return {}
     counts = zip(labels.names, labels.counts, strict=True)
     named = [{"label": name, "texts": count} for name, count in counts]
-    return {"task": "labelled", "labels": named, "labels_from": labels.form}
+    return {"task": "lm", "labels": named, "labels_from": labels.form}
 
 
 def _of_counts(model: Model) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Settings:
         )  # whose files keep their bytes; another task may plan what these leave out
         model = self.model.to_dict() if usual else dataclasses.asdict(self.model)
         model = {name: value for name, value in model.items() if name not in OF_TEXT}
-        task = {} if usual else {"task": self.task}
+        task = {} if self.task in (LANGUAGE, LABELLED) else {"task": self.task}  # labels say it too
         own = dataclasses.asdict(self.own) if self.own else {}
         return task | files | start | model | self.train.to_dict() | self.text.to_dict() | own
 
@@ -89,7 +89,7 @@ class Settings:
             TrainConfig.from_dict(only(flat, TRAIN_SETTINGS)),
             absolute(flat.get("init_from")),
             flat.get("keep_vocabulary"),
-            flat.get("task", LANGUAGE),
+            task_name(flat),
             section.from_dict(_with_absolute(only(flat, _names(section)))) if section else None,
         )
 
@@ -112,7 +112,7 @@ def check_settings(given: Mapping[str, Any], section: type[Section] | None = Non
     alien = sorted(name for name in given if given[name] is not None and name not in known)
     if alien:
         listed = ", ".join(name.replace("_", "-") for name in alien)
-        task = given.get("task", LANGUAGE)
+        task = _called(given.get("task", LANGUAGE))
         raise UsageError(f"these do not go with task {task}, so leave them out: {listed}")
     TextConfig.from_dict(only(given, TEXT_SETTINGS))
     shape = only(given, MODEL_SETTINGS - {"tie", "nonlinearity"})  # which a plan may fit
@@ -138,7 +138,7 @@ def check_engine(settings: Mapping[str, Any], engines: tuple[str, ...]) -> None:
     """Raise UsageError where the engine is none of those that can train the task, or has not got the cell."""
     engine = settings.get("engine", TrainConfig.engine)
     if engine not in engines:
-        task = settings.get("task", LANGUAGE)
+        task = _called(settings.get("task", LANGUAGE))
         raise UsageError(
             f"engine {engine} does not know task {task}, which NumPy computes: leave --engine out"
         )
@@ -151,7 +151,8 @@ def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     given = {name: value for name, value in given.items() if name not in resolved}
     stored = {"hold_out": TextConfig.hold_out} | dict(stored)  # which older runs do not name
     given = _with_absolute(given)
-    usual = {"task": LANGUAGE, "counts": LanguageConfig.counts} | {name: getattr(ModelConfig, name) for name in LATER}
+    usual = {name: getattr(ModelConfig, name) for name in LATER}
+    usual |= {"task": task_name(stored), "counts": LanguageConfig.counts}
     changes = {
         name: value for name, value in given.items() if value != stored.get(name, usual.get(name))
     }
@@ -182,6 +183,11 @@ def task_name(given: Mapping[str, Any]) -> str:
     """
     name: str = given.get("task", LANGUAGE)
     return LABELLED if name == LANGUAGE and given.get("labels") is not None else name
+
+
+def _called(task: str) -> str:
+    """Return what the user calls a task."""
+    return f"{LANGUAGE} with labels" if task == LABELLED else task
 
 
 def only(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

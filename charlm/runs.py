@@ -28,6 +28,7 @@ from charlm.engines.parallel import rank_count, ranks_here
 from charlm.errors import DataError, OutputError, UsageError
 from charlm.facts import check_facts
 from charlm.finetuning import base_file, replacement_notes
+from charlm.label_files import with_labelled_files
 from charlm.loading import load
 from charlm.model_files import dump, parse
 from charlm.ownership import MODEL_FILE, RESUME_FILE
@@ -149,6 +150,7 @@ def open_run(directory: Directory, given: Mapping[str, Any], resume: bool = Fals
     resumed, and whatever reading the corpus and the files raises.
     """
     begun = time.monotonic() if started is None else started
+    given = with_labelled_files(given)
     if (task := task_name(given)) != LANGUAGE:
         given = dict(given) | {"task": task}
     check_files(given)

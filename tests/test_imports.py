@@ -38,6 +38,7 @@ TIERS = [
         "following",
     ],
     ["directory", "run_settings", "explanation"],
+    ["label_files"],
     ["tasks"],
     ["loading", "model_facts"],
     ["runs"],

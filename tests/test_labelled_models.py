@@ -449,7 +449,11 @@ def test_the_validation_figure_comes_back(room):
             )
         found = json.loads(run("score", "-m", room / "m", "--corpus", *corpus, "--json").stdout)
         assert -found["logprob"] / found["tokens"] == pytest.approx(facts["valid_nats"], rel=1e-9)
-    assert (facts["task"], facts["labels_from"]) == ("labelled", "tab")
+    (room / "odd.tsv").write_text("new\tabc\n" + (room / "valid.tsv").read_text())
+    odd = run("score", "-m", room / "m", "--corpus", room / "odd.tsv", "--json")
+    assert json.loads(odd.stdout)["logprob"] == found["logprob"]
+    assert odd.stderr == "charlm: 1 text has a label that the model has not: left out\n"
+    assert (facts["task"], facts["labels_from"]) == ("lm", "tab")
     assert sum(one["texts"] for one in facts["labels"]) < 200
     assert "labels" in run("info", "-m", room / "m").stdout
 
@@ -533,3 +537,57 @@ def test_a_plain_model_with_labels_is_refused(tmp_path):
 def test_labels_and_tied_weights_do_not_go_together():
     with pytest.raises(UsageError, match="tie does not go with labels"):
         ModelConfig(5, beginnings=2, hidden=4, embedding=4, tie=True)
+
+
+# --- files of one label ---------------------------------------------------------------------------
+
+
+def test_several_files_have_one_label(tmp_path):
+    """As if they were one file of that name; on resume, and when the run's corpus is read again."""
+    lines = [f"{'abc'[k % 3]}{'xyz'[k % 2]}\n" for k in range(90)]
+    for folder, files in (
+        ("one", {"low": lines[:60]}),
+        ("two", {"p": lines[:30], "q": lines[30:60]}),
+    ):
+        (tmp_path / folder).mkdir()
+        for name, some in (files | {"top": lines[60:]}).items():
+            (tmp_path / folder / f"{name}.txt").write_text("".join(some))
+    whole = {"corpus": tuple(str(tmp_path / "one" / name) for name in ("top.txt", "low.txt"))}
+    top, parts = tmp_path / "two" / "top.txt", [f"low={tmp_path / 'two' / n}.txt" for n in "pq"]
+    given = SHORT | {"labels": "file"}
+    one = train(tmp_path / "a", given | whole)
+    train(tmp_path / "b", given | {"corpus": (str(top),), "label": parts}, stop_at=11)
+    two = train(tmp_path / "b", {}, resume=True)
+    assert two.corpus.labelled.names == ("low", "top")
+    assert two.model.language.labels == one.model.language.labels
+    assert dict(two.corpus.digests) == dict(one.corpus.digests)
+    scored = [
+        json.loads(run("score", "-m", tmp_path / m, "--corpus", "valid", "--json").stdout)
+        for m in "ab"
+    ]
+    assert scored[0]["tokens"] == scored[1]["tokens"] > 0
+    again = ["train", "--config", tmp_path / "b" / "config.toml", "-m", tmp_path / "c", "-q"]
+    assert run(*again).exit_code == 0
+    assert charlm.load(tmp_path / "c").facts["digests"] == two.model.facts["digests"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "words"),
+    [
+        (["--label", "low"], 2, ["label must be NAME=FILE"]),
+        (["--label", "=c.tsv"], 2, ["label must be NAME=FILE"]),
+        (["--label", "low=-"], 2, ["read only once"]),
+        (["--label", "low=none.txt"], 66, ["none.txt"]),
+        (["--label", "low=c.tsv", "--label", "top=c.tsv"], 2, ["low and to top"]),
+        (["--label", "low=c.tsv", "--labels", "tab"], 2, ["leave one out"]),
+        (["--label", "low=c.tsv", "--task", "classify"], 2, ["leave it out"]),
+        ([".", "--label", "low=c.tsv"], 2, ["name it once"]),
+    ],
+)
+def test_a_label_that_names_no_files_is_refused(tmp_path, monkeypatch, given, code, words):
+    written(tmp_path / "c.tsv", pairs())
+    written(tmp_path / "d.tsv", pairs())
+    monkeypatch.chdir(tmp_path)
+    corpus = [] if given[0] == "." else ["d.tsv"]
+    assert_refused(run("train", *corpus, *given, "-m", "m"), code, *words)
+    assert not (tmp_path / "m").exists()

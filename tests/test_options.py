@@ -89,6 +89,7 @@ TRAIN = {
 }
 OF_CLASSES = {
     "--labels": ("first-word", {}),
+    "--label": ("b=other.txt", {}),
     "--pool": ("mean", {}),
     "--ngrams": ("2", {}),
     "--token-dropout": ("0.4", {}),
@@ -162,6 +163,7 @@ CONVERT = TRAIN | OF_CLASSES | OF_TAGS | OF_PAIRS | {
 del CONVERT["--bidirectional"]
 NEW_IN_CONVERT = {*OF_PAIRS, "--tokenizer", "--lowercase", "--max-length"}
 TRAIN |= OF_CLASSES | OF_TAGS | OF_PAIRS | {"--labels": ("tab", {"corpus": "labelled.tsv"})}
+TRAIN["--label"] = ("b=other.txt", {"--labels": "file"})
 UNSEEN = {
     "--task": "which table an option is in",
     "--output": "where the outcome is written: test_report",
@@ -192,6 +194,7 @@ SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts 
 NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known; where all count alike, none is rare
     {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
     {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--tags", "--patience"}, {"--labels", "--patience"},
+    {"--label", "--patience"},
     {"--target-tokenizer", "--patience"}, {"--target-pattern", "--patience"},
     {"--column", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
 ]  # fmt: skip
@@ -525,6 +528,8 @@ def arguments(room, settings):
     words = [word for name in settings.get("models", "").split() for word in ("-m", str(room / name))]
     for name, value in settings.items():
         for each in (value if isinstance(value, tuple) else [value]) if name.startswith("--") else []:
+            label, sign, path = each.partition("=")
+            each = f"{label}={room / path}" if sign and path and (room / path).exists() else each
             each = str(room / each) if (each != YES and (room / each).exists()) or each == "m" else each
             words += [name] if each == YES else [f"{name}={each}"]
     words += [str(room / settings["corpus"])] if "corpus" in settings else []

@@ -76,6 +76,13 @@ def texts_labelled_as(asked: Asked, models: Sequence[Any]) -> list[Any]:
     return list(models)
 
 
+def tell_of_left_out(parts: Sequence[Any]) -> None:
+    """Say how many texts of --corpus have labels that a model has not, and are not scored."""
+    if left_out := max(getattr(part, "left_out", 0) for part in parts):
+        texts = "text has a label" if left_out == 1 else "texts have labels"
+        click.echo(f"charlm: {left_out:,} {texts} that the model has not: left out", err=True)
+
+
 def _the_only(asked: Asked, models: Sequence[Any]) -> Classifier:
     """Return the classifier (UsageError as `the_only`, and for bytes with an encoding)."""
     model: Classifier = the_only(asked, models, "classifier", "labels", _OF_TEXTS)

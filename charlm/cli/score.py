@@ -14,7 +14,7 @@ from charlm import config
 from charlm.cli.asked import Asked, check, check_models
 from charlm.cli.base import DEFAULT_MODEL, PATH, as_utf8, option
 from charlm.cli.convert_scores import score_targets
-from charlm.cli.label_scores import score_labels, texts_labelled_as
+from charlm.cli.label_scores import score_labels, tell_of_left_out, texts_labelled_as
 from charlm.cli.painting import Paint, colours_are_welcome
 from charlm.cli.score_page import check_page, write_page
 from charlm.cli.streams import let_controls_through, tell_what_is_awaited
@@ -197,6 +197,7 @@ def _scores(asked: Asked, models: Sequence[Model], scorer: Model, whole: bool) -
     eos, per_token = asked.counts_eos(models), asked.per_token or asked.paints_texts
     if asked.corpus is not None:
         part = inputs.corpus_parts(models, _places(asked), asked.corpus, asked.encoding)[0]
+        tell_of_left_out([part])
         return [
             inputs.score_part(
                 scorer, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache
@@ -223,6 +224,7 @@ def _compare(asked: Asked, models: Sequence[Model]) -> None:
     rows: Iterable[Sequence[Score]]
     if asked.corpus is not None:
         parts = inputs.corpus_parts(models, _places(asked), asked.corpus, asked.encoding)
+        tell_of_left_out(parts)
         rows = [[inputs.score_part(model, part, asked.corpus, eos, asked.dynamic, asked.cache, asked.count_cache)
                  for model, part in zip(models, parts, strict=True)]]  # fmt: skip
     elif asked.file is not None and whole:

@@ -129,6 +129,8 @@ Examples:
 @_class("--labels", type=click.Choice(config.LABELS),
         help="Where labels stand: in the file's name, before a tab, after __label__, or as the first word. A language "
              "model then learns texts by their labels. [default: classify: by the lines]")  # fmt: skip
+@_class("--label", metavar="NAME=FILE", multiple=True,
+        help="With --labels file: the texts of this file have this label. Several files may have one.")  # fmt: skip
 @_class("--pool", type=click.Choice(config.POOLINGS),
         help="What a text is judged by: its last step, or all. [default: by the corpus]")  # fmt: skip
 @_class("--ngrams", type=int, metavar="N",

@@ -22,6 +22,7 @@ from charlm.finetuning import (
     tokenizer_settings,
     vocabulary_notes,
 )
+from charlm.label_files import labelled_files
 from charlm.labelled import LabelledModel, known_labels, rebuilt
 from charlm.language import Language
 from charlm.model import Model
@@ -38,9 +39,13 @@ _JUDGED = 1 << 20  # tokens of validation texts, read under each label, that tel
 
 @dataclass(frozen=True)
 class LabelledConfig(LanguageConfig):
-    """What only a language model of labelled texts has to be told: where labels stand."""
+    """What only a language model of labelled texts has to be told: where labels stand.
+
+    label: files whose texts all have one label, as NAME=FILE.
+    """
 
     labels: str | None = None
+    label: list | None = None  # type: ignore[type-arg]  # as check_type knows it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +53,8 @@ class LabelledConfig(LanguageConfig):
             one_of("labels", self.labels, LABELS)
 
     def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"labels": self.labels}
+        named = {} if self.label is None else {"label": self.label}
+        return super().to_dict() | {"labels": self.labels} | named
 
 
 class _LabelledCourse(LanguageCourse):
@@ -120,16 +126,23 @@ class _LabelledTask(LanguageTask):
         held = (listed(given.get("valid_file")), listed(given.get("test_file")))
         return ConditionalCorpus.of(
             prepare_labelled(
-                given["corpus"], text, given.get("labels"), *held, tokenizer, grow=grow
+                labelled_files(given["corpus"], given.get("label")),
+                text,
+                given.get("labels"),
+                *held,
+                tokenizer,
+                grow=grow,
             )
         )
 
     def read_again(self, settings: Settings, known: Language) -> Any:
-        labels = known_labels(known)
+        labels, own = known_labels(known), settings.own
+        assert isinstance(own, LabelledConfig)
         held = (listed(settings.valid_file), listed(settings.test_file))
+        files = labelled_files(settings.corpus, own.label)
         return ConditionalCorpus.of(
             prepare_labelled(
-                settings.corpus, settings.text, labels.form, *held, known.tokenizer, labels.names
+                files, settings.text, labels.form, *held, known.tokenizer, labels.names
             )
         )
 

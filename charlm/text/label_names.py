@@ -58,4 +58,4 @@ def no_such_label(label: str, names: Sequence[str]) -> str:
     """Return what to say of a label that is none of `names`: which are the nearest."""
     near = difflib.get_close_matches(label, names, n=3, cutoff=0.5) or names[:3]
     more = "" if len(near) == len(names) else f" ({len(names):,} in all, see charlm info)"
-    return f"the model has no label {label!r:.80}: --label is one such as {', '.join(near)}{more}"
+    return f"the model has no label {label!r:.80}, but such as {', '.join(near)}{more}"

@@ -23,11 +23,13 @@ class LabelledIds:
     """Implements `charlm.text.batches.Begun`: the ids of texts, an EOS after each, on disk.
 
     A text whose label is number k begins with the input `vocabulary` + k. `first_inputs` has that
-    of its text for every id, so that one can begin to read anywhere.
+    of its text for every id, so that one can begin to read anywhere. `left_out`: texts whose label
+    the model has not.
     """
 
     ids: Part
     first_inputs: Part
+    left_out: int = 0
 
     @staticmethod
     def of(part: LabelledPart, vocabulary: int) -> LabelledIds:
@@ -41,7 +43,7 @@ class LabelledIds:
                     firsts.append(np.full(len(ids) + 1, vocabulary + label, np.int32), 0)
                     if part.unseen:  # and the text is no more than its ids, as nobody else reads it
                         kept.append(np.append(ids, np.int32(EOS)), len(ids), ids.tobytes())
-        return LabelledIds(kept.part() if part.unseen else part.ids, firsts.part())
+        return LabelledIds(kept.part() if part.unseen else part.ids, firsts.part(), part.unseen)
 
     @staticmethod
     def in_memory(ids: Ids, first_inputs: Ids) -> LabelledIds:

@@ -61,23 +61,24 @@ def labelled_lines(
     `file` where a file has no name.
     """
     texts = read_texts(text_blocks(file, encoding, size), kind)
-    name = None if file.copied else file.name
-    return labels_of(texts.numbered(), file.name, name, form, encoding is None, known)
+    stem = file.label or (None if file.copied else file_label(file.name))
+    return labels_of(texts.numbered(), file.name, stem, form, encoding is None, known)
 
 
 def labels_of(
     lines: Iterable[tuple[int, str]],
     where: str,
-    name: str | None,
+    stem: str | None,
     form: str,
     as_bytes: bool,
     known: Collection[str] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Yield what `labelled_lines` does of lines with their numbers, each as it comes.
 
-    `where` is what messages call them, `name` that of their file, None where there is none.
+    `where` is what messages call them, `stem` the label that their file has, None where it has
+    none.
     """
-    read = _reader(where, name, form, as_bytes, known)
+    read = _reader(where, stem, form, as_bytes, known)
     for number, line in _not_blank(lines, as_bytes):
         first, newline, rest = line.partition("\n")
         try:
@@ -154,29 +155,29 @@ def _not_blank(lines: Iterable[tuple[int, str]], as_bytes: bool) -> Iterator[tup
 
 
 def _reader(
-    where: str, name: str | None, form: str, as_bytes: bool, known: Collection[str] | None
+    where: str, stem: str | None, form: str, as_bytes: bool, known: Collection[str] | None
 ) -> Reader:
     if form == "file":
-        return _by_file(where, name, as_bytes, known)
+        return _by_file(where, stem, as_bytes, known)
     if form == "tab":
         return _by_tab
     pattern = _FIRST_WORD_OF_BYTES if as_bytes else _FIRST_WORD
     return (_by_prefix if form == "prefix" else _by_first_word)(pattern)
 
 
-def _by_file(where: str, name: str | None, as_bytes: bool, known: Collection[str] | None) -> Reader:
-    if name is None:
+def _by_file(where: str, stem: str | None, as_bytes: bool, known: Collection[str] | None) -> Reader:
+    if stem is None:
         problem = f"{where} has none: name files, or say otherwise where labels stand"
         raise UsageError(f"labels file takes the label from a file's name, and {problem}")
     try:
-        stem = _label(file_label(name), False)
+        own = _label(stem, False)
     except _MisfitError as misfit:
         raise DataError(f"{where}: the name {misfit}") from None
-    raw = stem.encode().decode("latin-1") if as_bytes else stem
+    raw = own.encode().decode("latin-1") if as_bytes else own
 
     def read(line: str) -> tuple[str, str]:
         label, tab, text = line.partition("\t")
-        if known is not None and tab and (stem not in known or _label(label, as_bytes) in known):
+        if known is not None and tab and (own not in known or _label(label, as_bytes) in known):
             return label, text
         return raw, line
 

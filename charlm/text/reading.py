@@ -88,10 +88,16 @@ class TextFile:
     def __init__(self, name: str, spooled: Scratch | None = None, size: int | None = None) -> None:
         """Describe a file, of which `size` bytes are read: all, unless given."""
         self.name, self._spooled, self._size = name, spooled, size
+        self.label: str | None = None  # of all its texts, where it is not the stem of the name
         self._read: dict[int, int] = {}  # by the size of blocks: a hash of what was read
 
     def __str__(self) -> str:
         return self.name
+
+    def labelled(self, label: str) -> TextFile:
+        """Return this file, with a label that all its texts have."""
+        self.label = label
+        return self
 
     @property
     def copied(self) -> bool:
