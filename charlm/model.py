@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm import checks
 from charlm.checkpoint import FORMAT_KEY
 from charlm.config import ModelConfig, TrainConfig, check_language
-from charlm.counts.labelled import AnyCounts, counts_of_tensors
+from charlm.counts.labelled import AnyCounts
 from charlm.engines import Engine, Predictor
 from charlm.engines.blend import USUAL_WEIGHT, BlendEngine, BlendScorer, Scorer
 from charlm.engines.cache import CacheEngine
@@ -27,9 +27,11 @@ from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy import NumpyEngine
 from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
+from charlm.kept_counts import COUNTS, kept_counts
 from charlm.language import Language
 from charlm.model_files import Tensors, check_size, dump, opened, parse, save
 from charlm.nn.model import shapes
+from charlm.notebooks import as_table
 from charlm.sampling import SamplingConfig, next_log_probs
 from charlm.scoring import Score, TokenScore, score_texts
 from charlm.text.batches import Ids
@@ -39,7 +41,6 @@ from charlm.text.windows import always
 from charlm.writing import Sample, Writer
 
 _Parts = tuple[Engine | NoNetwork, ModelConfig, Language, dict[str, Any], AnyCounts | None, float | None]
-_COUNTS = "counts."  # what the names of their tensors begin with
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,17 @@ class Model:
         if self.counts is None:
             return 0.0
         return self.engine.weight if isinstance(self.engine, BlendEngine) else 1.0
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the model: a small table."""
+        config, nats = self.config, self.facts.get("valid_nats")
+        return as_table(f"Language model of {self.language.sequences}s", [
+            ("tokens", f"{self.tokenizer.kind}s, {self.tokenizer.size:,} of them"),
+            ("network", f"{config.layers} × {config.hidden} {config.cell}" if config.layers else None),
+            ("weight of the counts", f"{self.counts_weight:.4f}" if self.counts else None),
+            ("corpus", self.facts.get("corpus") and ", ".join(map(str, self.facts["corpus"]))),
+            ("validation", nats and f"{nats:.4f} nats a token"),
+        ])  # fmt: skip
 
     def without_counts(self) -> Model:
         """Return the model that its network alone is (UsageError where there is no network); this one stays."""
@@ -263,7 +275,7 @@ class Model:
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of its file: copies of the network's weights, and the counts."""
         counts = self.counts.tensors() if self.counts else {}
-        return {**self.trained.tensors(), **{f"{_COUNTS}{name}": value for name, value in counts.items()}}
+        return {**self.trained.tensors(), **{f"{COUNTS}{name}": value for name, value in counts.items()}}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what a file holds, arrays and JSON: Dask, Ray and Spark rebuild it there.
@@ -359,8 +371,8 @@ def parts_of_file(tensors: Tensors, metadata: Mapping[str, str], train: TrainCon
     if language.tokenizer.size != config.vocab_size:
         raise DataError(f"the vocabulary has {language.tokenizer.size} tokens, the model {config.vocab_size}")
     language.check_beginnings(config.beginnings)
-    counts, weight = _counts(tensors, metadata, config)
-    weights = {name: value for name, value in tensors.items() if not name.startswith(_COUNTS)}
+    counts, weight = kept_counts(tensors, metadata, config)
+    weights = {name: value for name, value in tensors.items() if not name.startswith(COUNTS)}
     check_size(weights, shapes(config))
     if not config.layers and counts is None:
         raise DataError("it has neither layers nor counts")
@@ -370,22 +382,6 @@ def parts_of_file(tensors: Tensors, metadata: Mapping[str, str], train: TrainCon
     engine = make_engine(config, train) if config.layers else NoNetwork()
     engine.load(weights)
     return engine, config, language, facts, counts, weight
-
-
-def _counts(
-    tensors: Tensors, metadata: Mapping[str, str], config: ModelConfig
-) -> tuple[AnyCounts | None, float | None]:
-    """Return the counts of a file and their weight, None where it has none (DataError where they are damaged)."""
-    arrays = {name.removeprefix(_COUNTS): value for name, value in tensors.items() if name.startswith(_COUNTS)}
-    if "charlm.counts" not in metadata:
-        if arrays:
-            raise DataError("it has counts, but does not say what they are")
-        return None, None
-    facts = parse(metadata, "charlm.counts")
-    weight = facts.pop("weight", None)
-    if not isinstance(weight, float | int) or isinstance(weight, bool) or not 0 <= weight <= 1:
-        raise DataError("the weight of its counts must be a number from 0 to 1")
-    return counts_of_tensors(arrays, facts, config.vocab_size, config.beginnings), float(weight)
 
 
 def _drawing(config: SamplingConfig | None) -> SamplingConfig:

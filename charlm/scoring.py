@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.engines import Evaluator, LogProbs, Predictor, Tally
+from charlm.notebooks import as_table, as_text
 from charlm.text.batches import Columns, Context, Ids, StoredIds, evaluation_columns
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
 from charlm.text.windows import always, windows
@@ -72,6 +73,18 @@ class Score:
 
     def __float__(self) -> float:
         return self.logprob
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the score: the text, where its tokens are known, and the figures."""
+        names, bits = [token.token for token in self.per_token], [token.bits for token in self.per_token]
+        words = any(len(name) > 1 and not name.startswith("\\x") for name in names[: len(names) - self.eos])
+        steps = surprise_steps("word" if words else "char")
+        text = as_text(self.text, names, bits, bool(self.eos), steps) if names else ""
+        rows = [("log-probability", f"{self.logprob:.4f} nats"), ("tokens", f"{self.tokens:,}"),
+                ("unknown", f"{self.unknown:,}"),
+                ("perplexity", self.perplexity and f"{self.perplexity:,.4f}"),
+                ("bits per character", self.bits_per_char and f"{self.bits_per_char:.4f}")]  # fmt: skip
+        return text + as_table("Score", rows)
 
     @property
     def log10(self) -> float:

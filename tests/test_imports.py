@@ -13,12 +13,13 @@ PACKAGE = Path(charlm.__file__).parent
 
 # From the ground up. A part imports itself and the tiers below it, so parts of one tier do not know each other.
 TIERS = [
-    ["errors", "cells", "bio"],
+    ["errors", "cells", "bio", "markup"],
     ["config", "processors", "checks", "settings_file"],
     ["text", "nn", "checkpoint", "lock", "facts"],
     ["ownership", "counts"],
     ["exchange"],
     ["model_files"],
+    ["kept_counts", "notebooks"],
     ["engines", "language", "tags", "conversion"],
     ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics", "chrf"],
     ["writing", "novelty", "comparison", "convert_evaluation", "standing"],
