@@ -22,7 +22,7 @@ from charlm.page.texts import readers_of, texts_for
 from tests.test_commands import assert_refused, charlm
 from tests.test_page import HOSTILE, read
 from tests.test_training import train
-from tests.tiny import tiny_classifier, tiny_labelled, tiny_model, tiny_tagger
+from tests.tiny import tiny_classifier, tiny_converter, tiny_labelled, tiny_model, tiny_tagger
 
 NAMES = "".join(f"{a}{b}{a}{c}\n" for a in "abcd" for b in "efgh" for c in "ijk") * 3
 SMALL = {
@@ -250,6 +250,7 @@ def curves_subject(model, log=None):
 
 MODELS = {
     "language": tiny_model, "labelled": tiny_labelled, "classifier": tiny_classifier, "tagger": tiny_tagger,
+    "converter": tiny_converter,
     "words": lambda: tiny_model(["a", "bb"], words=True, cell="lstm-peephole", layers=2),
 }  # fmt: skip
 
@@ -320,8 +321,10 @@ def test_the_text_is_what_training_held_out(room):
     assert not shown.cut
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word"])
-@pytest.mark.parametrize("sequences", ["line", "document"])
+@pytest.mark.parametrize(
+    ("kind", "sequences"),
+    [("char", "line"), ("byte", "document"), ("word", "line"), ("word", "document")],
+)
 def test_a_long_validation_part_is_shown_as_far_as_a_page_goes(kind, sequences, tmp_path):
     """What is unknown stays unknown, and what is shown is the beginning, in whole lines or to a space."""
     lines = [f"ab {'cd' * (k % 7)} e{chr(233)}" for k in range(20_000)]

@@ -28,10 +28,10 @@ _METRICS = {  # of the validation part, shares of one: what the best weights are
     "valid_accuracy": "accuracy, %",
 }
 _TARGETS = {"classify": "text", "tag": "tag", "convert": "symbol"}
-_SIDE = {
-    "lr": ("Learning rate", "learning rate", False),
-    "grad_norm": ("Norm of the gradient", "norm of the gradient", True),
-    "tokens_per_second": ("Speed", "tokens per second", False),
+_SIDE = {  # title, axis, what the figure is multiplied by, whether the axis is logarithmic
+    "lr": ("Learning rate", "learning rate", 1.0, False),
+    "grad_norm": ("Norm of the gradient", "norm of the gradient", 1.0, True),
+    "tokens_per_second": ("Speed", "thousand tokens per second", 0.001, False),
 }
 _MOST_ROWS = 40  # of a table
 _MOST_SAMPLES = 6  # side by side
@@ -95,20 +95,17 @@ def charts_of(subjects: Sequence[Subject]) -> Iterator[Chart]:
     units = dict.fromkeys(unit_of(its) for its, _ in coloured)
     for unit in units:
         group = [(its, colour) for its, colour in coloured if unit_of(its) == unit]
-        yield _losses(group, unit)
+        yield _losses(group, unit, _of(group, coloured))
         if (difference := _differences(group, unit)) is not None:
             yield difference
+    metrics = {colour: next(filter(its.log.has, _METRICS), "") for its, colour in coloured}
     for name, words in _METRICS.items():
-        lines = [
-            _line(its, name, colour, 100.0, dots=True)
-            for its, colour in coloured
-            if its.log.has(name)
-        ]
+        judged = [(its, colour) for its, colour in coloured if metrics[colour] == name]
+        lines = [_line(its, name, colour, 100.0, dots=True) for its, colour in judged]
         if lines:
-            yield Chart(f"Validation: {words}", _TOKENS, words, lines)
-            break
-    for name, (title, words, log) in _SIDE.items():
-        lines = [_line(its, name, colour) for its, colour in coloured if its.log.has(name)]
+            yield Chart(f"Validation: {words}{_of(judged, coloured)}", _TOKENS, words, lines)
+    for name, (title, words, factor, log) in _SIDE.items():
+        lines = [_line(its, name, colour, factor) for its, colour in coloured if its.log.has(name)]
         if lines:
             yield Chart(title, _TOKENS, words, lines, log=log, wide=False)
 
@@ -120,10 +117,15 @@ def _line(
     return Line(subject.name, log["tokens"], log[name] * factor, colour, dots=dots)
 
 
-def _losses(group: Sequence[tuple[Subject, int]], unit: Unit) -> Chart:
+def _of(group: Sequence[tuple[Subject, int]], every: Sequence[tuple[Subject, int]]) -> str:
+    """Return, for a title, which models a chart is of where it is not of all."""
+    return "" if len(group) == len(every) else f": {', '.join(its.name for its, _ in group)}"
+
+
+def _losses(group: Sequence[tuple[Subject, int]], unit: Unit, of: str) -> Chart:
     """Return the chart of the losses: of one model all that the log has, of several what they are compared by."""
     if len(group) == 1:
-        return _loss(*group[0], unit)
+        return _loss(*group[0], unit, of)
     lines = [
         Line("", its.log["tokens"], unit.of(its.log["train_nats"]), k, faint=True)
         for its, k in group
@@ -133,17 +135,18 @@ def _losses(group: Sequence[tuple[Subject, int]], unit: Unit) -> Chart:
         Line(its.name, its.log["tokens"], unit.of(its.log["valid_nats"]), k, dots=True)
         for its, k in validated
     ]
-    counts = {_counts(its, unit): its.name for its, _ in reversed(group)}
+    counted = [(value, its.name) for its, _ in group if (value := _counts(its, unit)) is not None]
+    counts = dict(reversed(counted))
     levels = [
-        Level("n-grams alone" + (f": {name}" if len(counts) > 2 else ""), value)
-        for value, name in counts.items() if value is not None
+        Level("n-grams alone" + (f": {name}" if len(counts) > 1 else ""), value)
+        for value, name in counts.items()
     ]  # fmt: skip
     marks = [Mark("", *point, k) for its, k in validated if (point := _best_point(its, unit))]
-    title = f"Validation loss in {unit.name} over the tokens read, thin lines: training loss"
+    title = f"Validation loss in {unit.name} over the tokens read, thin lines: training loss{of}"
     return Chart(title, _TOKENS, unit.name, lines, levels, marks, log=unit.perplexity)
 
 
-def _loss(its: Subject, colour: int, unit: Unit) -> Chart:
+def _loss(its: Subject, colour: int, unit: Unit, of: str) -> Chart:
     log, tokens = its.log, its.log["tokens"]
     lines = [Line("training", tokens, unit.of(log["train_nats"]), colour, faint=True)]
     levels, marks = [], []
@@ -157,7 +160,7 @@ def _loss(its: Subject, colour: int, unit: Unit) -> Chart:
     if (point := _best_point(its, unit)) is not None:
         step = its.model.facts["step"]
         marks.append(Mark(f"best {number(point[1])} at step {step:,}", *point, colour))
-    title = f"Loss in {unit.name} over the tokens read"
+    title = f"Loss in {unit.name} over the tokens read{of}"
     return Chart(title, _TOKENS, unit.name, lines, levels, marks, log=unit.perplexity)
 
 

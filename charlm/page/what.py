@@ -44,6 +44,7 @@ _METRICS = {
 }
 _MOST_LABELS = 10
 _MOST_FILES = 5
+_LONGEST_NAME = 100
 
 
 def section(subjects: Sequence[Subject]) -> Section:
@@ -73,7 +74,11 @@ def rows_of(subject: Subject) -> Iterator[tuple[str, str]]:
         weight = f", weight {facts['counts_weight']:.2f}"
         order = f"of up to {facts['counts_order']} tokens"
         yield "counts", f"{facts['counted_ngrams']:,} n-grams {order}{weight}"
-    yield "vocabulary", f"{facts['vocabulary']:,} different {_UNITS_OF_TEXT[facts['tokenizer']]}"
+    for side in ("", "source ", "target "):
+        key = side.replace(" ", "_")
+        if facts.get(f"{key}vocabulary"):
+            units = _UNITS_OF_TEXT[facts[f"{key}tokenizer"]]
+            yield f"{side}vocabulary", f"{facts[f'{key}vocabulary']:,} different {units}"
     for name, what in (("labels", "label"), ("tags", "tag")):
         if facts.get(name):
             yield name, _listed([one[what] for one in facts[name]])
@@ -86,7 +91,7 @@ def rows_of(subject: Subject) -> Iterator[tuple[str, str]]:
     yield from _training(subject, facts)
     yield from _figures(subject, facts)
     yield "size of the file", _size(subject.size)
-    yield "trained by", str(facts["trained_by"])
+    yield "trained by", _clipped(facts["trained_by"])
 
 
 def _kind(model: Any, facts: dict[str, Any]) -> str:
@@ -117,12 +122,12 @@ def _network(facts: dict[str, Any]) -> str:
 
 
 def _listed(names: Sequence[Any]) -> str:
-    shown = ", ".join(str(name) for name in names[:_MOST_LABELS])
+    shown = ", ".join(_clipped(name) or "(none)" for name in names[:_MOST_LABELS])
     return f"{len(names):,}: {shown}{', …' if len(names) > _MOST_LABELS else ''}"
 
 
 def _corpus(facts: dict[str, Any]) -> str:
-    files = [str(name) for name in facts.get("corpus") or []]
+    files = [_clipped(name) for name in facts.get("corpus") or []]
     more = f" and {len(files) - _MOST_FILES:,} more files" if len(files) > _MOST_FILES else ""
     names = ", ".join("standard input" if name == "-" else name for name in files[:_MOST_FILES])
     tokens = facts.get("training_tokens")
@@ -177,6 +182,12 @@ def _first(subject: Subject) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{facts['parameters']:,}"
     if facts.get("seconds"):
         yield "of training", clock(facts["seconds"])
+
+
+def _clipped(name: Any) -> str:
+    """Return a name, of a long one the beginning: a page should not be spoilt by what a file says."""
+    text = str(name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
 
 
 def _size(size: int) -> str:
