@@ -43,11 +43,14 @@ _TAGGER = {  # by what is read: words, characters of words, characters that have
 _TAGGER_SHARE = {"word": 0.25, "char": 0.4, "characters": 0.8}  # of what products reach
 _TAGGER_LR, _TAGGER_DECAY = 0.006, 0.01
 _CONVERTER: dict[str, Any] = {
-    "layers": 1, "hidden": 192, "embedding": 64, "dropout": 0.3, "batch_size": 64,
+    "layers": 1, "hidden": 192, "embedding": 64, "dropout": 0.3,
 }  # fmt: skip
 _CONVERTER_EPOCHS = 30  # after which it only learns its pairs by heart
 _CONVERTER_SHARE = 0.35  # of what products reach: attention, and short texts
-_CONVERTER_LR, _CONVERTER_DECAY = 0.006, 0.01
+_CONVERTER_DECAY = 0.01
+_CONVERTER_BATCHES = [  # up to so many pairs: the batch, and the learning rate that goes with it
+    (1000, 32, 0.004), (5000, 64, 0.006), (30_000, 128, 0.008), (math.inf, 256, 0.01),
+]  # fmt: skip
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 
 
@@ -209,7 +212,8 @@ def converter_defaults(
     """Return settings of a converter for pairs whose sources and targets have so many ids together
     (as `defaults`); and why.
 
-    An encoder of one layer that reads in both directions, and a decoder as wide.
+    An encoder of one layer that reads in both directions, and a decoder as wide. Batches grow with
+    the corpus: what muon takes for a step is the same for each, and more than a small one's rest.
     """
     minutes, optimizer = given.get("minutes"), given.get("optimizer", "muon")
     shape: dict[str, Any] = {
@@ -222,6 +226,7 @@ def converter_defaults(
     seconds = 60 * minutes if minutes else _MOST_SECONDS
     affordable = seconds * _CONVERTER_SHARE * flops / operations
     epochs = affordable if minutes else max(1.0, min(affordable, _CONVERTER_EPOCHS))
+    batch_size, lr = next((size, lr) for most, size, lr in _CONVERTER_BATCHES if pairs <= most)
     settings = {
         **_CONVERTER,
         "cell": shape["cell"],
@@ -229,10 +234,11 @@ def converter_defaults(
         "layers": shape["layers"],
         "layer_norm": False,
         "residual": int(shape["layers"]) > 1,
+        "batch_size": batch_size,
         "optimizer": optimizer,
         "schedule": "linear",
         "weight_decay": _CONVERTER_DECAY if optimizer in ("adam", "muon") else 0.0,
-        "lr": _CONVERTER_LR,
+        "lr": lr,
         "epochs": None if minutes else round(epochs, 1),
         "patience": _PATIENCE if minutes and affordable > 2 * _CONVERTER_EPOCHS else None,
     }

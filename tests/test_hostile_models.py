@@ -18,11 +18,12 @@ import pytest
 import charlm
 from charlm.classifier import Classifier
 from charlm.cli.info import shown_facts
+from charlm.converter import Converter
 from charlm.errors import DataError
 from charlm.model_facts import facts_of
 from charlm.tagger import Tagger
 from tests.test_counts_model import alone, with_counts
-from tests.tiny import tiny_classifier, tiny_model, tiny_tagger
+from tests.tiny import sounds, tiny_classifier, tiny_converter, tiny_model, tiny_tagger
 
 ZEROS = b"0" * 64
 SECONDS, MEMORY = 0.5, 64 * 2**20  # what one answer may take, the memory beside twice the file
@@ -38,6 +39,7 @@ MODELS = {
     "tagger": lambda: tiny_tagger(
         words=("ab",), names=("B-x", "I-x", "O"), hidden=2, embedding=2, char_hidden=1, crf=True
     ),
+    "converter": lambda: tiny_converter(target=sounds("X", "Y1"), hidden=2, embedding=2),
 }  # fmt: skip
 
 
@@ -68,7 +70,8 @@ def signed(header, data):
     return prefix + blank[:start] + digest + blank[start + 64 :] + data
 
 
-NESTED = ("charlm.model", "charlm.vocabulary", "charlm.training", "charlm.classes", "charlm.tags")
+NESTED = ("charlm.model", "charlm.vocabulary", "charlm.training", "charlm.classes", "charlm.tags",
+          "charlm.conversion")  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 3, 7, 255, 2**16, 2**31 - 1, 2**31, 2**40, 2**63, 2**64, 10**30, -(2**63), 0.5, -0.5, 1e308]
 TEXTS = ["", "a", "lstm", "gru", "char", "byte", "F32", "F64", "I64", "U8", "__import__('os')", "\0", "x" * 10_000,
          "classify", "lm", "max", "tag", "words", "characters", "IOB2"]  # fmt: skip
@@ -150,6 +153,9 @@ def answer(path, content):
             model.probabilities("a bb")
         elif isinstance(model, Tagger):
             next(model.predict(["a bb"]))
+        elif isinstance(model, Converter):
+            next(model.predict(["a bb"], beam=2))
+            model.score("a bb", "X")
         else:
             model.score("a bb")
             model.sample(5, seed=1)
@@ -218,15 +224,12 @@ WATCH = """
 import pathlib, sys
 import charlm
 from charlm.errors import DataError
-from charlm.model_facts import facts_of
 from charlm.tasks import TASKS, task_named
 
 def answer(path):
     try:
         model = charlm.load(path, threads=1)
-        ask = getattr(model, "probabilities", None) or getattr(model, "score", None) or model.tokens_of
-        ask("a bb")
-        list(model.predict(["a bb"])) if hasattr(model, "predict") else None
+        list(model.predict(["a bb"])) if hasattr(model, "predict") else model.score("a bb")
     except DataError:
         pass
 

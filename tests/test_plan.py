@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.plan import _FLOPS, classifier_defaults, defaults, flops_per_token
+from charlm.plan import (
+    _FLOPS,
+    classifier_defaults,
+    converter_defaults,
+    defaults,
+    flops_per_token,
+)
 
 sizes = st.integers(1, 10**9)
 MODEL = ("cell", "layers", "hidden", "embedding", "tie", "layer_norm", "residual", "dropout")
@@ -164,3 +170,24 @@ def test_the_time_that_a_classifier_has_is_the_users():
 ])  # fmt: skip
 def test_n_grams_are_as_long_as_served_best(vocabulary, chosen, order):
     assert settings_for(10**5, vocabulary, chosen)["counts"] == order
+
+
+def test_a_converter_is_planned_by_its_pairs():
+    """More of them are read less often and in larger batches, at a higher rate; a fast machine
+    does not matter unless there is a time."""
+    sizes = (500, 3000, 12_000, 120_000)
+    plans = [converter_defaults(n, 10 * n, 9 * n, {})[0] for n in sizes]
+    assert [plan["batch_size"] for plan in plans] == [32, 64, 128, 256]
+    assert [plan["lr"] for plan in plans] == sorted({plan["lr"] for plan in plans})
+    assert [plan["epochs"] for plan in plans][:3] == [30, 30, 30] > [plans[3]["epochs"]]
+    assert all(plan["patience"] is None and plan["bidirectional"] for plan in plans)
+    wide, _ = converter_defaults(120_000, 10**6, 10**6, {"hidden": 384})
+    narrow, _ = converter_defaults(120_000, 10**6, 10**6, {"hidden": 192})
+    assert wide["epochs"] == pytest.approx(narrow["epochs"] / 4, abs=0.1)
+
+
+@pytest.mark.parametrize(("minutes", "patience"), [(0.2, None), (60, 8)])
+def test_the_time_that_a_converter_has_is_the_users(minutes, patience):
+    plan, why = converter_defaults(2000, 20_000, 20_000, {"minutes": minutes}, lambda: 50e9)
+    assert (plan["epochs"], plan["patience"]) == (None, patience)
+    assert f"plan: {minutes:g} minutes allow reading each pair" in why
