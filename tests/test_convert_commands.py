@@ -444,6 +444,7 @@ def test_options_of_texts_are_refused_for_targets(room):
         ["--format", "kenlm"],
         ["--no-counts"],
         ["--html", "-"],
+        ["--color"],
     ):
         assert_refused(run(*letters, *option), 2, option[0].removeprefix("--no-"))
     lines = ["score", "-m", room / "letters", "--file", room / "pairs.tsv"]

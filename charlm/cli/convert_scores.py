@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _OF_TEXTS = (
     "eos", "corpus", "dynamic", "cache", "count_cache", "nbest", "weight", "known", "lines",
-    "label", "html",
+    "label", "html", "color",
 )  # fmt: skip
 
 Pairs = Iterable[tuple[str, str]]  # sources and targets
