@@ -6,6 +6,7 @@ page.chances = (seed) => () => {
   t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
 };
+page.blank = (text) => !/[^\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/.test(text);
 page.best = (logp, may) => Array.from(logp.keys()).filter(may).sort((a, b) => logp[b] - logp[a]);
 
 // One of the tokens that may come, after temperature, top-k and top-p in this order.

@@ -48,7 +48,7 @@ def section(model: Model, weights: str = "float16", held_out: HeldOut | None = N
         tag("p", {"class": "note"}, _limits(model)),
     )
     scripts = ("tokenizer.js", "model.js", "drawing.js", "write.js")
-    return Section(NAME, TITLE, body, inside.data, scripts, ("write.css",))
+    return Section(NAME, TITLE, body, inside.data, scripts, ("surprise.css", "write.css"))
 
 
 def _form(model: Model) -> Markup:
