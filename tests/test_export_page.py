@@ -59,7 +59,8 @@ def test_a_run_is_measured_on_its_validation_part(trained, tmp_path, monkeypatch
 
 
 def test_a_file_alone_is_measured_on_the_text_that_is_given(trained, tmp_path):
-    file = trained / "model.safetensors"
+    file = tmp_path / "names.safetensors"
+    file.write_bytes((trained / "model.safetensors").read_bytes())
     assert run("export", "-m", file, tmp_path / "a.html").exit_code == 0
     assert "was not measured" in content(tmp_path / "a.html")[0]
     (tmp_path / "own.txt").write_text("to be\n")
@@ -153,3 +154,28 @@ def test_counts_and_labels_are_in_the_page(tmp_path, monkeypatch):
     text, data = content(tmp_path / "b.html")
     assert data["labels"] == ["no", "yes", "so"]
     assert "Label no yes so" in text
+
+
+def test_a_report_has_the_model_unless_it_is_left_out(trained, tmp_path):
+    tiny_labelled().save(tmp_path / "labelled.safetensors")
+    tiny_classifier().save(tmp_path / "classes.safetensors")
+    given = ["report", "-m", tmp_path / "classes.safetensors", "-m", trained]
+    assert run(*given, "-o", tmp_path / "a.html", "--weights", "int8").exit_code == 0
+    text, data = content(tmp_path / "a.html")
+    assert "It is m that reads and writes here." in text
+    assert "weights as int8" in text
+    assert data["weights"]["head.weight"]["dtype"] == "i1"
+    without = run(*given, "-o", "-", "--no-model").stdout
+    assert "data-write" not in without
+    assert "page.model" not in without
+    assert_refused(run(*given, "--no-model", "--weights", "int8"), 2, "--no-model", "--weights")
+    labels = run("report", "-m", tmp_path / "labelled.safetensors", "-o", "-").stdout
+    assert "<option>yes</option>" in labels
+    none = run("report", "-m", tmp_path / "classes.safetensors", "-o", "-").stdout
+    assert "Only language models write" in none
+
+
+def test_a_text_from_standard_input_is_read_once(trained):
+    result = run("report", "-m", trained, "--text", "-", "-o", "-", stdin="to be or not\n")
+    assert result.exit_code == 0
+    assert "tokens of the validation part" in result.stdout

@@ -13,13 +13,12 @@ from typing import IO, Any
 import click
 
 from charlm.cli.base import PATH, GroupedCommand, model_option, option
-from charlm.cli.export_page import export_page
+from charlm.cli.export_page import WEIGHTS, export_page
 from charlm.cli.outputs import check_free, writing
 from charlm.errors import UsageError
 
 STDOUT = "-"
 _PAGES = (".html", ".htm")
-_WEIGHTS = ("float16", "float32", "int8")  # as charlm.page.weights has them, which needs NumPy
 
 
 @click.command(cls=GroupedCommand, epilog="""\b
@@ -30,7 +29,7 @@ Examples:
   charlm export -m names names.html""")  # fmt: skip
 @click.argument("file", type=PATH, metavar="FILE | -")
 @model_option()
-@option("Page")("--weights", type=click.Choice(_WEIGHTS),
+@option("Page")("--weights", type=click.Choice(WEIGHTS),
                 help="How the page has the weights: the smaller, the less exact.  [default: float16]")
 @option("Page")("--text", type=PATH, metavar="FILE",
                 help="Measure what rounding costs on this text, which is no part of the page.  "
@@ -52,7 +51,7 @@ def export(
     if file != STDOUT:
         check_free(file, force)
     if file.lower().endswith(_PAGES):
-        export_page(file, model, weights or _WEIGHTS[0], text, encoding)
+        export_page(file, model, weights or WEIGHTS[0], text, encoding)
         return
     for name, value in (("weights", weights), ("text", text), ("encoding", encoding)):
         if value is not None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from charlm.cli.outputs import writing
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import UsageError
 
-if TYPE_CHECKING:
-    from charlm.model import Model
-    from charlm.page.write import HeldOut
+WEIGHTS = ("float16", "float32", "int8")  # as charlm.page.weights has them, which needs NumPy
 
 
 def export_page(file: str, path: str, weights: str, text: str | None, encoding: str | None) -> None:
@@ -23,39 +20,32 @@ def export_page(file: str, path: str, weights: str, text: str | None, encoding: 
     """
     from charlm.loading import load_language
     from charlm.page.document import document
-    from charlm.page.write import LARGE, section
+    from charlm.page.write import held_out, section
 
     if encoding is not None and text is None:
         raise UsageError("--encoding is that of --text FILE, and none was given: leave it out")
     model = load_language(path)
-    page = document(_title(path), [section(model, weights, _held_out(model, path, text, encoding))])
+    found = held_out(model, path, text, encoding or "utf-8")
+    if isinstance(found, str):  # it names places of this machine: the page has none of it
+        click.echo(f"charlm: what rounding costs is not measured: {found}", err=True)
+    measured_on = None if isinstance(found, str) else found
+    page = document(_title(path), [section(model, weights, measured_on)])
     with writing(file) as opened:
         opened.write(page)
-    if len(page) > LARGE:
-        smaller = "" if weights == "int8" else ": --weights int8 makes it smaller"
-        click.echo(
-            f"charlm: {file} has {len(page) / 1e6:.1f} MB, much for a page{smaller}", err=True
-        )
-
-
-def _held_out(model: Model, path: str, text: str | None, encoding: str | None) -> HeldOut | None:
-    """Return the text given, or the validation part of the run in a directory; None where there is neither."""
-    from charlm.inputs import corpus_parts, held_out
-    from charlm.page.write import HeldOut
-
-    if text is not None:
-        (part,) = corpus_parts([model], [Path(path)], text, encoding or "utf-8")
-        return HeldOut(part, "text given")
-    if not os.path.isdir(path):
-        return None
-    try:
-        return HeldOut(held_out(Path(path), "valid", model, "--text FILE"), "validation part")
-    except CharlmError as error:
-        click.echo(f"charlm: what rounding costs is not measured: {error}", err=True)
-        return None
+    warn_if_large(file, len(page), weights)
 
 
 def _title(path: str) -> str:
     """Return what a page is called: as the model's directory, or its file."""
     whole = Path(os.path.abspath(path))
     return whole.name.removesuffix(".safetensors") or "A model"
+
+
+def warn_if_large(file: str, size: int, weights: str, *others: str) -> None:
+    """Say on stderr that a page is large, and which options make it smaller: `--weights`, or `others`."""
+    from charlm.page.write import LARGE
+
+    if size > LARGE:
+        ways = " or ".join([*(["--weights int8"] if weights != "int8" else []), *others])
+        hint = f": {ways} makes it smaller" if ways else ""
+        click.echo(f"charlm: {file} has {size / 1e6:.1f} MB, much for a page{hint}", err=True)

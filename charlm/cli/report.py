@@ -9,14 +9,16 @@ from typing import Any
 import click
 
 from charlm.cli.base import DEFAULT_MODEL, PATH, GroupedCommand, option
+from charlm.cli.export_page import WEIGHTS, warn_if_large
 from charlm.cli.given import Given
 from charlm.cli.outputs import check_free, writing
 from charlm.errors import UsageError
 
-STDOUT = "-"
+STDOUT = STDIN = "-"
 LEFT_OUT = "The text was left out of this page, as --no-text said."
 _output = option("Output")
 _text = option("Text")
+_write_option = option("Writing")
 
 
 def _models(help_text: str) -> Callable[[Any], Any]:
@@ -51,6 +53,18 @@ Examples:
     help="Show none: the page then has no text but the samples of the log.",
 )
 @_text("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of FILE.")
+@_write_option(
+    "--weights",
+    type=click.Choice(WEIGHTS),
+    default=WEIGHTS[0],
+    show_default=True,
+    help="How the page has the weights of the model that writes in it.",
+)
+@_write_option(
+    "--no-model",
+    is_flag=True,
+    help="Leave out the model that writes in the page, which is most of its size.",
+)
 @_file("report.html")
 @_force
 def report(
@@ -58,22 +72,28 @@ def report(
     text: str | None,
     no_text: bool,
     encoding: str,
+    weights: str,
+    no_model: bool,
     output: str,
     force: bool,
 ) -> None:
     """Write a page of a model to look at in a browser: what it is, how it learnt, how it reads a text.
 
     It is one file, which asks for nothing from the network and can be sent to others. The text in it is
-    the beginning of what training held out, which the page says, or of --text FILE.
+    the beginning of what training held out, which the page says, or of --text FILE. The first language
+    model is in it, too: it reads what is typed there, and writes.
     """
     given = Given(click.get_current_context())
     if text is None:
         given.refuse("there is no --text FILE to read", "encoding")
     if no_text:
         given.refuse("--no-text leaves no text to show", "text")
+    if no_model:
+        given.refuse("--no-model leaves no weights in the page", "weights")
     if output != STDOUT:
         check_free(output, force)
     from charlm.page.report import report as page_of
+    from charlm.page.report import writing_section
     from charlm.page.subject import subjects_of
     from charlm.page.texts import readers_of, texts_for
 
@@ -81,7 +101,11 @@ def report(
     shown = LEFT_OUT if no_text else texts_for(readers_of(subjects), text, encoding)
     if text is not None and isinstance(shown, str):
         raise UsageError(f"--text has no model to read it: {shown}")
-    _write(output, page_of(subjects, shown))
+    again = None if text == STDIN else text  # which can be read only once
+    own = None if no_model else writing_section(subjects, weights, again, encoding)
+    page = page_of(subjects, shown, own)
+    _write(output, page)
+    warn_if_large(output, len(page), weights, "--no-model")
 
 
 @click.command(cls=GroupedCommand, epilog="""\b

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from charlm.page import curves, surprise, what
+from charlm.model import Model
+from charlm.page import curves, surprise, what, write
 from charlm.page.document import Section, absent, document
 from charlm.page.parts import read_by
 from charlm.page.subject import Subject
@@ -12,14 +13,34 @@ from charlm.page.svg import standalone
 from charlm.page.texts import Shown, readers_of
 
 
-def report(subjects: Sequence[Subject], shown: Shown | str) -> bytes:
-    """Return the page of these models; `shown` are the texts that they read in it, or why there are none."""
+def report(
+    subjects: Sequence[Subject], shown: Shown | str, writing: Section | None = None
+) -> bytes:
+    """Return the page of these models; `shown` are the texts that they read in it, or why there are none.
+
+    `writing` is the section in which one of them writes, as `writing_section` returns it.
+    """
     sections = [
         what.section(subjects),
         curves.section(subjects),
         *_of_texts(readers_of(subjects), shown),
     ]
-    return document(title_of(subjects), sections)
+    return document(title_of(subjects), [*sections, *([writing] if writing else [])])
+
+
+def writing_section(
+    subjects: Sequence[Subject], weights: str, text: str | None = None, encoding: str = "utf-8"
+) -> Section:
+    """Return the section in which the first language model writes; `text`, a file, is what rounding is measured on.
+
+    Raises UsageError as `charlm.page.write.section`.
+    """
+    its = next((its for its in subjects if isinstance(its.model, Model)), None)
+    if its is None:
+        return absent(write.NAME, write.TITLE, "Only language models write: this page has none.")
+    measured_on = write.held_out(its.model, its.path, text, encoding)
+    known = None if isinstance(measured_on, str) else measured_on
+    return write.section(its.model, weights, known, its.name if len(subjects) > 1 else "")
 
 
 def plot(subjects: Sequence[Subject]) -> bytes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from charlm import inputs
+from charlm.errors import CharlmError
 from charlm.model import Model
 from charlm.page.document import Section
-from charlm.page.markup import Attribute, Markup, join, table, tag
+from charlm.page.markup import Attribute, Markup, join, quoted, table, tag
 from charlm.page.weights import Inside
 from charlm.text.batches import StoredIds
 
@@ -29,8 +32,13 @@ class HeldOut:
     name: str
 
 
-def section(model: Model, weights: str = "float16", held_out: HeldOut | None = None) -> Section:
+def section(
+    model: Model, weights: str = "float16", measured_on: HeldOut | None = None, name: str = ""
+) -> Section:
     """Return the section of a language model, its weights as `weights`: float16, float32 or int8.
+
+    measured_on: the text on which the cost of that is measured. name: of the model, in a page of
+    several.
 
     Raises UsageError for other `weights`, for float16 where a weight is too large for it, and for a
     mixture.
@@ -41,14 +49,33 @@ def section(model: Model, weights: str = "float16", held_out: HeldOut | None = N
         tag("div", None, _next(), tag("h3", None, "What was typed"), *_typed()),
     )
     body = join(
+        tag("p", None, "It is ", quoted(name), " that reads and writes here.") if name else None,
         tag("noscript", None, tag("p", {"class": "note"}, _NO_SCRIPT)),
         tag("div", {"class": "desk", "hidden": True}, *desk),
         tag("h3", None, "What this page has of the model"),
-        _figures(inside, model, held_out),
+        _figures(inside, model, measured_on),
         tag("p", {"class": "note"}, _limits(model)),
     )
     scripts = ("tokenizer.js", "model.js", "drawing.js", "write.js")
     return Section(NAME, TITLE, body, inside.data, scripts, ("surprise.css", "write.css"))
+
+
+def held_out(
+    model: Model, path: str, text: str | None = None, encoding: str = "utf-8"
+) -> HeldOut | str:
+    """Return the file `text`, or the validation part of the run at `path`; where there is neither, why.
+
+    Raises what reading a corpus does of a file that was given.
+    """
+    place = Path(path)
+    if text is not None:
+        (part,) = inputs.corpus_parts([model], [place], text, encoding)
+        return HeldOut(part, "text given")
+    try:
+        run = place if place.is_dir() else place.parent
+        return HeldOut(inputs.held_out(run, "valid", model, "--text FILE"), "validation part")
+    except CharlmError as error:
+        return str(error)
 
 
 def _form(model: Model) -> Markup:
@@ -106,17 +133,17 @@ def _next() -> Markup:
     return tag("table", {"class": "next"}, caption, head, tag("tbody"))
 
 
-def _figures(inside: Inside, model: Model, held_out: HeldOut | None) -> Markup:
+def _figures(inside: Inside, model: Model, measured_on: HeldOut | None) -> Markup:
     """Return what the page's model costs beside the original, or that nobody knows."""
-    cost = inside.cost(model, held_out.text) if held_out else None
-    if cost is None or held_out is None:
+    cost = inside.cost(model, measured_on.text) if measured_on else None
+    if cost is None or measured_on is None:
         return tag("p", None, f"{_carried(inside)} What rounding costs was not measured.")
     rows: list[list[object]] = [["as it was trained", f"{cost.original:.4f}", ""]]
     if inside.weights != "float32":
         rows.append(_row(f"weights as {inside.weights}", cost.rounded, cost.original))
     if cost.cut is not None:
         rows.append(_row("and fewer n-grams, as here", cost.cut, cost.original))
-    caption = f"Over {cost.tokens:,} tokens of the {held_out.name}: less is better"
+    caption = f"Over {cost.tokens:,} tokens of the {measured_on.name}: less is better"
     header = ["the model", "nats a token", "difference"]
     return join(tag("p", None, _carried(inside)), table(caption, header, rows))
 
