@@ -1,7 +1,8 @@
 """Which share of the tunes that a model writes abc2midi takes without complaint, and how many are copied.
 
     python tests/benchmarks/tunes.py -m MODEL --tunes jig data/tunes/jig.abc
-        [--tunes reel data/tunes/reel.abc ...] [-n 200] [--temperature 1] [--min-p P] [--seed 0]
+        [--tunes reel data/tunes/reel.abc ...] [-n 200] [--temperature 1] [--min-p P]
+        [--no-counts] [--seed 0]
 
 `--tunes` is a kind and the files of its real tunes, blank lines between them. A model of labelled
 texts is asked for tunes of that label, any other for tunes as they come. Those of a kind are
@@ -37,6 +38,7 @@ import charlm
 from charlm.cli.label_scores import labelled_as
 from charlm.inputs import training_text
 from charlm.labelled import LabelledModel
+from charlm.model import without_counts
 from charlm.novelty import Novelty
 from charlm.sampling import SamplingConfig
 from charlm.text.sequences import PARAGRAPH
@@ -136,10 +138,13 @@ def main() -> None:
     parser.add_argument("-n", "--count", type=int, default=200, help="tunes a kind (%(default)s)")
     parser.add_argument("--temperature", type=float, default=1.0, help="(%(default)s)")
     parser.add_argument("--min-p", type=float, help="leave out what is less probable (none)")
+    parser.add_argument("--no-counts", action="store_true", help="let the network write alone")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     options = parser.parse_args()
     model = charlm.load(options.model)
     judge = Judge(training_text(model, Path(options.model)))
+    if options.no_counts:
+        (model,) = without_counts([model])
     every_real, every_written = [], []
     print(ROW.format(*HEAD))
     for kind, *files in options.tunes:
