@@ -23,6 +23,7 @@ from charlm.text.labelled import prepare_labelled
 from charlm.text.labelled_ids import ConditionalCorpus
 from charlm.text.parts import Part
 from charlm.text.tokenizers import EOS
+from tests.test_commands import charlm as run
 from tests.test_labelled_models import SHORT, pairs, written
 from tests.test_training import train
 from tests.tiny import tiny_labelled
@@ -150,12 +151,12 @@ def test_weight_and_share_are_the_best_of_all(corpus, counts):
 
 def test_a_run_has_them_in_its_file_and_its_log(tmp_path):
     file = written(tmp_path / "c.tsv", pairs())
-    run = train(tmp_path / "m", {"corpus": (file,), **SHORT})
+    course = train(tmp_path / "m", {"corpus": (file,), **SHORT})
     model = charlm.load(tmp_path / "m", threads=1)
     assert isinstance(model.counts, LabelCounts)
     last = json.loads((tmp_path / "m" / "log.jsonl").read_text().splitlines()[-1])
     assert model.facts["counts_share"] == model.counts.share == last["counts_share"]
-    evaluated = evaluate(model.engine, run.corpus.valid, model.language.running, False)
+    evaluated = evaluate(model.engine, course.corpus.valid, model.language.running, False)
     assert evaluated.mean == pytest.approx(model.facts["valid_nats"], rel=1e-9)
 
 
@@ -169,6 +170,21 @@ def test_the_counts_of_a_file_are_those_that_were_written(counts, corpus):
     assert (
         evaluate(CountsEngine(again), corpus.valid, language, False).nats
         == evaluate(CountsEngine(counts), corpus.valid, language, False).nats
+    )
+
+
+def test_what_is_exported_are_the_counts_of_all_texts(tmp_path, counts, corpus):
+    model = tiny_labelled(tokens=corpus.tokenizer.to_dict()["tokens"], names=("a", "b", "c"))
+    every = count_text(corpus.train, corpus.tokenizer.size, ORDER, EOS)
+    said = []
+    for name, table in (("all", every), ("own", counts)):
+        held = type(model)(model.trained, model.config, model.language, {"run": "x"}, table)
+        held.save(tmp_path / name)
+        said.append(run("export", "-m", tmp_path / name, "-"))
+    assert said[0].stdout == said[1].stdout
+    assert "\\data\\" in said[1].stdout
+    assert said[1].stderr == (
+        "charlm: the counts of all texts, without those of each label's own\n"
     )
 
 

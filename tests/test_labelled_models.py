@@ -13,6 +13,7 @@ import charlm
 from charlm import checkpoint
 from charlm.config import ModelConfig, TextConfig
 from charlm.counts.kneser_ney import count_text
+from charlm.counts.labelled import LabelCounts
 from charlm.errors import DataError, UsageError
 from charlm.labelled import LabelledModel, rebuilt
 from charlm.nn.model import LanguageModel, shapes
@@ -32,6 +33,7 @@ from tests.test_training import TINY, assert_same, outcome, train
 from tests.tiny import tiny_classifier, tiny_labelled
 
 NAMES = ("no", "yes", "so")
+COUNTED = [False, True, "by label"]
 TEXTS = ["", "a", "ab", "bba", "abab", "bbbbb"]
 SHORT = {"labels": "tab", "steps": 25, "valid_fraction": 0.25, **TINY}
 PLAIN = {
@@ -46,14 +48,21 @@ PLAIN = {
 
 
 def tiny(seed=0, counts=False, **shape):
-    """Return a model over `a` and `b` with three labels and random weights, far from uniform."""
+    """Return a model over `a` and `b` with three labels and random weights, far from uniform;
+    `counts` may be "by label"."""
     model = tiny_labelled(seed=seed, **shape)
     if not counts:
         return model
-    tokenizer = model.tokenizer
-    ids = Part.from_ids(np.concatenate([[*tokenizer.encode(text), EOS] for text in TEXTS]))
-    table = count_text(ids, tokenizer.size, 3, EOS)
+    table = counted_texts(model, TEXTS)
+    if counts == "by label":
+        table = LabelCounts(table, [counted_texts(model, TEXTS[k::3]) for k in range(3)], 0.75)
     return LabelledModel(model.trained, model.config, model.language, model.facts, table)
+
+
+def counted_texts(model, texts):
+    """Return the counts of texts, without labels."""
+    ids = np.concatenate([[*model.tokenizer.encode(text), EOS] for text in texts])
+    return count_text(Part.from_ids(ids), model.tokenizer.size, 3, EOS)
 
 
 def pairs(count=200, seed=0):
@@ -164,7 +173,7 @@ def test_a_label_that_training_has_not_is_left_out_of_the_figures(tmp_path):
 # --- scores and texts -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("counts", COUNTED)
 @pytest.mark.parametrize("shape", [{}, {"embedding": 0}, {"cell": "lstm", "layers": 2}], ids=str)
 def test_a_part_scores_what_its_texts_do(counts, shape):
     """What validation reads in one go, with labels mixed, is the sum of the texts, each under its
@@ -189,7 +198,7 @@ def test_a_part_scores_what_its_texts_do(counts, shape):
     assert len({round(float(model.score("ab", label=name)), 3) for name in NAMES}) == 3
 
 
-@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("counts", COUNTED)
 def test_what_is_written_has_the_score_that_it_says(counts):
     model = tiny(counts=counts)
     for name in NAMES:
@@ -234,7 +243,7 @@ def test_labels_are_weighed_by_bayes(prior):
     assert any(len(labels) < 3 for labels in few)
 
 
-@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("counts", COUNTED)
 def test_without_a_label_labels_are_summed_out(counts):
     """Of a text with tokens that are not known too, of which each has what the sums up to it and
     before it leave."""
@@ -310,6 +319,22 @@ def test_a_run_goes_on_to_the_bit(tmp_path):
     train(tmp_path / "two", given, stop_at=11)
     train(tmp_path / "two", {}, resume=True)
     assert_same(outcome(tmp_path / "one"), outcome(tmp_path / "two"))
+
+
+def test_torch_learns_and_says_the_same(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    given = {"corpus": (written(tmp_path / "c.tsv", pairs()),), **SHORT, "dropout": 0.0}
+    train(tmp_path / "numpy", given)
+    train(tmp_path / "torch", given | {"engine": "torch", "device": "cpu"})
+    one, other = (charlm.load(tmp_path / name) for name in ("numpy", "torch"))
+    assert other.facts["valid_nats_network"] == pytest.approx(
+        one.facts["valid_nats_network"], rel=1e-3
+    )
+    again = charlm.load(tmp_path / "torch", engine="torch", device="cpu")
+    for label, text in pairs(10, seed=1):
+        assert float(again.score(text, label=label)) == pytest.approx(
+            float(other.score(text, label=label)), rel=1e-5
+        )
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -68,7 +68,10 @@ def _export_counts(file: str, model: str) -> None:
     counts = getattr(opened, "counts", None)
     if counts is None:
         raise UsageError(f"{model} has no counts to export: train a model with counts")
-    blocks = arpa_blocks(counts, arpa_names(opened.tokenizer))
+    every, *own = counts.tables
+    if own:
+        click.echo("charlm: the counts of all texts, without those of each label's own", err=True)
+    blocks = arpa_blocks(every, arpa_names(opened.tokenizer))
     if file == STDOUT:
         sys.stdout.writelines(blocks)
     else:

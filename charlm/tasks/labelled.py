@@ -219,7 +219,10 @@ def _counts(
     """Return the counts that a run's settings ask for: of all texts, and of each label's own unless
     they are those of a file.
     """
-    every, own = counts_of_run(settings, knowledge, facts, material), settings.own
+    own, minutes = settings.own, settings.train.minutes
+    if minutes is not None:  # so that both together take what one may
+        settings = replace(settings, train=replace(settings.train, minutes=minutes / 2))
+    every = counts_of_run(settings, knowledge, facts, material)
     if isinstance(every, Counts) and isinstance(own, LabelledConfig) and own.counts:
         tokens = facts["counted_tokens"]
         return counted_by_label(every, material.labelled.train, own.counts, knowledge, tokens)
