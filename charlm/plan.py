@@ -49,7 +49,7 @@ _CONVERTER_EPOCHS = 30  # after which it only learns its pairs by heart
 _CONVERTER_SHARE = 0.35  # of what products reach: attention, and short texts
 _CONVERTER_DECAY = 0.01
 _CONVERTER_BATCHES = [  # up to so many pairs: the batch, and the learning rate that goes with it
-    (1000, 32, 0.004), (5000, 64, 0.006), (30_000, 128, 0.008), (math.inf, 256, 0.01),
+    (1000, 32, 0.004), (5000, 64, 0.006), (30_000, 128, 0.008), (math.inf, 256, 0.008),
 ]  # fmt: skip
 _LR, _LR_HIDDEN = 0.005, 384  # the learning rate up to this width, above it falling with the width
 

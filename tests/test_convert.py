@@ -16,6 +16,7 @@ from charlm.errors import DataError, UsageError
 from charlm.nn import names
 from charlm.tasks import convert
 from charlm.text.pair_part import PairPartBuilder
+from charlm.text.pairs import pair_part
 from charlm.text.tokenizers import ByteTokenizer
 from tests.test_classify import outcome
 from tests.test_commands import charlm as charlm_command
@@ -70,16 +71,17 @@ def test_it_learns_what_a_text_becomes(tmp_path, corpus, settings):
 def test_a_source_is_counted_once_and_any_of_its_targets_is_right():
     tokenizer = ByteTokenizer()
     builder = PairPartBuilder(tokenizer, tokenizer, None)
-    sources, targets = ["a", "b", "a", "c", "b", "a"], ["1", "2", "33", "4", "2", "5"]
-    hashes = np.array([7, 3, 7, 9, 3, 7], np.uint64)
+    sources, targets = ["a", "b", "a", "c", "b", "a", "d"], ["1", "2", "33", "4", "2", "5", ""]
+    hashes = np.array([7, 3, 7, 9, 3, 7, 1], np.uint64)
     builder.add(sources, targets, hashes)
     part = builder.part()
     every = Sources.of(part)
-    assert every.numbers.tolist() == [0, 2, 5, 1, 4, 3]
-    assert every.ends.tolist() == [3, 5, 6]
-    assert every.tokens == part.tokens == 6 * 3 + 7
-    some = Sources.of(part, 2)
-    assert (some.numbers.tolist(), some.ends.tolist()) == ([0, 2, 5, 1, 4], [3, 5])
+    assert every.numbers.tolist() == [0, 2, 5, 1, 4, 3, 6]
+    assert every.ends.tolist() == [3, 5, 6, 7]
+    assert every.tokens == part.tokens == 7 * 3 + 7
+    some = Sources.of(part, 2)  # spread over all of them
+    assert (some.numbers.tolist(), some.ends.tolist()) == ([0, 2, 5, 3], [3, 4])
+    assert some.tokens == 4 * 4 + 1
     assert len(Sources.of(PairPartBuilder(tokenizer, tokenizer, None).part())) == 0
 
 
@@ -103,6 +105,24 @@ def test_figures_are_those_of_each_pair_by_itself(tmp_path, corpus):
     for name in ("exact_match", "word_error_rate", "symbol_error_rate", "nats"):
         assert model.facts[f"test_{name}"] == getattr(figures, name)
     assert run.test.count == model.facts["test_targets_scored"]
+
+
+def test_tokens_that_training_has_not_are_wrong_and_have_no_nats(tmp_path, corpus):
+    train(tmp_path / "m", {**TINY, "corpus": (corpus,), "steps": 2})
+    model = charlm.load(tmp_path / "m")
+    gold = tmp_path / "gold.tsv"
+    gold.write_text("ab\tX NEW Z\nb\tZ\n")
+    both, known = model.conversion.source, model.conversion.target
+    tally = model.tally(pair_part([str(gold)], both, known)[0])
+    tokens = model.score("ab", "X NEW Z", per_token=True).per_token
+    nats = -sum(token.logprob for token in tokens if not token.unknown)
+    assert tally.count == 3 + 2
+    assert tally.nats == pytest.approx(nats - float(model.score("b", "Z")), rel=1e-5)
+    assert ConvertFigures(tally).unseen == 1
+    (said,) = next(model.predict(["b"])).targets
+    gold.write_text(f"b\tX X Z\nb\t{said.text}\nb\t\n")  # any of several is right
+    figures = ConvertFigures(model.tally(pair_part([str(gold)], both, known)[0]))
+    assert (figures.right, figures.sources) == (1, 1)
 
 
 # --- which weights are kept -----------------------------------------------------------------------
