@@ -28,7 +28,7 @@ def written(path, models, *texts, names=("one", "two")):
     made = [tiny_model(tokens, seed=seed, sequences="document") for seed in range(models)]
     readings = read_by(names[:models], made, texts, True)
     path.write_bytes(document("A text", [section(readings, "a text")]))
-    return [[token.bits for token in model.full_scores(texts[0])] for model in made]
+    return [list(model.full_scores(texts[0])) for model in made]
 
 
 def colours(page):
@@ -49,22 +49,28 @@ def said(page):
 
 
 def test_colours_are_those_of_the_bits(tmp_path, page_of):
-    text = "abba" * 20
-    bits, other = written(tmp_path / "page.html", 2, text)
+    text = "abba" * 20 + "e\u0301" * 9  # in the end each character is two tokens
+    first, second = written(tmp_path / "page.html", 2, text)
+    places = [(k,) for k in range(80)] + [(k, k + 1) for k in range(80, 98, 2)]
+    bits, other = (
+        [sum(round(its[k].bits, 2) for k in each) for each in places] for its in (first, second)
+    )
+    ranks = [max(first[k].rank for k in each) for each in places]
+    differences = [a - b for a, b in zip(bits, other, strict=True)]
     with page_of(tmp_path / "page.html") as page:
         page.until("CSS.highlights.get('s1').size")
-        found = colours(page)
-        assert [found[k] for k in range(80)] == [
-            f"s{step(each, [0.5, 1, 2, 4, 8])}" for each in bits[:80]
-        ]
-        page.run("const s = document.querySelector('select'); s.value = 'difference 1';"
-                 "s.dispatchEvent(new Event('change'));")  # fmt: skip
-        found = colours(page)
-        steps = [-4, -1, -0.25, 0.25, 1, 4]
-        expected = [
-            f"d{step(round(a, 2) - round(b, 2), steps)}" for a, b in zip(bits, other, strict=True)
-        ]
-        assert [found[k] for k in range(80)] == expected[:80]
+        for mode, letter, values, steps in (
+            ("bits 0", "s", bits, [0.5, 1, 2, 4, 8]),
+            ("rank 0", "s", ranks, [2, 3, 6, 11, 101]),
+            ("difference 1", "d", differences, [-4, -1, -0.25, 0.25, 1, 4]),
+        ):
+            page.run("const s = document.querySelector('select'); s.value = arguments[0];"
+                     "s.dispatchEvent(new Event('change'));", mode)  # fmt: skip
+            found = colours(page)
+            assert [found[each[0]] for each in places] == [
+                f"{letter}{step(v, steps)}" for v in values
+            ]
+            assert all(found[k + 1] == found[k] for k in range(80, 98, 2))
         shown = [
             its.get_attribute("data-legend")
             for its in page.all("[data-legend]")
@@ -75,7 +81,8 @@ def test_colours_are_those_of_the_bits(tmp_path, page_of):
 
 def test_the_arrows_move_a_cursor_and_its_figures_are_told(tmp_path, page_of):
     text = "ab\nba" + ARABIC
-    (bits,) = written(tmp_path / "page.html", 1, text)
+    (tokens,) = written(tmp_path / "page.html", 1, text)
+    bits = [token.bits for token in tokens]
     with page_of(tmp_path / "page.html") as page:
         page.run("document.querySelector('.text').focus()")
 
@@ -110,17 +117,17 @@ def test_in_arabic_the_left_arrow_goes_on(tmp_path, page_of):
 
 
 def test_what_is_pointed_at_is_shown_and_not_told(tmp_path, page_of):
-    (bits,) = written(tmp_path / "page.html", 1, "abba")
+    (tokens,) = written(tmp_path / "page.html", 1, "abba")
     with page_of(tmp_path / "page.html") as page:
-        page.run("window.middle = (k) => { const r = new Range(), n = document.querySelector('.text p').firstChild;"
+        page.run("window.at = function (k) { const r = new Range(), n = document.querySelector('.text p').firstChild;"
                  "r.setStart(n, k); r.setEnd(n, k + 1); const b = r.getBoundingClientRect();"
-                 "return [b.x + b.width / 2, b.y + b.height / 2]; }")  # fmt: skip
-        for k in (1, 2):
-            x, y = page.run("return middle(arguments[0])", k)
+                 "return [b.x + b.width * arguments[1], b.y + b.height / 2]; }")  # fmt: skip
+        for k, share in ((1, 0.2), (2, 0.8), (1, 0.8), (2, 0.2)):  # of its width, from the left
+            x, y = page.run("return at(arguments[0], arguments[1])", k, share)
             moved = {"type": "mouseMoved", "x": x, "y": y}
             page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", moved)
-            page.until("document.querySelector('.place ol')")
-            assert f"“b”: {bits[k]:.2f} bits" in page.one(".place").text
+            shown = "document.querySelector('.place').innerText.includes(arguments[0])"
+            assert page.until(shown, f"“b”: {tokens[k].bits:.2f} bits")
         assert said(page) == ""
 
 
