@@ -28,7 +28,7 @@ from charlm.text.batches import Context, Ids
 from charlm.text.pair_packing import PairList, make_pair_chunk, pair_chunks
 from charlm.text.pair_part import PairPart
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
-from charlm.text.windows import always, in_windows, windows
+from charlm.text.windows import MOST_TEXTS, always, in_windows, windows
 from charlm.writing import Sample, Writer
 
 UNKNOWN = ("mark", "copy")
@@ -128,7 +128,7 @@ class Converter:
         every = checks.texts("sources", sources)
         return (
             self._converted(text, ids, targets[:top], unknown == "copy")
-            for window in windows(every, self.conversion.source, ready)
+            for window in windows(every, self.conversion.source, ready, max(1, MOST_TEXTS // beam))
             for (text, ids), targets in zip(
                 window, self._found([self._read(ids) for _, ids in window], beam), strict=True
             )

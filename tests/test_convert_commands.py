@@ -561,3 +561,18 @@ def test_python_names():
     assert isinstance(answer, charlm.Converted)
     assert isinstance(answer.targets[0], charlm.Target)
     assert isinstance(model.align("ab"), charlm.Alignment)
+
+
+def test_the_first_answers_of_many_do_not_wait_for_all():
+    """The wider the beam, the fewer sources are answered together."""
+    model, taken = tiny_converter(), []
+
+    def sources():
+        for number in range(5000):
+            taken.append(number)
+            yield "ab"
+
+    for beam, most in ((1, 4096), (64, 64)):
+        taken.clear()
+        next(model.predict(sources(), beam))
+        assert len(taken) == most

@@ -11,7 +11,7 @@ from charlm.text.tokenizers import Tokenizer
 
 Item = TypeVar("Item")
 
-_TEXTS = 4096  # texts of a window,
+MOST_TEXTS = 4096  # texts of a window,
 _TOKENS = 1 << 18  # or as many as reach this many tokens
 
 
@@ -41,15 +41,15 @@ def in_windows(
 
 
 def windows(
-    texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool]
+    texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool], most: int = MOST_TEXTS
 ) -> Iterator[list[tuple[str, Ids]]]:
-    """Encode texts and yield them in lists of bounded size (as `in_windows`)."""
+    """Encode texts and yield them in lists of bounded size, of at most so many (as `in_windows`)."""
     if tokenizer.kind == "char" and tokenizer.lossless:  # a token a character: one call for all
-        for some in in_windows(texts, ready, len, most=_TEXTS, total=_TOKENS):
+        for some in in_windows(texts, ready, len, most=most, total=_TOKENS):
             yield list(_cut(some, tokenizer.encode("".join(some))))
         return
     encoded = ((text, tokenizer.encode(text)) for text in texts)
-    yield from in_windows(encoded, ready, lambda item: len(item[1]), most=_TEXTS, total=_TOKENS)
+    yield from in_windows(encoded, ready, lambda item: len(item[1]), most=most, total=_TOKENS)
 
 
 def _cut(texts: list[str], ids: Ids) -> Iterator[tuple[str, Ids]]:
