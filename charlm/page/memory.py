@@ -24,7 +24,7 @@ from charlm.inspection import (
 from charlm.model import Model
 from charlm.page.data import packed
 from charlm.page.document import Section, absent
-from charlm.page.markup import Markup, join, quoted, table, tag
+from charlm.page.markup import Attribute, Markup, join, quoted, table, tag
 from charlm.page.parts import name_of
 from charlm.page.passage import coloured, legend, passage_of
 from charlm.page.svg import Chart, Line, drawn
@@ -79,7 +79,7 @@ def section(named: Sequence[tuple[str, Model]], texts: Sequence[str], source: st
             "vanish cannot teach. Where training cut the gradients, an upright line stands: what lies to "
             "its right was never taught by a gradient, only carried. Counts have no part in it.",
         ),
-        tag("figure", None, tag("div", {"class": "wide"}, drawn(_chart(curves)))),
+        _figure(_chart(curves)),
         *(tag("p", None, *_summary(curve)) for curve in curves),
         *(_figures(curve) for curve in curves),
         explained,
@@ -135,6 +135,17 @@ def _figures(curve: _Curve) -> Markup:
     caption = f"Length of the gradient in nats per unit of the state: {curve.name}"
     summary = tag("summary", None, "The figures of ", quoted(curve.name))
     return tag("details", None, summary, table(caption, header, rows))
+
+
+def _figure(chart: Chart) -> Markup:
+    """Return a chart that scrolls by itself where the page is narrow."""
+    wide: dict[str, Attribute] = {
+        "class": "wide",
+        "tabindex": 0,
+        "role": "region",
+        "aria-label": chart.title,
+    }
+    return tag("figure", None, tag("div", wide, drawn(chart)))
 
 
 def _chart(curves: Sequence[_Curve]) -> Chart:

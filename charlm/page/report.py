@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from charlm.model import Model
-from charlm.page import curves, surprise, what, write
+from charlm.page import curves, memory, surprise, units, what, write
 from charlm.page.document import Section, absent, document
 from charlm.page.parts import read_by
 from charlm.page.subject import Subject
@@ -65,3 +65,7 @@ def _of_texts(readers: Sequence[Subject], shown: Shown | str) -> Iterator[Sectio
     readings = read_by(names, models, shown.texts, ends)
     nothing = absent(surprise.NAME, surprise.TITLE, "There is no token to score in the text.")
     yield surprise.section(readings, source) or nothing
+    looked_into = next((its for its in readers if its.model.config.layers), readers[0])
+    named = looked_into.name if len(readers) > 1 else ""
+    yield units.section(looked_into.model, shown.texts, shown.name, named)
+    yield memory.section(list(zip(names, models, strict=True)), shown.texts, shown.name)
