@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import charlm.page
 from charlm.page.data import DTYPES, block, packed
-from charlm.page.document import Section, document, stripped
+from charlm.page.document import Section, document
 from charlm.page.markup import Markup, join, tag, text
+from charlm.page.script import compact
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -130,6 +131,8 @@ def test_data_hold_finite_numbers_only():
         block("x", {"loss": float("nan")})
     with pytest.raises(ValueError, match="unpacks no float64"):
         packed(np.zeros(3))
+    with pytest.raises(ValueError, match="not finite"):
+        packed(np.array([1, np.inf], np.float16))
 
 
 def test_packed_arrays_are_in_c_order_whatever_they_were():
@@ -171,8 +174,24 @@ def test_names_of_sections_are_ids_and_differ():
             document("x", sections)
 
 
-def test_stripping_takes_what_only_authors_need():
-    assert stripped("// why\n  a();\n\n    // and\n  b(); // here\n") == "a();\nb(); // here"
+@pytest.mark.parametrize(
+    ("source", "compacted"),
+    [
+        ("// why\n  a();\n\n    // and\n  b(); // here\n", "a();b();"),
+        (
+            "x = 'a , b // c'; y = \"( ; )\" + `a ${ b } ;\\` d`",
+            "x='a , b // c';y=\"( ; )\"+`a ${ b } ;\\` d`",
+        ),
+        ("s.replace(/ [/ ;] , /g, ' = ')", "s.replace(/ [/ ;] , /g,' = ')"),
+        ("return / a = b /.test(s) ? 1 : a / b / c", "return / a = b /.test(s)?1:a / b / c"),
+        ("a = b + +c - -d - e", "a=b + +c - -d-e"),
+        ("a = f()\nb = [\n  1,\n]\n!c\n", "a=f()\nb=[1,]\n!c"),
+        ("if (a) { b; }\nfor (;;) { c(); }\nwhile (d);", "if(a){b}\nfor(;;){c();}\nwhile(d);"),
+        ("const f = (a) => {\n  return a in b;\n};\n", "const f=(a)=>{return a in b};"),
+    ],
+)
+def test_a_script_loses_only_what_its_authors_need(source, compacted):
+    assert compact(source) == compacted
 
 
 FILES = sorted(Path(charlm.page.__file__).parent.glob("*.js"))
@@ -216,6 +235,6 @@ def test_an_error_in_a_section_stops_no_other(in_node):
     print(seen);
     """
     first, second = in_node(["frame.js"], code)
-    assert first.startswith("first: This section could not be brought to life")
+    assert first.startswith("first: Here this section does not move")
     assert "broken" in first
     assert second == "second 7"

@@ -12,8 +12,9 @@ import pytest
 from charlm.explanation import explain
 from charlm.inspection import inspect, memory_of
 from charlm.page import memory, units
-from charlm.page.document import document, stripped
+from charlm.page.document import document
 from charlm.page.passage import passage_of, steps_of
+from charlm.page.script import compact
 from charlm.page.svg import drawn
 from charlm.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tests.test_counts_model import with_counts
@@ -217,7 +218,7 @@ def written(models, tmp_path_factory):
 
 def test_scripts_are_small():
     sizes = [
-        len(stripped((resources.files("charlm.page") / f"{name}.js").read_text("utf-8")).encode())
+        len(compact((resources.files("charlm.page") / f"{name}.js").read_text("utf-8")).encode())
         for name in ("passage", "units", "memory")
     ]
     assert sum(sizes) <= 6000

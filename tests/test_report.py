@@ -16,7 +16,7 @@ from charlm.loading import load
 from charlm.page import curves, svg, what
 from charlm.page.log import Log, log_of
 from charlm.page.recipe import recipe_of
-from charlm.page.report import plot, report
+from charlm.page.report import plot, report, writing_section
 from charlm.page.subject import subjects_of
 from charlm.page.texts import readers_of, texts_for
 from tests.test_commands import assert_refused, charlm
@@ -396,6 +396,41 @@ def test_a_text_is_given_left_out_or_missed_with_a_reason(room, tmp_path):
     assert "give --text FILE instead" in alone
 
 
+def test_a_page_has_the_model_unless_it_is_left_out(room):
+    given = ["report", "-m", room / "one", "-o", "-"]
+    whole, rounded, without = (
+        charlm(*given, *more).stdout for more in ([], ["--weights", "int8"], ["--no-model"])
+    )
+    assert "weights as float16" in whole
+    assert "tokens of the validation part" in whole
+    assert "weights as int8" in rounded
+    assert "Write with it" not in without
+    assert_refused(charlm(*given, "--no-model", "--weights", "int8"), 2, "--weights")
+    classes = charlm("report", "-m", room / "classes", "-o", "-").stdout
+    assert "Only language models write" in classes
+
+
+def test_a_large_page_says_so(room, tmp_path, monkeypatch):
+    monkeypatch.setattr("charlm.page.write.LARGE", 10_000)
+    done = charlm("report", "-m", room / "one", "-o", tmp_path / "x.html")
+    assert done.exit_code == 0
+    assert re.search(
+        r"x\.html has 0\.\d MB, much for a page: --weights int8 or --no-model or --no-text makes",
+        done.stderr,
+    )
+
+
+def test_the_page_stays_small_before_its_data(room):
+    """25 kB of script, 60 kB in all but data and what Python wrote of this model and its text."""
+    its = subjects_of([str(room / "one")], 1)
+    page = report(its, texts_for(readers_of(its), None), writing_section(its, "float16")).decode()
+    (script,), (style,) = (
+        re.findall(rf"<{name}>(.*?)</{name}>", page, re.DOTALL) for name in ("script", "style")
+    )
+    assert len(script.encode()) <= 25_000
+    assert len((script + style).encode()) <= 40_000
+
+
 def test_a_plot_is_a_drawing_of_the_same_curves(room, tmp_path):
     done = charlm("plot", "-m", room / "one", "-m", room / "two", "-o", tmp_path / "curves.svg")
     assert (done.exit_code, done.output) == (0, "")
@@ -433,7 +468,11 @@ def test_the_page_in_a_browser(room, tmp_path, page_of):
     """No error, no request, nothing that shuts people out, in light and dark, wide and narrow."""
     path = tmp_path / "page.html"
     subjects = subjects_of([str(room / name) for name in ("one", "two", "classes")], 1)
-    path.write_bytes(report(subjects, texts_for(readers_of(subjects), None)))
+    path.write_bytes(
+        report(
+            subjects, texts_for(readers_of(subjects), None), writing_section(subjects, "float16")
+        )
+    )
     for view in ({}, {"dark": True}, {"width": 360}):
         with page_of(path, **view) as page:
             assert page.axe() == []

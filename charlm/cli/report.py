@@ -105,7 +105,10 @@ def report(
     own = None if no_model else writing_section(subjects, weights, again, encoding)
     page = page_of(subjects, shown, own)
     _write(output, page)
-    warn_if_large(output, len(page), weights, "--no-model")
+    smaller = [
+        name for name, said in (("--no-model", no_model), ("--no-text", no_text)) if not said
+    ]
+    warn_if_large(output, len(page), "int8" if no_model else weights, *smaller)
 
 
 @click.command(cls=GroupedCommand, epilog="""\b

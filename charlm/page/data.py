@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from charlm.page.markup import Markup
@@ -18,11 +19,14 @@ _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 def packed(array: NDArray[Any]) -> dict[str, Any]:
     """Return an array as JSON: its type, its shape and its bytes, little endian, in C order, as base64.
 
-    Raises ValueError for a type that the page cannot unpack: give float16 or float32, or integers of up to 32 bits.
+    Raises ValueError where it is not finite, or of a type that the page cannot unpack: give float16 or float32, or
+    integers of up to 32 bits.
 
     >>> packed(np.array([1, 2], np.int8))
     {'dtype': 'i1', 'shape': [2], 'base64': 'AQI='}
     """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("the page has no numbers that are not finite")
     code = array.dtype.str[1:]
     if code not in DTYPES:
         raise ValueError(f"the page unpacks no {array.dtype}: give one of {', '.join(DTYPES)}")

@@ -16,6 +16,7 @@ from typing import Any
 
 from charlm.page.data import block
 from charlm.page.markup import Markup, join, tag
+from charlm.page.script import compact
 
 MOST_LETTERS_OF_A_TITLE = 100
 _ICON = (  # else a browser asks the server for one
@@ -25,6 +26,7 @@ _ICON = (  # else a browser asks the server for one
 )
 _ID = re.compile(r"[a-z][a-z-]*")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -101,25 +103,19 @@ def _hash(content: str) -> str:
 
 def _style(sections: Sequence[Section]) -> str:
     names = ["style.css", *_once(name for section in sections for name in section.styles)]
-    return "\n".join(stripped(_COMMENT.sub("", _file(name))) for name in names)
+    return "\n".join(_SPACE.sub(" ", _COMMENT.sub("", _file(name))).strip() for name in names)
 
 
 def _script(sections: Sequence[Section]) -> str:
     """Return one function: frame.js, then each file as a block of its own, so that no name meets another's."""
     parts = [
-        stripped(_file(name)) for name in _once(name for its in sections for name in its.scripts)
+        compact(_file(name)) for name in _once(name for its in sections for name in its.scripts)
     ]
-    blocks = "".join(f"{{\n{part}\n}}\n" for part in parts)
-    script = f'(function () {{\n"use strict";\n{stripped(_file("frame.js"))}\n{blocks}page.start();\n}})();'
+    blocks = "".join(f"{{{part}}}\n" for part in parts)
+    script = f'(function(){{"use strict";{compact(_file("frame.js"))}\n{blocks}page.start()}})();'
     if re.search(r"<!--|</script", script, re.IGNORECASE):
         raise ValueError("a script holds what would end it in the page")
     return script
-
-
-def stripped(content: str) -> str:
-    """Return a style or script without the indents, empty lines and comment lines (//) that only its authors need."""
-    lines = (line.strip() for line in content.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _once(names: Iterable[str]) -> list[str]:

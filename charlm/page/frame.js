@@ -3,18 +3,14 @@
 const DTYPES = {
   f4: Float32Array, i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, u4: Uint32Array,
 };
-let halves = null;
 
-// The value of every float16, by its bits.
+// The value of every float16 by its bits, but for infinity and NaN, which data.py refuses.
+let halves;
 function halfTable() {
-  const table = new Float32Array(65536);
-  for (let bits = 0; bits < 65536; bits++) {
-    const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    if (exponent === 31) table[bits] = fraction ? NaN : sign * Infinity;
-    else if (exponent) table[bits] = sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
-    else table[bits] = sign * 2 ** -24 * fraction;
-  }
-  return table;
+  return new Float32Array(65536).map((_, bits) => {
+    const exponent = (bits >> 10) & 31, fraction = (bits & 1023) + (exponent && 1024);
+    return (bits & 0x8000 ? -1 : 1) * fraction * 2 ** ((exponent || 1) - 25);
+  });
 }
 
 const page = {
@@ -27,7 +23,7 @@ const page = {
     } catch (error) {
       console.error(error);
       root.append(page.element("p", { class: "failed" },
-        "This section could not be brought to life in this browser (" + error.message + "). What you see stands."));
+        "Here this section does not move (" + error.message + "). What you see stands."));
     }
   },
 
@@ -45,8 +41,7 @@ const page = {
   element(name, attributes, ...children) {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes || {})) {
-      if (value === true) made.setAttribute(key, "");
-      else if (value !== false && value != null) made.setAttribute(key, value);
+      if (value != null && value !== false) made.setAttribute(key, value === true ? "" : value);
     }
     made.append(...children);
     return made;
