@@ -28,11 +28,12 @@ from charlm.text.batches import Context, Ids
 from charlm.text.pair_packing import PairList, make_pair_chunk, pair_chunks
 from charlm.text.pair_part import PairPart
 from charlm.text.tokenizers import EOS, UNK, Tokenizer
-from charlm.text.windows import MOST_TEXTS, always, in_windows, windows
+from charlm.text.windows import always, in_windows, windows
 from charlm.writing import Sample, Writer
 
 UNKNOWN = ("mark", "copy")
 _WAYS = 256  # that beams have side by side
+_SOURCES = 4096  # of a window, which are answered together, fewer by a beam
 _PAIRS, _CHARACTERS = 4096, 1 << 18  # of a window, which are scored together
 _CONTEXT = Context()
 
@@ -128,7 +129,7 @@ class Converter:
         every = checks.texts("sources", sources)
         return (
             self._converted(text, ids, targets[:top], unknown == "copy")
-            for window in windows(every, self.conversion.source, ready, max(1, MOST_TEXTS // beam))
+            for window in windows(every, self.conversion.source, ready, max(1, _SOURCES // beam))
             for (text, ids), targets in zip(
                 window, self._found([self._read(ids) for _, ids in window], beam), strict=True
             )

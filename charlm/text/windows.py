@@ -11,7 +11,7 @@ from charlm.text.tokenizers import Tokenizer
 
 Item = TypeVar("Item")
 
-MOST_TEXTS = 4096  # texts of a window,
+_TEXTS = 4096  # texts of a window,
 _TOKENS = 1 << 18  # or as many as reach this many tokens
 
 
@@ -41,9 +41,10 @@ def in_windows(
 
 
 def windows(
-    texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool], most: int = MOST_TEXTS
+    texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool], most: int | None = None
 ) -> Iterator[list[tuple[str, Ids]]]:
     """Encode texts and yield them in lists of bounded size, of at most so many (as `in_windows`)."""
+    most = most or _TEXTS
     if tokenizer.kind == "char" and tokenizer.lossless:  # a token a character: one call for all
         for some in in_windows(texts, ready, len, most=most, total=_TOKENS):
             yield list(_cut(some, tokenizer.encode("".join(some))))
