@@ -310,6 +310,8 @@ REPORT = {
     "--text": ("lines.txt", {}),
     "--no-text": (YES, {}),
     "--encoding": ("cp1252", {"--text": "lines.txt"}),
+    "--weights": ("int8", {}),
+    "--no-model": (YES, {}),
 }
 PLOT_BASE = {"models": "half", "--output": "-"}
 PLOT = {"models": ("half base", {})}

@@ -144,7 +144,7 @@ def _figures(inside: Inside, model: Model, measured_on: HeldOut | None) -> Marku
     if cost.cut is not None:
         rows.append(_row("and fewer n-grams, as here", cost.cut, cost.original))
     caption = f"Over {cost.tokens:,} tokens of the {measured_on.name}: less is better"
-    header = ["the model", "nats a token", "difference"]
+    header = ["the model", "nats a token", "more"]
     return join(tag("p", None, _carried(inside)), table(caption, header, rows))
 
 
