@@ -74,8 +74,8 @@ def section(named: Sequence[tuple[str, Model]], texts: Sequence[str], source: st
         tag(
             "p", None,
             f"How strongly the loss of a token in {source} still depends on the state so many steps before: the "
-            "length of the gradient, over the states of all layers, as the median of up to 200 tokens, "
-            "the band from quartile to quartile. A line that falls fast forgets fast: gradients that "
+            "length of the gradient, over the states of all layers, as the median of up to 200 tokens "
+            "and, thin, their quartiles. A line that falls fast forgets fast: gradients that "
             "vanish cannot teach. Where training cut the gradients, an upright line stands: what lies to "
             "its right was never taught by a gradient, only carried. Counts have no part in it.",
         ),
