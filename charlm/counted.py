@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.counts.arpa_reader import read_arpa
 from charlm.counts.kneser_ney import budget, count_text
@@ -27,7 +25,9 @@ from charlm.text.tokenizers import EOS
 _SHARE = 0.04  # of the minutes allowed may go to counting
 _PILOT = 100_000  # tokens that are counted to see how long a token takes
 _MOST_LABELS = 1000  # with counts of their own: of more, few have texts enough
-_TEXTS = 1 << 12  # of a label, read together
+_OPEN = 64  # labels whose texts are gathered at a time, each in a file
+_TEXTS = 1 << 12  # read together
+_END = np.array([EOS], np.int32)
 
 
 def counted(
@@ -69,20 +69,25 @@ def counted_by_label(
 
 
 def _by_label(part: LabelledPart, vocabulary: int, tokens: int) -> Iterator[Part]:
-    """Yield the ids of each label's texts."""
-    every = np.arange(len(part))
-    labels, ends = part.labels(every), np.cumsum(part.lengths(every) + 1)
-    order: NDArray[np.int64] = np.argsort(labels, kind="stable")
-    edges = np.searchsorted(labels[order], np.arange(len(part.names) + 1))
-    for start, end in itertools.pairwise(edges.tolist()):
-        numbers = order[start:end]
-        numbers = numbers[: max(1, int(np.count_nonzero(ends[numbers] <= tokens)))]
-        builder = PartBuilder(vocabulary)
-        for first in range(0, len(numbers), _TEXTS):
-            texts = part.texts(numbers[first : first + _TEXTS])
-            ids = np.concatenate([piece for text in texts for piece in (text, [EOS])])
-            builder.append(ids.astype(np.int32), 0)
-        yield builder.part()
+    """Yield the ids of each label's texts; the part is read once for every so many labels."""
+    for first in range(0, len(part.names), _OPEN):
+        builders = [PartBuilder(vocabulary) for _ in part.names[first : first + _OPEN]]
+        begun, end = np.zeros(len(builders), np.bool_), 0
+        for start in range(0, len(part), _TEXTS):
+            numbers = np.arange(start, min(start + _TEXTS, len(part)))
+            ends = end + np.cumsum(part.lengths(numbers) + 1)
+            end, own = int(ends[-1]), part.labels(numbers) - first
+            for label in np.unique(own[(own >= 0) & (own < len(builders))]).tolist():
+                chosen = (own == label) & (ends <= tokens)
+                if not begun[label]:
+                    chosen[np.argmax(own == label)] = True
+                    begun[label] = True
+                texts = part.texts(numbers[chosen])
+                pieces = [piece for text in texts for piece in (text, _END)]
+                builders[label].append(np.concatenate([*pieces, _END[:0]]), 0)
+            if end > tokens and begun.all():
+                break
+        yield from (builder.part() for builder in builders)
 
 
 def _affordable(part: StoredIds, order: int, language: Language, seconds: float) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 import charlm
 from charlm import checkpoint
+from charlm import counted as counting
 from charlm.config import NO_TOKEN, TextConfig
 from charlm.counted import counted, counted_by_label
 from charlm.counts.kneser_ney import count_text
@@ -130,6 +131,13 @@ def test_only_the_beginning_is_counted_and_of_each_label_a_text(corpus):
         found = table.targets(nodes, np.append(ids, EOS).astype(np.int32)[:, None])[:, 0]
         alone = count_text(Part.from_ids([*ids, EOS]), corpus.tokenizer.size, ORDER, EOS)
         assert found == pytest.approx(by_itself(alone, ids), rel=1e-12)
+
+
+def test_labels_are_gathered_a_few_at_a_time_and_texts_in_blocks(corpus, counts, monkeypatch):
+    monkeypatch.setattr(counting, "_OPEN", 2)
+    monkeypatch.setattr(counting, "_TEXTS", 7)
+    found = counts_of(corpus).tensors()
+    assert all((found[name] == value).all() for name, value in counts.tensors().items())
 
 
 def test_weight_and_share_are_the_best_of_all(corpus, counts):
