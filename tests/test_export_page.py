@@ -146,7 +146,7 @@ def test_counts_and_labels_are_in_the_page(tmp_path, monkeypatch):
     model.save(tmp_path / "m.safetensors")
     assert run("export", "-m", tmp_path / "m.safetensors", tmp_path / "a.html").exit_code == 0
     text, data = content(tmp_path / "a.html")
-    kept = pruned(model.counts, 150).ngrams()
+    kept = pruned(model.counts, 150 - model.tokenizer.size).ngrams()
     assert data["counts"][0]["token"]["shape"] == [sum(kept)]
     assert f"{sum(kept):,} n-grams" in text
     tiny_labelled().save(tmp_path / "l.safetensors")

@@ -28,7 +28,7 @@ from charlm.text.batches import Begun, Ids, StoredIds
 from charlm.text.tokenizers import EOS, Tokenizer, WordTokenizer
 
 WEIGHTS = ("float16", "float32", "int8")
-COUNTS_BYTES = 2_000_000  # of the page, for the n-grams of two tokens and more
+COUNTS_BYTES = 2_000_000  # of the page, for n-grams; single tokens all stay
 MOST_MEASURED = 100_000  # tokens of a text
 _OF_THE_SHAPE = (
     "cell", "nonlinearity", "layers", "hidden", "embedding", "tie", "residual", "head_layers",
@@ -127,9 +127,9 @@ def _with(model: Model, tensors: dict[str, Array], counts: AnyCounts | None) -> 
 
 
 def _most(counts: AnyCounts) -> int:
-    """Return how many n-grams of two tokens and more fit, in base64."""
+    """Return how many n-grams of two tokens and more fit beside the single tokens, in base64."""
     each = (sum(its.itemsize for its in table.tensors().values()) for table in counts.tables)
-    return int(COUNTS_BYTES * 3 / 4) // max(each)
+    return max(0, int(COUNTS_BYTES * 3 / 4) // max(each) - counts.ngrams()[0])
 
 
 def _data(model: Model, weights: dict[str, Any]) -> dict[str, Any]:
