@@ -1,5 +1,6 @@
 """`charlm report` and `charlm plot`: what they say of a run, and what they do to files."""
 
+import dataclasses
 import json
 import math
 import os
@@ -467,7 +468,10 @@ def test_hostile_names_samples_and_metadata_stay_text(hostile):
 def test_the_page_in_a_browser(room, tmp_path, page_of):
     """No error, no request, nothing that shuts people out, in light and dark, wide and narrow."""
     path = tmp_path / "page.html"
-    subjects = subjects_of([str(room / name) for name in ("one", "two", "classes")], 1)
+    subjects = [
+        dataclasses.replace(its, name=f"{its.name}, a model with a long name")
+        for its in subjects_of([str(room / name) for name in ("one", "two", "classes")], 1)
+    ]
     path.write_bytes(
         report(
             subjects, texts_for(readers_of(subjects), None), writing_section(subjects, "float16")
