@@ -155,7 +155,7 @@ def page_of(browser):
                 "Network.setCacheDisabled": {"cacheDisabled": True},
                 "Emulation.setEmulatedMedia": {"media": media, "features": [scheme]},
                 "Emulation.setDeviceMetricsOverride": {
-                    "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500,
+                    "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False,
                 },
                 "Emulation.setScriptExecutionDisabled": {"value": not script},
             }  # fmt: skip
