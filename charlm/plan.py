@@ -14,6 +14,7 @@ from typing import Any
 from charlm.cells import CELLS
 
 _FLOPS = 110e9  # what two cores of a laptop reach in training; the default time is counted in it, not by a clock
+_FULL_SPEED = 384  # units, from which on training reaches that; narrower layers do in proportion
 _SECONDS, _LEAST_SECONDS, _MOST_SECONDS = 40, 40, 240  # for 20,000 tokens, rising with the square root
 _TOKENS = 20_000  # of the reference corpus, for which the numbers here stand
 _HIDDEN, _HIDDEN_LARGE_VOCABULARY = 144, 72  # in the default time; with many tokens the output layer takes its part
@@ -98,7 +99,9 @@ def defaults(
         "steps": None if minutes else max(_LEAST_STEPS, math.ceil(budget / max(1, rows))),
         "patience": _PATIENCE if minutes and affordable > budget else None,
     }
-    time = f"{minutes:g} minutes at {flops / 1e9:.0f} GFLOP/s" if minutes else "the usual time for so much text"
+    seconds = budget * flops_per_token(shape, vocabulary) / _FLOPS / min(1.0, hidden / _FULL_SPEED)
+    usually = f"the usual time for so much text, {_about(seconds)} on two cores,"
+    time = f"{minutes:g} minutes at {flops / 1e9:.0f} GFLOP/s" if minutes else usually
     reads = f"about {budget:,.0f} tokens, the text {budget / tokens:.1f} times"
     return settings, f"plan: {time} will read {reads}; layers, width, dropout and learning rate follow"
 
@@ -144,7 +147,8 @@ def classifier_defaults(
         "epochs": None if minutes else round(epochs, 1),
         "patience": _PATIENCE if minutes and affordable > 2 * wanted else None,
     }
-    time = f"{minutes:g} minutes" if minutes else "so many texts"
+    usually = f"so many texts, and {_about(_MOST_SECONDS * epochs / affordable)} on two cores,"
+    time = f"{minutes:g} minutes" if minutes else usually
     return settings, f"plan: {time} allow reading each text {epochs:.1f} times; width, pooling and n-grams follow"
 
 
@@ -195,7 +199,8 @@ def tagger_defaults(
         "epochs": None if minutes else round(epochs, 1),
         "patience": _PATIENCE if minutes and affordable > 2 * usual["epochs"] else None,
     }
-    time = f"{minutes:g} minutes" if minutes else "so many sentences"
+    usually = f"so many sentences, and {_about(_MOST_SECONDS * epochs / affordable)} on two cores,"
+    time = f"{minutes:g} minutes" if minutes else usually
     return (
         settings,
         f"plan: {time} allow reading each sentence {epochs:.1f} times; widths and dropout follow",
@@ -242,9 +247,22 @@ def converter_defaults(
         "epochs": None if minutes else round(epochs, 1),
         "patience": _PATIENCE if minutes and affordable > 2 * _CONVERTER_EPOCHS else None,
     }
-    time = f"{minutes:g} minutes" if minutes else "so many pairs"
+    usually = f"so many pairs, and {_about(seconds * epochs / affordable)} on two cores,"
+    time = f"{minutes:g} minutes" if minutes else usually
     reads = f"allow reading each pair {epochs:.1f} times"
     return settings, f"plan: {time} {reads}; widths and dropout follow"
+
+
+def _about(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> _about(100)
+    'about 2 minutes'
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} seconds"
+    return f"about {minutes} minutes"
 
 
 def body_flops_per_token(shape: Mapping[str, Any], vocabulary: int) -> float:

@@ -73,6 +73,7 @@ class Progress:
     valid: Tally | None = None
     best: bool = False
     sample: str | None = None  # what the model writes by now, where the log has it
+    until_valid: float | None = None  # seconds to the next evaluation, about; None where none comes
 
     def log_entry(self) -> dict[str, Any]:
         """Return the log's line: names and units are part of the file format."""
@@ -224,6 +225,7 @@ class _Run:
             standing.step, standing.tokens, standing.seconds, self._fraction(), self._epoch(), lr, norm,
             standing.pending_nats / max(1, standing.pending_count), self._tokens_per_second,
             reported, last, self.lesson.figures("valid", valid), valid, best, sample,
+            None if last else self._until_evaluation(),
         )  # fmt: skip
         self._keep(progress)
         return progress
@@ -356,10 +358,30 @@ class _Run:
             return self._fraction() >= 1 or self.standing.step % self._eval_every() == 0
         if self.stop():
             return False
-        allowed = 60 * (self.config.minutes or 0)
-        interval = max(self._evaluation_seconds(self.lesson.valid_tokens) / _EVALUATION_SHARE, allowed / _EVALUATIONS)
-        left = (1 - self._fraction()) * allowed
-        return left <= 0 or min(time.monotonic() - self._last_evaluation, 2 * left) > interval
+        left, since = self._seconds_left(), time.monotonic() - self._last_evaluation
+        return left <= 0 or min(since, 2 * left) > self._evaluation_interval()
+
+    def _seconds_left(self) -> float:
+        return (1 - self._fraction()) * 60 * (self.config.minutes or 0)
+
+    def _evaluation_interval(self) -> float:
+        """Return the seconds between two evaluations of a run by the clock."""
+        cost = self._evaluation_seconds(self.lesson.valid_tokens)
+        return max(cost / _EVALUATION_SHARE, 60 * (self.config.minutes or 0) / _EVALUATIONS)
+
+    def _until_evaluation(self) -> float | None:
+        """Return about how many seconds are left until the next evaluation, None if none comes."""
+        if not self.lesson.valid_tokens or not self._tokens_per_second:
+            return None
+        if self._repeatable():
+            every = self._eval_every()
+            steps = every - self.standing.step % every
+            if self._steps:
+                steps = min(steps, self._steps - self.standing.step)
+            return max(0, steps) * self.batches.size / self._tokens_per_second
+        left, interval = self._seconds_left(), self._evaluation_interval()
+        wait = max(0.0, interval - (time.monotonic() - self._last_evaluation))
+        return wait if 2 * (left - wait) > interval else left
 
     def _eval_every(self) -> int:
         """Return the interval in steps: from the sizes alone, never the clock, so that a run can be repeated."""

@@ -22,7 +22,7 @@ TIERS = [
     ["kept_counts", "notebooks"],
     ["engines", "language", "tags", "conversion"],
     ["scoring", "sampling", "metrics", "tag_metrics", "convert_metrics", "chrf"],
-    ["writing", "novelty", "comparison", "convert_evaluation", "standing"],
+    ["writing", "novelty", "comparison", "convert_evaluation", "standing", "courses", "losses"],
     ["model", "classifier", "tagger", "converter"],
     [
         "labelled",

@@ -31,12 +31,19 @@ def starting(lines, *beginnings):
     return [line for line in lines if line.startswith(beginnings)]
 
 
+def rows(lines):
+    """Return the rows of the table: time left, share done, %, step, training, validation."""
+    return [line for line in lines if re.match(r" +\d+:\d\d +\d+ % ", line)]
+
+
 def test_where_all_is_known_there_are_bits_and_no_shares(tmp_path):
     lines = told(tmp_path, NAMES, "--test-fraction", "0.2")
     assert not [line for line in lines if "unknown" in line]
     (test,) = starting(lines, "test ")
     assert re.fullmatch(r"test \d\.\d{4} nats \(\d\.\d{3} bits/char\) over \d+ tokens", test)
-    assert all(line.count("bits/char") == 2 for line in starting(lines, " 50 %", "100 %"))
+    assert len(starting(lines, "losses in bits per character;")) == 1
+    bits = float(re.search(r"(\d\.\d{3}) bits/char", starting(lines, "best valid")[0])[1])
+    assert bits == min(float(row.split()[5]) for row in rows(lines))
     assert len(starting(lines, "best valid")) == 1
 
 
@@ -45,9 +52,10 @@ def test_shares_stand_beside_validation_best_and_test(tmp_path):
     (tmp_path / "t.txt").write_text("abZZ\nabcd\n" * 10)
     lines = told(tmp_path, NAMES, "--test-file", str(tmp_path / "t.txt"), valid="abZZ\nabcd\n" * 10)
     assert "100 valid (20.0 % unknown), 100 test (20.0 % unknown) tokens" in starting(lines, "text:")[0]
-    for line in (*starting(lines, " 50 %", "100 %"), *starting(lines, "best valid")):
-        assert re.search(r"valid \d\.\d{4} nats \(20\.0 % unknown\)", line)
-    assert all(line.count("bits/char") == 1 for line in starting(lines, " 50 %", "100 %"))  # training knows all
+    assert len(starting(lines, "losses in nats per token (valid 20.0 % unknown);")) == 1
+    (best,) = starting(lines, "best valid")
+    nats = re.search(r"valid (\d\.\d{4}) nats \(20\.0 % unknown\)", best)[1]
+    assert float(nats) == min(float(row.split()[5]) for row in rows(lines))
     (test,) = starting(lines, "test ")
     assert re.fullmatch(r"test \d\.\d{4} nats \(20\.0 % unknown\) over 100 tokens", test)
 
@@ -56,23 +64,24 @@ def test_unknown_tokens_of_training_are_told_there(tmp_path):
     """Five tokens are kept, of 13: the specials and three letters."""
     lines = told(tmp_path, NAMES, "--vocab-size", "5")
     assert re.search(r"text: [\d,]+ train \(\d\d\.\d % unknown\), ", starting(lines, "text:")[0])
-    for line in starting(lines, " 50 %", "100 %"):
-        assert re.search(r"train \d\.\d{4} nats \(\d\d\.\d % unknown\)", line)
+    (unit,) = starting(lines, "losses in ")
+    assert re.match(r"losses in nats per token \(train \d\d\.\d % unknown, valid \d", unit)
     assert not [line for line in lines if "bits/" in line]
 
 
 def test_words_have_their_share_beside_the_perplexity(tmp_path):
     text = NAMES.replace("a", "a ").replace("d", " odd ")
     lines = told(tmp_path, text, "--tokenizer", "word", "--min-count", "1", valid=text.replace("odd", "even"))
-    for line in starting(lines, "100 %"):
-        assert re.search(r"train \d\.\d{4} nats \(perplexity [\d.]+\) valid \d\.\d{4} nats \(perplexity", line)
-        assert re.search(r"valid .*perplexity [\d.]+, \d\d\.\d % unknown\)", line)
+    (unit,) = starting(lines, "losses in ")
+    assert re.match(r"losses in perplexity \(.*valid \d\d\.\d % unknown\);", unit)
+    perplexity = re.search(r"\(perplexity ([\d.]+), \d\d\.\d % unknown\)", starting(lines, "best")[0])[1]
+    assert perplexity in [row.split()[5] for row in rows(lines)]
 
 
 def test_bits_are_withheld_where_the_tokenizer_drops_information(tmp_path):
     lines = told(tmp_path, NAMES, "--lowercase")
     assert not [line for line in lines if "bits/" in line or "% unknown" in line]
-    assert re.search(r"train \d\.\d{4} nats valid \d\.\d{4} nats", starting(lines, "100 %")[0])
+    assert len(starting(lines, "losses in nats per token;")) == 1
 
 
 @pytest.mark.parametrize("sequences", ["line", "document"])
@@ -82,7 +91,8 @@ def test_a_validation_part_without_a_known_token_is_told_and_the_last_weights_ke
     (note,) = [line for line in lines if "no token of the validation part is known" in line]
     assert "the last weights are kept" in note
     assert not starting(lines, "best")
-    assert not [line for line in lines if line.startswith("100 %") and "*" in line]
+    assert rows(lines)
+    assert not [row for row in rows(lines) if "*" in row]
     facts = json.loads(checkpoint.load(tmp_path / "m" / "model.safetensors")[1]["charlm.training"])
     entries = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
     assert facts["step"] == 4

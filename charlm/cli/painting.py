@@ -4,6 +4,7 @@ seen."""
 from __future__ import annotations
 
 import os
+import re
 import sys
 import unicodedata
 from bisect import bisect_right
@@ -79,6 +80,38 @@ def width(shown: str) -> int:
 
     clusters = (shown[a:b] for a, b in pairwise([0, *ends(shown).tolist()]))
     return sum(map(_width, clusters))
+
+
+def folded(text: str, columns: int, indent: str) -> list[str]:
+    """Return a line as lines of at most so many columns, all but the first behind the indent: cut
+    between words, and a word that is wider than a line between its characters.
+
+    >>> folded("a text in words", 8, "  ")
+    ['a text', '  in', '  words']
+    """
+    lines, line = [], ""
+    for word in re.findall(r"\s*\S+|\s+$", text):
+        if width(line + word) <= columns:
+            line += word
+            continue
+        if line.strip():
+            lines.append(line)
+            line = indent + word.lstrip()
+        else:
+            line += word
+        while width(line) > columns:
+            cut = _fitting(line, max(columns, len(indent) + 2))
+            lines.append(line[:cut])
+            line = indent + line[cut:]
+    return [*lines, line]
+
+
+def _fitting(text: str, columns: int) -> int:
+    """Return where to cut a text so that what is before fits into so many columns."""
+    from charlm.text.graphemes import ends
+
+    fits = [end for end in ends(text).tolist() if width(text[:end]) <= columns]
+    return int(fits[-1]) if fits else len(text)
 
 
 def _width(cluster: str) -> int:

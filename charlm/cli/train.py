@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from charlm import config
 from charlm.cells import CELLS
-from charlm.cli.base import PATH, PROCESS_ENDS, GroupedCommand, as_utf8, model_option, option, visible
+from charlm.cli.base import PATH, PROCESS_ENDS, GroupedCommand, as_utf8, model_option, option
+from charlm.cli.display import Display
 from charlm.cli.given import Given
 from charlm.cli.signals import Signals
-from charlm.cli.streams import bar_stream, tell_what_is_awaited
+from charlm.cli.streams import tell_what_is_awaited
 from charlm.cli.useless import refuse_useless, refuse_useless_here
 from charlm.errors import UsageError
 from charlm.run_files import HELD_OUT
 from charlm.run_settings import LABELLED
 from charlm.tasks import TASKS
-
-if TYPE_CHECKING:
-    from charlm.runs import Run
-    from charlm.training import Progress
 
 _text = option("Text")
 _class = option("Classes")
@@ -252,7 +248,7 @@ def train(model: str, resume: bool, force: bool, quiet: bool, **options: Any) ->
         with signals.at_once():
             run = open_run(directory, given, resume, started)
             refuse_useless_here(asked, run)
-        show = _Display(run, quiet)
+        show = Display(run, quiet)
         for progress in run.events(signals.stop):
             show.progress(progress)
         show.end(signals.number)
@@ -267,108 +263,3 @@ def _outdone(ctx: click.Context, given: dict[str, Any]) -> list[str]:
         from_file = [name for name in named if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
         outdone += from_file if len(from_file) < len(named) else []
     return outdone
-
-
-class _Display:
-    """What a person sees of a run, on stderr: what was decided, a bar on a terminal, evaluations, samples."""
-
-    def __init__(self, run: Run, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self._run, self._quiet = run, quiet
-        self._best = ""
-        self._valid = ""
-        for line in [] if quiet else [*run.notes, *_facts(run)]:
-            click.echo(line, err=True)
-        self._bars = bar_stream()
-        self._bar = tqdm(
-            total=1.0, leave=False, file=self._bars, disable=quiet or not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}%|{bar:12}| {postfix} [{elapsed}<{remaining}]",
-        )  # fmt: skip
-
-    def progress(self, progress: Progress) -> None:
-        if progress.valid is not None:
-            self._valid = " valid " + self._run.course.shown("valid", progress.valid)
-            self._best = self._valid if progress.best else self._best
-        if not self._bar.disable:
-            self._bar.set_postfix_str(
-                f"step {progress.step:,} {self._run.course.shown_training(progress.train_nats)}{self._valid} "
-                f"{progress.tokens_per_second:,.0f} tokens/s", refresh=False,
-            )  # fmt: skip
-            self._bar.update(max(0.0, min(1.0, progress.fraction) - self._bar.n))
-        if progress.valid is not None and not self._quiet:
-            self._evaluation(progress)
-
-    def _evaluation(self, progress: Progress) -> None:
-        train = self._run.course.shown_training(progress.train_nats)
-        self._write(
-            f"{100 * progress.fraction:3.0f} %  step {progress.step:,}  train {train} "
-            f"{self._valid.strip()}{' *' if progress.best else ''}  {progress.tokens_per_second:,.0f} tokens/s  "
-            f"{_clock(progress.seconds)}"
-        )
-        if progress.sample is not None:
-            self._write("      | " + visible(progress.sample).replace("\n", "\n      | "))
-
-    def end(self, signal_number: int) -> None:
-        self._bar.close()
-        if self._quiet:
-            return
-        standing, path = self._run.standing, self._run.directory.path
-        if self._run.valid is not None:
-            course, valid = self._run.course, self._run.valid
-            click.echo(f"valid {course.shown('valid', valid)} over all {valid.count:,} {course.counted}", err=True)
-        if self._run.test is not None:
-            course, test = self._run.course, self._run.test
-            figures = course.shown("test", test)
-            click.echo(f"test {figures} over {test.count:,} {course.counted}", err=True)
-        if standing.skipped:
-            why = "their gradients not being finite: lower --lr"
-            click.echo(f"{standing.skipped:,} steps were skipped, {why}", err=True)
-        if signal_number and not self._run.settings.model.layers:
-            click.echo("interrupted before all was counted and validated: nothing was saved", err=True)
-            return
-        if signal_number:
-            click.echo(f"interrupted at step {standing.step:,}; go on with: charlm train -m {path} --resume", err=True)
-        elif self._best:
-            click.echo(
-                f"best{self._best} at step {standing.best_step:,}, after {standing.tokens:,} tokens in "
-                f"{_clock(standing.seconds)}", err=True,
-            )  # fmt: skip
-        click.echo(f"the model is in {path}; {self._run.course.use} -m {path}", err=True)
-
-    def _write(self, line: str) -> None:
-        if self._bar.disable:
-            click.echo(line, err=True)
-        else:
-            self._bar.write(visible(line), file=self._bars)
-
-
-def _facts(run: Run) -> list[str]:
-    model, train, batches = run.settings.model, run.settings.train, run.lesson.train
-    if not model.layers:
-        return run.course.about()
-    weights = sum(value.size for value in run.model.trained.tensors().values())
-    extra = [name.replace("_", " ") for name in ("tie", "layer_norm", "residual") if getattr(model, name)]
-    top = [f"{model.head_layers} on top of {model.head_width}"] if model.head_layers else []
-    said = "".join(f"{each}, " for each in [*extra, *top, *run.course.shape])
-    ways = " in both directions" if model.bidirectional else ""
-    return [
-        *run.course.about(),
-        f"model: {model.cell} {model.layers}x{model.hidden}{ways}, embedding {model.embedding}, "
-        f"dropout {model.dropout:g}, {said}{weights:,} parameters",
-        f"training: {train.optimizer}, lr {train.lr:g} ({train.schedule}), batches {batches.shape}, "
-        f"{_limit(train)}, {run.model.trained.description}",
-    ]
-
-
-def _limit(train: config.TrainConfig) -> str:
-    for name in config.LIMITS:
-        value = getattr(train, name)
-        if value is not None:
-            return f"{value:,} {name}" if name == "steps" else f"{value:g} {name}"
-    return "until patience ends"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"

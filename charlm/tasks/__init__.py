@@ -90,8 +90,24 @@ class Course(Protocol):
     def shown(self, part: str, tally: Tally) -> str:
         """Return the figures of a part, "valid" or "test"."""
 
-    def shown_training(self, nats: float) -> str:
-        """Return the loss of the training steps, in nats per target."""
+    @property
+    def unit(self) -> str:
+        """What the figures of training and validation are, in words."""
+
+    @property
+    def merit_unit(self) -> str:
+        """The unit of the first of `values`."""
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What `values` are, in a word or two each."""
+
+    def values(self, part: str, tally: Tally) -> tuple[str, ...]:
+        """Return the figures of a part one by one, that which makes a model the best first; "-" for
+        one that there is not."""
+
+    def training_value(self, nats: float) -> str:
+        """Return the loss of the training steps, given in nats per target."""
 
     def example(self, step: int) -> str | None:
         """Return a text that shows what the model can do by now, if there is one to show."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.classifier import Classes, Classifier, evaluate, rebuilt
 from charlm.config import LABELS, POOLINGS, Section, TextConfig, TrainConfig, one_of, share, within
+from charlm.courses import AnswersCourse, row
 from charlm.engines import Tally, Trainable
 from charlm.engines.classifier import ClassifierEngine
 from charlm.facts import finite
@@ -91,10 +92,11 @@ class ClassifyLesson:
         return {f"{part}_{name}": finite(getattr(found, name)) if found else None for name in names}
 
 
-class _ClassifyCourse:
+class _ClassifyCourse(AnswersCourse):
     """Implements `charlm.tasks.Course`."""
 
     counted, drawn, use = "texts", True, "use it with: charlm predict"
+    headings = ("accuracy", "macro F1", "nats")
 
     def __init__(self, train: TrainConfig, corpus: LabelledCorpus, model: Classifier) -> None:
         weights = _label_weights(corpus.train.counts) if model.classes.balance else None
@@ -134,14 +136,9 @@ class _ClassifyCourse:
             f"accuracy {100 * figures.accuracy:.2f} %, macro F1 {figures.macro_f1:.3f}, {nats} nats"
         )
 
-    def shown_training(self, nats: float) -> str:
-        return f"{nats:.4f} nats"
-
-    def example(self, step: int) -> None:
-        """Return nothing: the figures say it all."""
-
-    def validate(self, stop: Callable[[], bool], best: Classifier) -> None:
-        """Return nothing: each evaluation reads all of the validation part."""
+    def values(self, part: str, tally: Tally) -> tuple[str, ...]:
+        found = self.lesson.class_figures(part, tally)
+        return row(found.accuracy, found.macro_f1, nats=found.nats)
 
     def test(self, stop: Callable[[], bool], best: Classifier) -> Tally | None:
         return best.tally(self._corpus.test, stop) if len(self._corpus.test) else None

@@ -13,6 +13,7 @@ from charlm.conversion import Conversion
 from charlm.convert_evaluation import Sources, evaluate
 from charlm.convert_metrics import ConvertFigures
 from charlm.converter import Converter, rebuilt
+from charlm.courses import AnswersCourse, row
 from charlm.engines import Tally, Trainable
 from charlm.engines.converter import ConverterEngine
 from charlm.errors import UsageError
@@ -105,10 +106,12 @@ class ConvertLesson:
         return {f"{part}_{name}": finite(getattr(found, name)) if found else None for name in names}
 
 
-class _ConvertCourse:
+class _ConvertCourse(AnswersCourse):
     """Implements `charlm.tasks.Course`."""
 
     counted, drawn, use = "targets", True, "use it with: charlm predict"
+    headings = ("exact", "errors", "nats")
+    unit = "exact: targets that are right, errors: of their symbols, in percent; train, nats: per token"
 
     def __init__(self, train: TrainConfig, corpus: PairCorpus, model: Converter) -> None:
         known = model.conversion
@@ -150,11 +153,9 @@ class _ConvertCourse:
             "- nats" if figures.nats is None else f"{figures.nats:.4f} nats",
         ])  # fmt: skip
 
-    def shown_training(self, nats: float) -> str:
-        return f"{nats:.4f} nats"
-
-    def example(self, step: int) -> None:
-        """Return nothing: the figures say it all."""
+    def values(self, part: str, tally: Tally) -> tuple[str, ...]:
+        found = ConvertFigures(tally)
+        return row(found.exact_match, found.symbol_error_rate, nats=found.nats)
 
     def validate(self, stop: Callable[[], bool], best: Converter) -> Tally | None:
         return best.tally(self._corpus.valid, stop) if self.lesson.rest else None

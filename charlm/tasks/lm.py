@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from charlm.finetuning import (
     text_settings,
 )
 from charlm.language import Language
+from charlm.losses import Losses
 from charlm.model import Model, rebuilt
 from charlm.model_files import parse
 from charlm.run_settings import Settings, only
@@ -145,6 +145,7 @@ class LanguageCourse:
         self.drawn = not language.document or corpus.hold_out == "files"
         self.shape: list[str] = []
         self._corpus, self._model = corpus, model
+        self._losses = Losses(model.tokenizer, corpus.train, corpus.valid, language.document)
 
     def about(self) -> list[str]:
         parts = [
@@ -176,14 +177,31 @@ class LanguageCourse:
     def shown(self, part: str, tally: Tally) -> str:
         if tally.mean is None:
             return "-"
-        figure = self._figure(tally.mean, tally.unknown, tally.count)
+        figure = self._losses.figure(tally.mean, tally.unknown, tally.count)
         if "weight" not in tally.sums:
             return figure
         return f"{figure}, network alone {tally.sums['network_nats'] / tally.count:.4f}"
 
-    def shown_training(self, nats: float) -> str:
-        part = self._corpus.train
-        return self._figure(nats, part.unknown, len(part))
+    @property
+    def merit_unit(self) -> str:
+        return self._losses.unit
+
+    @property
+    def unit(self) -> str:
+        return self._losses.said
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        return ("valid", "network") if self._model.counts else ("valid",)
+
+    def values(self, part: str, tally: Tally) -> tuple[str, ...]:
+        nats = [tally.mean]
+        if "weight" in tally.sums:
+            nats.append(tally.sums["network_nats"] / tally.count)
+        return tuple("-" if each is None else self.training_value(each) for each in nats)
+
+    def training_value(self, nats: float) -> str:
+        return self._losses.value(nats)
 
     def example(self, step: int) -> str:
         return self._model.sample(self.example_length, seed=step)
@@ -197,22 +215,6 @@ class LanguageCourse:
         return evaluate(
             best.engine, self._corpus.test, best.language.running, best.language.document, stop
         )
-
-    def _figure(self, nats: float, unknown: int, tokens: int) -> str:
-        """Return nats per token with what they mean, and which share of the tokens is unknown.
-
-        As in `score`, there are no bits where a token is unknown or the tokenizer drops
-        information.
-        """
-        tokenizer, part = self._model.tokenizer, self._corpus.train
-        told = [f"{percent(unknown, tokens)} unknown"] if unknown else []
-        if tokenizer.kind == "word":
-            told.insert(0, f"perplexity {math.exp(min(nats, 700)):,.1f}")
-        elif not unknown and tokenizer.lossless:
-            units = part.characters + (0 if self._model.language.document else part.sequences)
-            bits = nats / math.log(2) * len(part) / units
-            told.append(f"{bits:.3f} bits/{'byte' if tokenizer.kind == 'byte' else 'char'}")
-        return f"{nats:.4f} nats" + (f" ({', '.join(told)})" if told else "")
 
 
 class LanguageTask:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from charlm.config import UNITS, Section, TextConfig, TrainConfig, one_of, share, within
+from charlm.courses import AnswersCourse, row
 from charlm.engines import Tally, Trainable
 from charlm.engines.tagger import TaggerEngine
 from charlm.errors import UsageError
@@ -112,7 +113,7 @@ class TagLesson:
         return {f"{part}_{name}": finite(getattr(found, name)) if found else None for name in names}
 
 
-class _TagCourse:
+class _TagCourse(AnswersCourse):
     """Implements `charlm.tasks.Course`."""
 
     counted, drawn, use = "tags", True, "use it with: charlm predict"
@@ -128,6 +129,8 @@ class _TagCourse:
             *([f"n-grams of up to {tags.ngrams} characters"] if tags.ngrams else []),
             *(["transitions of tags learnt"] if tags.crf else []),
         ]
+        spans = ("span F1",) if tags.scheme else ()
+        self.headings = (*spans, "accuracy", "nats")
         self._corpus, self._tags = corpus, tags
 
     def about(self) -> list[str]:
@@ -160,14 +163,10 @@ class _TagCourse:
             "- nats" if figures.nats is None else f"{figures.nats:.4f} nats",
         ])  # fmt: skip
 
-    def shown_training(self, nats: float) -> str:
-        return f"{nats:.4f} nats"
-
-    def example(self, step: int) -> None:
-        """Return nothing: the figures say it all."""
-
-    def validate(self, stop: Callable[[], bool], best: Tagger) -> None:
-        """Return nothing: each evaluation reads all of the validation part."""
+    def values(self, part: str, tally: Tally) -> tuple[str, ...]:
+        found = self.lesson.tag_figures(part, tally)
+        spans = [found.span_f1] if self._tags.scheme else []
+        return row(*spans, found.accuracy, nats=found.nats)
 
     def test(self, stop: Callable[[], bool], best: Tagger) -> Tally | None:
         return best.tally(self._corpus.test, stop) if len(self._corpus.test) else None
