@@ -41,7 +41,8 @@ def pytest_runtest_logreport(report):
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many tests ran in a browser, or that none did."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "page_of" in report.keywords]
+    reports = terminalreporter.stats.get("skipped", [])  # of whole files, too, which have no keywords
+    skipped = [report for report in reports if "page_of" in getattr(report, "keywords", ())]
     if _IN_A_BROWSER or skipped:
         count = f"{len(_IN_A_BROWSER)} tests ran in a browser"
         terminalreporter.write_line(f"{count}, {len(skipped)} were skipped" if skipped else count)

@@ -18,7 +18,7 @@ from tests.tiny import tiny_model
 
 NOT_PATHS = {  # what the options and arguments that are no paths hold
     "texts", "mix", "device", "shard", "encoding", "prompt", "stop", "starts_with", "contains", "pattern", "separator",
-    "word_pattern", "label",
+    "word_pattern", "source_pattern", "target_pattern", "label", "source", "explain text",
 }  # fmt: skip
 TEXTS = [
     pytest.param(command, parameter, id=f"{command.name} {parameter.name}")
@@ -26,7 +26,7 @@ TEXTS = [
     for parameter in command.params
     if not getattr(parameter, "is_flag", False)
     and not isinstance(parameter.type, click.Choice | click.types.IntParamType | click.types.FloatParamType)
-    and parameter.name not in NOT_PATHS
+    and NOT_PATHS.isdisjoint({parameter.name, f"{command.name} {parameter.name}"})
 ]
 
 
