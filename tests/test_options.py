@@ -194,7 +194,7 @@ SAID_TWICE = [  # the one makes the other usual: words are tied, lists of texts 
 NO_DATA = [  # of such a vocabulary, or as one text, nothing in the file is known; where all count alike, none is rare
     {"--vocab-size", "--patience"}, {"--tokenizer", "--patience"}, {"--no-punctuation", "--patience"},
     {"--word-pattern", "--patience"}, {"--balance", "--patience"}, {"--tags", "--patience"}, {"--labels", "--patience"},
-    {"--label", "--patience"},
+    {"--label", "--patience"}, {"--label", "--valid-file"},
     {"--target-tokenizer", "--patience"}, {"--target-pattern", "--patience"},
     {"--column", "--patience"}, {"--whole", "--known"}, {"--file", "--known"},
 ]  # fmt: skip
