@@ -107,7 +107,7 @@ def test_a_signal_while_the_corpus_is_read_leaves_nothing(tmp_path, corpus, monk
 
 
 def test_a_signal_at_the_very_end_is_told_and_all_is_there(tmp_path, corpus, monkeypatch, told):  # noqa: F811
-    display = importlib.import_module("charlm.cli.train")._Display
+    display = importlib.import_module("charlm.cli.train").Display
     end = display.end
     monkeypatch.setattr(display, "end", lambda *given: (told(signal.SIGTERM), end(*given)))
     assert charlm("train", corpus, "-m", tmp_path / "m", *SMALL).exit_code == 143
