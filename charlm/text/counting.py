@@ -104,6 +104,15 @@ def counter_for(config: TextConfig) -> CharCounter | WordCounter | None:
     return CharCounter(config) if config.tokenizer == "char" else WordCounter(config)
 
 
+def count_texts(counter: CharCounter | WordCounter | None, texts: Iterable[str]) -> None:
+    """Count the tokens of texts, each for itself: a pattern of words must not see the next one."""
+    if isinstance(counter, CharCounter):
+        counter.add("".join(texts))
+    elif counter is not None:
+        for text in texts:
+            counter.add(text)
+
+
 class _Runs:
     """Sorted runs of (word, count) on disk; where there are many, they become one among larger ones."""
 

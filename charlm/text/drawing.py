@@ -4,7 +4,7 @@ stands."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from charlm.config import TextConfig
 from charlm.errors import DataError, UsageError
+from charlm.text.duplicates import TEXTS, Called, TextHashes, duplicate_notes, shared_note
 from charlm.text.folders import open_all, shortened, text_files
 from charlm.text.reading import TextFile, text_blocks
 from charlm.text.splitting import TEST, TRAIN, VALID, uniform_parts
 from charlm.text.surveys import Survey, count_lines, survey
+
+PARTS = ("training", "validation", "test")  # as notes call them
 
 
 def text_hashes(texts: Sequence[str], seed: int, as_bytes: bool = False) -> NDArray[np.uint64]:
@@ -94,3 +97,28 @@ def refuse_empty(texts: int, files: Sequence[TextFile]) -> None:
     """Raise DataError where files hold no texts."""
     if not texts:
         raise DataError(f"{shortened([file.name for file in files])}: holds no text")
+
+
+def empty_notes(train: int, valid: int, share: float, many: str) -> Iterator[str]:
+    """Yield that of so many things to train on none was drawn to validate on, if a share was to
+    be."""
+    if share and not valid:
+        drawn = f"of {train:,} {many} none was drawn (name one with --valid-file)"
+        yield f"the validation part is empty: {drawn}"
+
+
+def repeated_notes(
+    hashes: Sequence[TextHashes], files: Sequence[Sequence[TextFile]], called: Called = TEXTS
+) -> Iterator[str]:
+    """Yield what stands twice in the corpus that was drawn from, given the texts of its parts."""
+    own = [hashes[TRAIN], *(hashes[part] for part in (VALID, TEST) if not files[part])]
+    yield from duplicate_notes(own, called)
+
+
+def held_notes(
+    hashes: Sequence[TextHashes], files: Sequence[Sequence[TextFile]], part: int,
+    called: Called = TEXTS,
+) -> Iterator[str]:  # fmt: skip
+    """Yield what of a part that has files of its own stands in the training part too."""
+    if files[part] and (note := shared_note(hashes[TRAIN], hashes[part], PARTS[part], called)):
+        yield note

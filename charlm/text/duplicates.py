@@ -28,7 +28,7 @@ class Called(NamedTuple):
     same: str = "the label too"
 
 
-_TEXTS = Called()
+TEXTS = Called()
 
 
 class TextHashes:
@@ -58,7 +58,7 @@ class TextHashes:
         return rows[np.lexsort((rows[:, 1], rows[:, 0]))], step
 
 
-def duplicate_notes(parts: Sequence[TextHashes], called: Called = _TEXTS) -> Iterator[str]:
+def duplicate_notes(parts: Sequence[TextHashes], called: Called = TEXTS) -> Iterator[str]:
     """Yield what of a corpus stands in it twice, given its parts, that of training first."""
     repeated = texts = steps = 0
     for number, part in enumerate(parts):
@@ -83,7 +83,7 @@ def _ambiguous(rows: NDArray[np.int64]) -> int:
 
 
 def shared_note(
-    train: TextHashes, held: TextHashes, part: str, called: Called = _TEXTS
+    train: TextHashes, held: TextHashes, part: str, called: Called = TEXTS
 ) -> str | None:
     """Return how many texts of a part stand in the training part too, None for none."""
     rows, step = held.drawn()

@@ -17,16 +17,26 @@ from numpy.typing import NDArray
 
 from charlm.config import MOST_LABELS, TextConfig
 from charlm.errors import DataError
-from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, WordCounter, counter_for
+from charlm.text.counting import (
+    NOTHING_TO_TRAIN_ON,
+    CharCounter,
+    WordCounter,
+    count_texts,
+    counter_for,
+)
 from charlm.text.drawing import (
+    PARTS,
+    empty_notes,
     gold_files,
     hash_parts,
+    held_notes,
     open_parts,
     refuse_documents,
     refuse_empty,
+    repeated_notes,
     text_hashes,
 )
-from charlm.text.duplicates import TextHashes, duplicate_notes, shared_note
+from charlm.text.duplicates import TextHashes
 from charlm.text.folders import shortened
 from charlm.text.labelled_part import LabelledPart, LabelledPartBuilder
 from charlm.text.labels import find_form, labelled_lines
@@ -39,7 +49,6 @@ from charlm.text.tokenizers import ByteTokenizer, Tokenizer
 _BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
 _BLOCK_CHARACTERS, _BLOCK_LINES = 1 << 18, 1 << 13  # of texts that are encoded together
 _MANY_LABELS = 20  # from which on it is odd if most stand only once
-_PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -223,11 +232,7 @@ def _count(
         if len(found) > MOST_LABELS:
             taken = f"labels {reading.form} took them"
             raise DataError(f"more than {MOST_LABELS:,} different labels: {taken}; see --labels")
-        if isinstance(counter, WordCounter):  # one by one: a pattern must not see the next line
-            for text in itertools.compress(texts, chosen):
-                counter.add(text)
-        elif counter is not None:
-            counter.add("".join(itertools.compress(texts, chosen)))
+        count_texts(counter, itertools.compress(texts, chosen))
     return found
 
 
@@ -296,15 +301,11 @@ def _notes(
     if len(train.names) > _MANY_LABELS and 2 * once > len(train.names):
         count = f"{once:,} of {len(train.names):,} labels stand only once"
         yield f"{count}: is that what --labels should take for a label?"
-    if shares[0] and not len(valid):
-        drawn = f"of {len(train):,} texts none was drawn (name one with --valid-file)"
-        yield f"the validation part is empty: {drawn}"
-    own = [hashes[TRAIN], *(hashes[part] for part in (VALID, TEST) if not files[part])]
-    yield from duplicate_notes(own)
+    yield from empty_notes(len(train), len(valid), shares[0], "texts")
+    yield from repeated_notes(hashes, files)
     for number in (VALID, TEST):
-        if files[number] and (note := shared_note(hashes[TRAIN], hashes[number], _PARTS[number])):
-            yield note
-        yield from _unseen_notes(parts[number], _PARTS[number])
+        yield from held_notes(hashes, files, number)
+        yield from _unseen_notes(parts[number], PARTS[number])
     yield from _cut_notes(parts, longest)
 
 

@@ -19,16 +19,20 @@ from numpy.typing import NDArray
 
 from charlm.config import TextConfig
 from charlm.errors import DataError
-from charlm.text.counting import NOTHING_TO_TRAIN_ON, CharCounter, counter_for
+from charlm.text.counting import NOTHING_TO_TRAIN_ON, count_texts, counter_for
 from charlm.text.drawing import (
+    PARTS,
+    empty_notes,
     gold_files,
     hash_parts,
+    held_notes,
     open_parts,
     refuse_documents,
     refuse_empty,
+    repeated_notes,
     text_hashes,
 )
-from charlm.text.duplicates import Called, TextHashes, duplicate_notes, shared_note
+from charlm.text.duplicates import Called, TextHashes
 from charlm.text.pair_part import PairPart, PairPartBuilder
 from charlm.text.reading import BLOCK, TextFile, text_blocks
 from charlm.text.spelling import Between, joined
@@ -41,7 +45,6 @@ from charlm.text.windows import in_windows
 _BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
 _BLOCK_CHARACTERS, _BLOCK_PAIRS = 1 << 18, 1 << 13  # that are encoded together
 _MOST_WORDS = 1 << 16  # different ones of a side, unless told otherwise
-_PARTS = ("training", "validation", "test")
 _CALLED = Called("source", "sources", "with several targets", "the target too")
 
 Pair = tuple[str, str]
@@ -253,12 +256,7 @@ def _tokenizers(
     for block in reading.blocks(files):
         chosen = (reading.parts(reading.hashes(block[0])) == TRAIN).tolist()
         for counter, texts in zip(counters, block, strict=True):
-            some = list(itertools.compress(texts, chosen))
-            if isinstance(counter, CharCounter):
-                counter.add("".join(some))
-            elif counter is not None:  # one by one: a pattern must not see the next line
-                for text in some:
-                    counter.add(text)
+            count_texts(counter, itertools.compress(texts, chosen))
         for text in itertools.compress(block[1], chosen) if words else ():
             between.add(text, words.pieces(text) if words else [])
     found = []
@@ -303,16 +301,11 @@ def _notes(
     files: Sequence[Sequence[TextFile]], shares: tuple[float, float], longest: int | None,
 ) -> Iterator[str]:  # fmt: skip
     train, valid, _ = parts
-    if shares[0] and not len(valid):
-        drawn = f"of {len(train):,} pairs none was drawn (name one with --valid-file)"
-        yield f"the validation part is empty: {drawn}"
-    own = [hashes[TRAIN], *(hashes[part] for part in (VALID, TEST) if not files[part])]
-    yield from duplicate_notes(own, _CALLED)
+    yield from empty_notes(len(train), len(valid), shares[0], "pairs")
+    yield from repeated_notes(hashes, files, _CALLED)
     for number in (VALID, TEST):
-        held = hashes[number], _PARTS[number]
-        if files[number] and (note := shared_note(hashes[TRAIN], *held, _CALLED)):
-            yield note
-    for part, name in zip(parts, _PARTS, strict=True):
+        yield from held_notes(hashes, files, number, _CALLED)
+    for part, name in zip(parts, PARTS, strict=True):
         if unknown := part.targets.unknown:
             have = (
                 "token that training has not, which counts"

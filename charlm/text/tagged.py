@@ -23,14 +23,18 @@ from charlm.text.character_tags import KEEP
 from charlm.text.columns import Layout, Sentence
 from charlm.text.counting import NOTHING_TO_TRAIN_ON
 from charlm.text.drawing import (
+    PARTS,
+    empty_notes,
     gold_files,
     hash_parts,
+    held_notes,
     open_parts,
     refuse_documents,
     refuse_empty,
+    repeated_notes,
     text_hashes,
 )
-from charlm.text.duplicates import Called, TextHashes, duplicate_notes, shared_note
+from charlm.text.duplicates import Called, TextHashes
 from charlm.text.folders import shortened
 from charlm.text.reading import TextFile
 from charlm.text.splitting import TEST, TRAIN, VALID
@@ -45,7 +49,6 @@ _BLOCK = 1 << 16  # bytes read at a time: their lines are in memory together
 _BLOCK_TOKENS, _BLOCK_SENTENCES = 1 << 16, 1 << 12  # that are encoded together
 _MOST_TAGS = 1 << 16  # different ones; more are no tags
 _MANY_TAGS = 20  # from which on it is odd if most stand only once
-_PARTS = ("training", "validation", "test")
 _CALLED = Called("sentence", "sentences", "with different tags", "the tags too")
 _LINES = Called("line", "lines", "with different targets", "the target too")
 
@@ -346,16 +349,11 @@ def _notes(
     if called is _CALLED and len(train.names) > _MANY_TAGS and 2 * once > len(train.names):
         count = f"{once:,} of {len(train.names):,} tags stand only once"
         yield f"{count}: is the tag in the column that --column says?"
-    if reading.shares[0] and not len(valid):
-        drawn = f"of {len(train):,} {called.many} none was drawn (name one with --valid-file)"
-        yield f"the validation part is empty: {drawn}"
-    own = [hashes[TRAIN], *(hashes[part] for part in (VALID, TEST) if not files[part])]
-    yield from duplicate_notes(own, called)
+    yield from empty_notes(len(train), len(valid), reading.shares[0], called.many)
+    yield from repeated_notes(hashes, files, called)
     for number in (VALID, TEST):
-        held = hashes[number], _PARTS[number]
-        if files[number] and (note := shared_note(hashes[TRAIN], *held, called)):
-            yield note
-    for part, name in zip(parts, _PARTS, strict=True):
+        yield from held_notes(hashes, files, number, called)
+    for part, name in zip(parts, PARTS, strict=True):
         yield from _unseen_notes(part, name, reading.form.unit)
     yield from _cut_notes(parts, pieces, called.many)
 
