@@ -19,7 +19,7 @@ from charlm.engines.classifier import ClassifierEngine
 from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
 from charlm.metrics import class_tally
-from charlm.model_files import Tensors, check_size, dump, parse, save
+from charlm.model_files import Tensors, check_size, dump, numpy_settings, parse, save
 from charlm.nn.classifier import shapes
 from charlm.nn.ngrams import MOST
 from charlm.text.batches import Ids
@@ -284,11 +284,7 @@ def rebuilt(
             f"the vocabulary has {classes.tokenizer.size} tokens, the model {config.vocab_size}"
         )
     check_size(tensors, shapes(config, len(classes.names), classes.pool, classes.ngrams))
-    train = train or TrainConfig()
-    if train.engine != "numpy":
-        raise UsageError(
-            f"engine {train.engine} does not know classifiers, which NumPy computes: leave --engine out"
-        )
+    train = numpy_settings(train, "classifiers")
     engine = ClassifierEngine(
         config, len(classes.names), classes.pool, train.threads or 1, train, classes.ngrams
     )

@@ -35,7 +35,8 @@ class Sources:
 
     @staticmethod
     def of(part: PairPart, most: int | None = None) -> Sources:
-        """Return all of a part, or `most` of them, spread evenly over it: the same whenever asked."""
+        """Return all of a part, or `most` of them, spread evenly over it: the same whenever
+        asked."""
         hashes = part.hashes()
         order = np.argsort(hashes, kind="stable")
         starts = np.flatnonzero(np.diff(hashes[order], prepend=~hashes[order[:1]]))

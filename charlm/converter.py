@@ -20,7 +20,7 @@ from charlm.engines import Tally
 from charlm.engines.converter import BoundConverter, ConverterEngine
 from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
-from charlm.model_files import Tensors, check_size, dump, parse, save
+from charlm.model_files import Tensors, check_size, dump, numpy_settings, parse, save
 from charlm.nn.converter import shapes
 from charlm.sampling import SamplingConfig, beam_searches
 from charlm.scoring import Score, score_texts
@@ -320,12 +320,7 @@ def rebuilt(
             f"the targets have {conversion.target.size} tokens, the model {config.vocab_size}"
         )
     check_size(tensors, shapes(shape))
-    train = train or TrainConfig()
-    if train.engine != "numpy":
-        raise UsageError(
-            f"engine {train.engine} does not know converters, which NumPy computes: "
-            "leave --engine out"
-        )
+    train = numpy_settings(train, "converters")
     engine = ConverterEngine(shape, train.threads or 1, train)
     engine.load(tensors)
     return Converter(engine, config, conversion, facts)

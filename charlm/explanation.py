@@ -1,4 +1,5 @@
-"""What made a token of a text likely or not, character by character, and how far back it reaches."""
+"""What made a token of a text likely or not, character by character, and how far back it
+reaches."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _BEGINNING = "<beginning>"
 
 @dataclass(frozen=True)
 class Earlier:
-    """A token that was read before the one in question, `back` steps before; 1 is the last one read.
+    """A token that was read before the one in question, `back` steps before; 1 is the last one
+    read.
 
     worth: to first order, how many nats of log p would be lost without its vector (gradient times
     input): below 0 where it made the token less probable. gradient: the length of the gradient of

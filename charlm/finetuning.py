@@ -141,7 +141,8 @@ def body_weights(
 
 
 def encoder_settings(base: Model) -> dict[str, Any]:
-    """Return what a language model says of a run whose encoder starts from it, by the settings' names.
+    """Return what a language model says of a run whose encoder starts from it, by the settings'
+    names.
 
     Raises UsageError where it reads words of a kind that no pattern of sources says.
     """

@@ -1,4 +1,5 @@
-"""Models that know labels on gold texts: what their answers add up to, in memory that does not grow with the texts."""
+"""Models that know labels on gold texts: what their answers add up to, in memory that does not grow
+with the texts."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Pair = tuple[str, str]  # a label and a text, or a gold label and what was said
 
 
 class Labeller(Protocol):
-    """What says how probable each label of a text is: a classifier, or a language model of labelled texts."""
+    """What says how probable each label of a text is: a classifier, or a language model of labelled
+    texts."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,7 +54,8 @@ class Labeller(Protocol):
     def judged(
         self, texts: Iterable[str]
     ) -> Iterator[tuple[list[tuple[str, Ids]], NDArray[np.float64]]]:
-        """Yield texts with their ids, n at a time and in order, and log p [n, L] of every label in nats."""
+        """Yield texts with their ids, n at a time and in order, and log p [n, L] of every label in
+        nats."""
 
 
 class Answers:
@@ -121,7 +124,8 @@ class Difference:
 def answer_all(
     models: Sequence[Labeller], pairs: Iterable[Pair]
 ) -> tuple[list[Answers], list[Difference]]:
-    """Let models answer the same gold texts; the differences are the first's to each of the others."""
+    """Let models answer the same gold texts; the differences are the first's to each of the
+    others."""
     every = [Answers(model) for model in models]
     differences = [Difference() for _ in models[1:]]
     held = in_windows(pairs, size_of=lambda pair: len(pair[1]), most=_TEXTS, total=_CHARACTERS)

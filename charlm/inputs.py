@@ -67,7 +67,10 @@ def labelled_texts_of(
     as_bytes = model.tokenizer.kind == "byte"
     form, kind = model.form, model.kind
     stdin, regular = is_standard_input(path), os.path.isfile(path)
-    where, stem = "standard input" if stdin else path, file_label(path) if regular and not stdin else None
+    where, stem = (
+        "standard input" if stdin else path,
+        file_label(path) if regular and not stdin else None,
+    )
     if form == "file" and stem is None and (stdin or os.path.exists(path)):
         instead = ", or give --label" if isinstance(model, LabelledModel) else ""
         raise UsageError(
@@ -87,7 +90,8 @@ def file_text(model: Model, path: str, encoding: str) -> str:
 
 def file_beginning(models: Sequence[Trained], path: str, encoding: str, most: int) -> str:
     """Return the beginning of a file, or of stdin (`-`), of more than `most` bytes where it has
-    more: all of them read the same text, bytes as they are where there are models of bytes alone."""
+    more: all of them read the same text, bytes as they are where there are models of bytes
+    alone."""
     blocks, size = [], 0
     as_bytes = _bytes_alone(models)
     for block in text_blocks(open_file(path), None if as_bytes else encoding):

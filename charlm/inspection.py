@@ -1,4 +1,5 @@
-"""Texts as the network of a language model reads them, open to the inside: what its units hold, what it goes by."""
+"""Texts as the network of a language model reads them, open to the inside: what its units hold,
+what it goes by."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ class Inspection:
 
 
 def inspect(model: Model, texts: Sequence[str]) -> Inspection:
-    """Read texts with the network of a model, each by itself; counts beside it have no part in this.
+    """Read texts with the network of a model, each by itself; counts beside it have no part in
+    this.
 
     Raises UsageError for a model without a network, and for a mixture.
 

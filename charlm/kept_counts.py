@@ -15,7 +15,8 @@ COUNTS = "counts."  # what the names of their tensors begin with
 def kept_counts(
     tensors: Tensors, metadata: Mapping[str, str], config: ModelConfig
 ) -> tuple[AnyCounts | None, float | None]:
-    """Return the counts of a file and their weight, None where it has none (DataError where they are damaged)."""
+    """Return the counts of a file and their weight, None where it has none (DataError where they
+    are damaged)."""
     arrays = {
         name.removeprefix(COUNTS): value
         for name, value in tensors.items()

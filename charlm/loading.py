@@ -73,8 +73,8 @@ def load_language(
 def load_writer(
     path: str | os.PathLike[str] = "charlm-model", threads: int | None = None
 ) -> Model | Converter:
-    """Open what writes: a language model, one of labelled texts too, or a converter (UsageError for a
-    model of another task, and else as `load`).
+    """Open what writes: a language model, one of labelled texts too, or a converter (UsageError for
+    a model of another task, and else as `load`).
     """
 
     def rebuild(tensors: Tensors, metadata: Mapping[str, str], train: TrainConfig) -> Any:

@@ -1,4 +1,5 @@
-"""How the losses of a language model are told: in one unit in a table, and by themselves in nats."""
+"""How the losses of a language model are told: in one unit in a table, and by themselves in
+nats."""
 
 from __future__ import annotations
 

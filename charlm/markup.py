@@ -40,8 +40,8 @@ def tag(name: str, attributes: Mapping[str, Attribute] | None = None, *children:
 
     An attribute that is True stands without a value; one that is False or None is left out.
 
-    Raises ValueError for a name that is none, for attributes that the page's policy forbids (`style`, `on...`),
-    and for an address outside the page.
+    Raises ValueError for a name that is none, for attributes that the page's policy forbids
+    (`style`, `on...`), and for an address outside the page.
 
     >>> str(tag("p", {"class": "note"}, "1 < 2, ", tag("b", None, "always")))
     '<p class="note">1 &lt; 2, <b>always</b></p>'

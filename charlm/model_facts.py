@@ -39,7 +39,11 @@ def _of_language(model: Model) -> dict[str, Any]:
     nats, known = origin.get("valid_nats"), origin.get("valid_nats_known")
     return {
         **_of_labels(language.labels),
-        **(_of_shape(model.config, {"tied": model.config.tie}) if model.config.layers else {"layers": 0}),
+        **(
+            _of_shape(model.config, {"tied": model.config.tie})
+            if model.config.layers
+            else {"layers": 0}
+        ),
         "parameters": _parameters(model),
         **_of_counts(model),
         **_of_vocabulary(model.tokenizer),
@@ -81,7 +85,9 @@ def _of_counts(model: Model) -> dict[str, Any]:
 
 def _of_each(origin: dict[str, Any]) -> dict[str, Any]:
     """Return what the network alone and the counts alone reach in validation."""
-    return {f"valid_nats_{part}": origin.get(f"valid_nats_{part}") for part in ("network", "counts")}
+    return {
+        f"valid_nats_{part}": origin.get(f"valid_nats_{part}") for part in ("network", "counts")
+    }
 
 
 def _of_classifier(model: Classifier) -> dict[str, Any]:
@@ -167,7 +173,8 @@ def _of_converter(model: Converter) -> dict[str, Any]:
 
 
 def _of_shape(config: ModelConfig, output: dict[str, Any]) -> dict[str, Any]:
-    """Return the shape of a network, `output` in its place; of layers without recurrence only where there are some."""
+    """Return the shape of a network, `output` in its place; of layers without recurrence only where
+    there are some."""
     head = (
         {"head_layers": config.head_layers, "head_hidden": config.head_width}
         if config.head_layers

@@ -99,3 +99,17 @@ def parse(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
 def _refuse_constant(name: str) -> None:
     """Refuse NaN and Infinity, which Python reads although JSON does not have them."""
     raise ValueError(name)
+
+
+def numpy_settings(train: TrainConfig | None, what: str) -> TrainConfig:
+    """Return the settings of an engine, the usual ones unless given.
+
+    Raises UsageError for another engine than NumPy's, which alone knows `what`.
+    """
+    train = train or TrainConfig()
+    if train.engine != "numpy":
+        raise UsageError(
+            f"engine {train.engine} does not know {what}, which NumPy computes: "
+            "leave --engine out"
+        )
+    return train

@@ -1,7 +1,7 @@
 """What notebooks show of a model and of a score: tables, and a text whose surprises are underlined.
 
-Neither style nor script, which sites that show notebooks take out, and no colours, which are wrong on a
-dark ground: underlines and bold letters alone.
+Neither style nor script, which sites that show notebooks take out, and no colours, which are wrong
+on a dark ground: underlines and bold letters alone.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def as_text(
 ) -> str:
     """Return a text in which what cost many bits is underlined, and what cost the most is bold too.
 
-    `tokens` are those of the text, with `ends` its end after them, and `bits` what each cost; it is bold
-    from the last of `steps` on. A character in several tokens is one, whose bits are summed.
+    `tokens` are those of the text, with `ends` its end after them, and `bits` what each cost; it is
+    bold from the last of `steps` on. A character in several tokens is one, whose bits are summed.
     """
     parts = _parts(text, tokens[: len(tokens) - ends], bits)
     shown = [_marked(part, bisect_right(steps, cost)) for part, cost in parts[:_MOST]]
@@ -48,7 +48,8 @@ def as_text(
 
 
 def _parts(text: str, tokens: Sequence[str], bits: Sequence[float]) -> list[tuple[str, float]]:
-    """Return the parts of a text, and what each cost; tokens that do not stand there are parts themselves."""
+    """Return the parts of a text, and what each cost; tokens that do not stand there are parts
+    themselves."""
     places, end = [], 0
     for token in tokens:
         start = text.find(token, end)

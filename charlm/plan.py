@@ -226,7 +226,9 @@ def converter_defaults(
         **{name: _CONVERTER[name] for name in ("layers", "hidden", "embedding")},
     } | dict(given)  # fmt: skip
     onwards = shape | {"bidirectional": False}
-    operations = body_flops_per_token(shape, 0) * sources + body_flops_per_token(onwards, 0) * targets
+    operations = (
+        body_flops_per_token(shape, 0) * sources + body_flops_per_token(onwards, 0) * targets
+    )
     flops = speed() if minutes else _FLOPS
     seconds = 60 * minutes if minutes else _MOST_SECONDS
     affordable = seconds * _CONVERTER_SHARE * flops / operations

@@ -73,8 +73,8 @@ class Run:
             notes.append(self.lesson.train.note)
 
     def events(self, stop: Callable[[], bool] = never) -> Iterator[Progress]:
-        """Train, yielding the progress after every step; at the end score with the best weights the test part, and the
-        validation part where evaluations read a share of it.
+        """Train, yielding the progress after every step; at the end score with the best weights the
+        test part, and the validation part where evaluations read a share of it.
         """
         if self.standing.step:
             self.directory.go_on(self.standing.step)
@@ -123,7 +123,8 @@ class Run:
         self.directory.log(json.dumps(progress.log_entry()))
 
     def _score_best(self, stop: Callable[[], bool]) -> None:
-        """Put into the file what only the best weights tell: figures of whole parts, and what else the course has."""
+        """Put into the file what only the best weights tell: figures of whole parts, and what else
+        the course has."""
         train = self.settings.train
         best = load(self.directory.path, train.threads, train.engine, train.device)
         self.valid = self.course.validate(stop, best)

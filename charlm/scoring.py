@@ -75,9 +75,15 @@ class Score:
         return self.logprob
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the score: the text, where its tokens are known, and the figures."""
-        names, bits = [token.token for token in self.per_token], [token.bits for token in self.per_token]
-        words = any(len(name) > 1 and not name.startswith("\\x") for name in names[: len(names) - self.eos])
+        """Return what a notebook shows of the score: the text, where its tokens are known, and the
+        figures."""
+        names, bits = (
+            [token.token for token in self.per_token],
+            [token.bits for token in self.per_token],
+        )
+        words = any(
+            len(name) > 1 and not name.startswith("\\x") for name in names[: len(names) - self.eos]
+        )
         steps = surprise_steps("word" if words else "char")
         text = as_text(self.text, names, bits, bool(self.eos), steps) if names else ""
         rows = [("log-probability", f"{self.logprob:.4f} nats"), ("tokens", f"{self.tokens:,}"),
@@ -161,11 +167,16 @@ def scores_of(
     tokenizer: Tokenizer, window: Sequence[tuple[str, Ids]], joined: Joined, figures: LogProbs, eos: bool,
     per_token: bool = False,
 ) -> Iterator[Score]:  # fmt: skip
-    """Yield the scores of a window of texts with their ids, given what a model thought of every id of them joined."""
+    """Yield the scores of a window of texts with their ids, given what a model thought of every id
+    of them joined."""
     unknown = joined.ids == UNK
     parts = np.stack([figures.target, unknown, figures.target * unknown])
-    sums = np.add.reduceat(parts, joined.starts, axis=1).T.tolist()  # of each text and its EOS, which may be 0
-    for (text, ids), start, (logprob, count, unknown_logprob) in zip(window, joined.starts, sums, strict=True):
+    sums = np.add.reduceat(
+        parts, joined.starts, axis=1
+    ).T.tolist()  # of each text and its EOS, which may be 0
+    for (text, ids), start, (logprob, count, unknown_logprob) in zip(
+        window, joined.starts, sums, strict=True
+    ):
         yield Score(
             text, logprob, len(ids) + eos, int(count), unknown_logprob, len(text), int(eos),
             len(ids) if tokenizer.kind == "byte" else None, tokenizer.lossless,
@@ -209,9 +220,12 @@ def evaluate(
 def joined_log_probs(
     engine: Predictor, context: Context, joined: Joined, eos: bool, top: int = 0
 ) -> LogProbs:
-    """Return what the model thought of every id of texts that each begin as `context` says; 0 for an EOS unless `eos`.
+    """Return what the model thought of every id of texts that each begin as `context` says; 0 for
+    an EOS unless `eos`.
     """
-    columns = evaluation_columns(joined, context.alone(), running=False, count_eos=eos, most=engine.columns)
+    columns = evaluation_columns(
+        joined, context.alone(), running=False, count_eos=eos, most=engine.columns
+    )
     return token_log_probs(engine, columns, top)
 
 

@@ -36,7 +36,8 @@ class Standing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild; raises DataError where an entry is not of its type, TypeError where one is unknown."""
+        """Rebuild; raises DataError where an entry is not of its type, TypeError where one is
+        unknown."""
         renamed = {"pending_tokens": "pending_count"}  # as older runs have it
         known = {renamed.get(name, name): value for name, value in values.items()}
         check_facts(known, typing.get_type_hints(cls))
@@ -44,6 +45,12 @@ class Standing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entries of a state file."""
-        late = ("best_network", "network_best", "sampled")  # so that a state without them keeps its bytes
+        late = (
+            "best_network",
+            "network_best",
+            "sampled",
+        )  # so that a state without them keeps its bytes
         values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in late or value is not None}
+        return {
+            name: value for name, value in values.items() if name not in late or value is not None
+        }

@@ -20,7 +20,7 @@ from charlm.engines import Tally
 from charlm.engines.tagger import TaggerEngine
 from charlm.errors import DataError, UsageError
 from charlm.facts import check_facts
-from charlm.model_files import Tensors, check_size, dump, parse, save
+from charlm.model_files import Tensors, check_size, dump, numpy_settings, parse, save
 from charlm.nn.tagger import shapes
 from charlm.tag_metrics import tag_tally
 from charlm.tags import Tags
@@ -349,11 +349,7 @@ def rebuilt(
             f"the vocabulary has {tags.tokenizer.size} tokens, the model {config.vocab_size}"
         )
     check_size(tensors, shapes(shape))
-    train = train or TrainConfig()
-    if train.engine != "numpy":
-        raise UsageError(
-            f"engine {train.engine} does not know taggers, which NumPy computes: leave --engine out"
-        )
+    train = numpy_settings(train, "taggers")
     engine = TaggerEngine(shape, train.threads or 1, train, kinds=tags.kinds)
     engine.load(tensors)
     return Tagger(engine, config, tags, facts)

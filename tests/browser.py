@@ -1,7 +1,9 @@
-"""Pages as a real browser shows them: Debian's chromium, driven by selenium; and their scripts in Node.
+"""Pages as a real browser shows them: Debian's chromium, driven by selenium; and their scripts in
+Node.
 
-A test that takes `page_of` is skipped, with the reason, where there is no browser; with CHARLM_BROWSER=required,
-as in CI, it fails there. CHARLM_AXE names axe.min.js of axe-core, which looks for what shuts people out.
+A test that takes `page_of` is skipped, with the reason, where there is no browser; with
+CHARLM_BROWSER=required, as in CI, it fails there. CHARLM_AXE names axe.min.js of axe-core, which
+looks for what shuts people out.
 """
 
 import base64
@@ -44,7 +46,8 @@ def absent(reason):
 class Page:
     """A page that is open in the browser.
 
-    What went wrong since it was opened (errors, requests, violations of the policy) is in `problems()`.
+    What went wrong since it was opened (errors, requests, violations of the policy) is in
+    `problems()`.
     """
 
     def __init__(self, driver, address):
@@ -67,7 +70,8 @@ class Page:
         self.driver.switch_to.active_element.send_keys(*keys)
 
     def until(self, script, *arguments):
-        """Wait until an expression is true in the page, and return its value; ten seconds at most."""
+        """Wait until an expression is true in the page, and return its value; ten seconds at
+        most."""
         from selenium.webdriver.support.wait import WebDriverWait
 
         return WebDriverWait(self.driver, 10).until(
@@ -75,7 +79,8 @@ class Page:
         )
 
     def problems(self):
-        """Return each console message from warnings up, and each request for anything but the page itself."""
+        """Return each console message from warnings up, and each request for anything but the page
+        itself."""
         told = [
             f"{entry['source']}: {entry['message']}" for entry in self.driver.get_log("browser")
         ]
@@ -140,10 +145,12 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page_of(browser):
-    """Return a function that opens a file as a page: `with page_of(path, width=360, dark=True) as page:`.
+    """Return a function that opens a file as a page: `with page_of(path, width=360, dark=True) as
+    page:`.
 
-    At the end of the block, the page must have had no error, made no request and not met its policy. `script=False`
-    opens it without script, `media="print"` as it is printed, `http=True` from a server instead of a file.
+    At the end of the block, the page must have had no error, made no request and not met its
+    policy. `script=False` opens it without script, `media="print"` as it is printed, `http=True`
+    from a server instead of a file.
     """
 
     @contextlib.contextmanager
@@ -195,7 +202,8 @@ def _address(path, http):
 
 @pytest.fixture
 def in_node():
-    """Return a function that runs code after files of charlm/page/ in Node, and returns what it prints.
+    """Return a function that runs code after files of charlm/page/ in Node, and returns what it
+    prints.
 
     There, `given` is what Python gives and `print` what it gets, as JSON; there is no document.
     """

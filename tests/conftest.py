@@ -41,7 +41,9 @@ def pytest_runtest_logreport(report):
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many tests ran in a browser, or that none did."""
-    reports = terminalreporter.stats.get("skipped", [])  # of whole files, too, which have no keywords
+    reports = terminalreporter.stats.get(
+        "skipped", []
+    )  # of whole files, too, which have no keywords
     skipped = [report for report in reports if "page_of" in getattr(report, "keywords", ())]
     if _IN_A_BROWSER or skipped:
         count = f"{len(_IN_A_BROWSER)} tests ran in a browser"

@@ -157,9 +157,17 @@ TASKS = {  # lines to learn, and how
         ["--labels", "tab", "--hidden", "8", "--embedding", "4", "--steps", "5", "--counts", "2"],
     ),
     "tag": (TAGGED, ["--task", "tag", "--hidden", "8", "--embedding", "4", "--steps", "5"]),
-    "convert": (LABELLED, ["--task", "convert", "--hidden", "8", "--embedding", "4", "--steps", "5"]),
+    "convert": (
+        LABELLED,
+        ["--task", "convert", "--hidden", "8", "--embedding", "4", "--steps", "5"],
+    ),
 }
-LONGEST = {"tag": 1.5, "labelled": 12, "classify": 15, "convert": 5}  # megabytes, where reading takes long
+LONGEST = {
+    "tag": 1.5,
+    "labelled": 12,
+    "classify": 15,
+    "convert": 5,
+}  # megabytes, where reading takes long
 
 
 def peak_of_training(tmp_path, megabytes, task):

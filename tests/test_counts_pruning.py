@@ -17,7 +17,8 @@ from tests.tiny import tiny_model
 
 
 def text_of(size, count, seed=0):
-    """Return ids of a random text in which each token depends on the two before it, ended now and then."""
+    """Return ids of a random text in which each token depends on the two before it, ended now and
+    then."""
     rng = np.random.default_rng(seed)
     chances = rng.dirichlet(np.full(size - 1, 0.2), (size, size))
     ids = [EOS, EOS]

@@ -472,7 +472,9 @@ def test_names_mean_their_numbers():
     assert {len(digits.replace(",", "")) for digits, _ in pairs} == set(range(1, 7))
     assert number_words.words(0) == "zero"
     assert number_words.words(700_007) == "seven hundred thousand and seven"
-    assert number_words.words(315_420) == "three hundred and fifteen thousand four hundred and twenty"
+    assert (
+        number_words.words(315_420) == "three hundred and fifteen thousand four hundred and twenty"
+    )
 
 
 def day_of(text):
@@ -495,9 +497,9 @@ def day_of(text):
     found = datetime.strptime(parts, form).date()
     if "%y" in form:
         found = found.replace(year=1950 + (found.year - 1950) % 100)
-    assert not text.startswith(("mon", "tue", "wed", "thu", "fri", "sat", "sun")) or text.startswith(
-        found.strftime("%A").lower()[:3]
-    )
+    assert not text.startswith(
+        ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    ) or text.startswith(found.strftime("%A").lower()[:3])
     return found
 
 

@@ -18,7 +18,8 @@ TEXT = "abcabacbab"
 
 @pytest.fixture(scope="module")
 def model():
-    """Return a model whose vector of b is zero, and of whose run training cut gradients after 7 steps."""
+    """Return a model whose vector of b is zero, and of whose run training cut gradients after 7
+    steps."""
     made = tiny_model("abc", layers=2, spread=1)
     weights = made.engine.tensors()
     weights["embed.weight"][made.tokenizer.encode("b")] = 0

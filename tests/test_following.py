@@ -1,4 +1,5 @@
-"""What units follow: properties of a text, and correlations chosen on one half and measured on the other."""
+"""What units follow: properties of a text, and correlations chosen on one half and measured on the
+other."""
 
 import numpy as np
 import pytest

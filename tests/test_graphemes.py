@@ -1,4 +1,5 @@
-"""Grapheme clusters: by Intl.Segmenter of Node, script by script, and hostile ones in linear time."""
+"""Grapheme clusters: by Intl.Segmenter of Node, script by script, and hostile ones in linear
+time."""
 
 import json
 import random
@@ -67,7 +68,8 @@ def test_clusters_are_those_of_the_browser(script, segmented):
 
 
 def test_without_an_oracle_the_known_ones_are_whole():
-    """A conjunct of Bengali, a family, two flags, Hangul in parts, an end of line of two characters."""
+    """A conjunct of Bengali, a family, two flags, Hangul in parts, an end of line of two
+    characters."""
     text = "স্ত্রী" + "👩‍👩‍👧" + "🇧🇩🇫🇷" + "\u1112\u1161\u11ab" + "\r\n" + "e\u0301"
     assert ends(text).tolist() == [6, 11, 13, 15, 18, 20, 22]
     assert ends("").tolist() == []

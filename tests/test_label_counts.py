@@ -1,4 +1,5 @@
-"""Counts of labels: each label's own n-grams beside those of all texts, and what of both is blended."""
+"""Counts of labels: each label's own n-grams beside those of all texts, and what of both is
+blended."""
 
 import itertools
 import json
@@ -33,7 +34,8 @@ ORDER = 4
 
 
 def both_ways(count=90, seed=0):
-    """Return labels and texts whose letters follow each other as in all texts, or are their label's."""
+    """Return labels and texts whose letters follow each other as in all texts, or are their
+    label's."""
     draw, favourite = random.Random(seed), {"one": "ace", "two": "bdf", "six": "fgh"}
     texts = []
     for _ in range(count):

@@ -1,4 +1,5 @@
-"""What notebooks show: plain tables and underlined texts, which no site that shows notebooks has to clean."""
+"""What notebooks show: plain tables and underlined texts, which no site that shows notebooks has to
+clean."""
 
 import re
 
@@ -16,7 +17,8 @@ STEPS = [0.5, 1, 2, 4, 8]
 
 
 def plain(html):
-    """Return the text of HTML that has no attribute and no element but those that all sites let through."""
+    """Return the text of HTML that has no attribute and no element but those that all sites let
+    through."""
     reader = Reader(html)
     assert {name for name, _ in reader.tags} <= PLAIN
     assert not any(attributes for _, attributes in reader.tags)

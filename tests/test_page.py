@@ -1,4 +1,5 @@
-"""The frame of the page: texts stay texts, data stay data, and the policy fits the bytes written."""
+"""The frame of the page: texts stay texts, data stay data, and the policy fits the bytes
+written."""
 
 import base64
 import hashlib
@@ -37,7 +38,8 @@ all_hostile = pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser would: elements, attributes, and the text in each script, style and body."""
+    """Reads a page as a browser would: elements, attributes, and the text in each script, style and
+    body."""
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
@@ -67,7 +69,8 @@ def read(page):
 
 
 def shown(hostile):
-    """Return what a page shows of a text: no HTML can hold control characters or lone surrogates."""
+    """Return what a page shows of a text: no HTML can hold control characters or lone
+    surrogates."""
     return re.sub("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", hostile)
 
 

@@ -1,4 +1,5 @@
-"""The model in the page, its script run in Node, against Python's: forward pass, tokenizers, counts, drawing."""
+"""The model in the page, its script run in Node, against Python's: forward pass, tokenizers,
+counts, drawing."""
 
 import json
 import unicodedata
@@ -23,7 +24,8 @@ from tests.test_counts_model import KINDS, WEIGHT, alone, ids_of, with_counts
 from tests.tiny import CELLS, SHAPES, tiny_labelled, tiny_model
 
 FILES = ["frame.js", "tokenizer.js", "model.js"]
-# For each model and each of its texts: log p in nats of each token, and of the end where that is scored.
+# For each model and each of its texts: log p in nats of each token, and of the end where that is
+# scored.
 SCORES = """
 print(given.map(({ data, texts, label }) => {
   const model = page.model(data);

@@ -1,4 +1,5 @@
-"""`charlm score` in colour: the steps of surprise, straight columns, and nothing that a text could colour itself."""
+"""`charlm score` in colour: the steps of surprise, straight columns, and nothing that a text could
+colour itself."""
 
 import re
 

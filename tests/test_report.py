@@ -327,7 +327,8 @@ def test_the_text_is_what_training_held_out(room):
     [("char", "line"), ("byte", "document"), ("word", "line"), ("word", "document")],
 )
 def test_a_long_validation_part_is_shown_as_far_as_a_page_goes(kind, sequences, tmp_path):
-    """What is unknown stays unknown, and what is shown is the beginning, in whole lines or to a space."""
+    """What is unknown stays unknown, and what is shown is the beginning, in whole lines or to a
+    space."""
     lines = [f"ab {'cd' * (k % 7)} e{chr(233)}" for k in range(20_000)]
     (tmp_path / "train.txt").write_text("ab cdcd\n" * 50, encoding="utf-8")
     (tmp_path / "valid.txt").write_text("\n".join(lines), encoding="utf-8")

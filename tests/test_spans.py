@@ -32,7 +32,8 @@ texts = st.text(
 @all_tokenizers
 @given(text=texts)
 def test_spans_are_where_the_tokens_stand(name, text):
-    """What stands there in the text is, in small letters where the tokenizer has these, the token."""
+    """What stands there in the text is, in small letters where the tokenizer has these, the
+    token."""
     tokenizer = TOKENIZERS[name]
     spans, pieces = spans_of(tokenizer, text), tokenizer.pieces(text)
     assert len(spans.starts) == len(spans.ends) == len(tokenizer.encode(text)) == len(pieces)

@@ -1,4 +1,5 @@
-"""The text coloured by surprise: its figures are those of `charlm score --per-token`, to the digit that is shown."""
+"""The text coloured by surprise: its figures are those of `charlm score --per-token`, to the digit
+that is shown."""
 
 import base64
 import json
@@ -87,7 +88,8 @@ def unpacked(packed):
 
 
 def tokens_of(data, model=0):
-    """Return each token of a model as the page has it: name, bits, rank, and chances of the best."""
+    """Return each token of a model as the page has it: name, bits, rank, and chances of the
+    best."""
     its = data["models"][model]
     bits, ranks, own, best, chances = (
         unpacked(its[name]).tolist() for name in ("bits", "ranks", "own", "best", "chances")

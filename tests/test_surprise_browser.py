@@ -1,4 +1,5 @@
-"""The text coloured by surprise in a real browser: what is coloured, shown and told, and what it holds out."""
+"""The text coloured by surprise in a real browser: what is coloured, shown and told, and what it
+holds out."""
 
 import re
 

@@ -140,7 +140,8 @@ def test_the_log_has_the_columns_that_are_promised(monkeypatch):
 
 
 def test_the_log_has_a_sample_at_first_after_each_fifth_and_at_the_end(monkeypatch):
-    """Where there are evaluations, it stands beside one; a model that has gone astray writes none."""
+    """Where there are evaluations, it stands beside one; a model that has gone astray writes
+    none."""
     _, keeper, _ = scripted(monkeypatch, [(2.0, 0)] * 10, steps=20)
     written = {entry["step"]: entry["sample"] for entry in keeper.entries if entry["sample"]}
     assert written == {step: f"written at step {step}" for step in (2, 4, 8, 12, 16, 20)}

@@ -74,7 +74,9 @@ def test_words_have_their_share_beside_the_perplexity(tmp_path):
     lines = told(tmp_path, text, "--tokenizer", "word", "--min-count", "1", valid=text.replace("odd", "even"))
     (unit,) = starting(lines, "losses in ")
     assert re.match(r"losses in perplexity \(.*valid \d\d\.\d % unknown\);", unit)
-    perplexity = re.search(r"\(perplexity ([\d.]+), \d\d\.\d % unknown\)", starting(lines, "best")[0])[1]
+    perplexity = re.search(
+        r"\(perplexity ([\d.]+), \d\d\.\d % unknown\)", starting(lines, "best")[0]
+    )[1]
     assert perplexity in [row.split()[5] for row in rows(lines)]
 
 

@@ -126,7 +126,9 @@ def check_models(asked: Asked, models: Sequence[Model]) -> None:
     if "shard" in asked.given and asked.whole(models):
         raise UsageError("shard needs lines: give - or --file FILE --lines")
     if asked.paints_texts and asked.whole(models):
-        raise UsageError("--color shows a whole file token by token: give --per-token too, or --html")
+        raise UsageError(
+            "--color shows a whole file token by token: give --per-token too, or --html"
+        )
     if "encoding" in asked.given and all(model.tokenizer.kind == "byte" for model in models):
         raise UsageError("a model of bytes reads them as they are: leave --encoding out")
 

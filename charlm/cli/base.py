@@ -150,3 +150,14 @@ def model_option(help_text: str = "Model directory or .safetensors file.") -> Ca
 def _failure(message: str, exit_code: int) -> int:
     click.echo(f"charlm: {one_line(message)}", err=True)
     return exit_code
+
+
+def shown_line(text: str) -> str:
+    """Return a text on one line, with nothing in it that drives a terminal."""
+    return visible(text, keep="")
+
+
+def write_line(line: str) -> None:
+    """Write a line to standard output without flushing it, as a million of them need; a pause of
+    the input and the end flush."""
+    sys.stdout.write(line + "\n")

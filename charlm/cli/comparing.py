@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.base import visible
+from charlm.cli.base import shown_line, visible, write_line
 from charlm.cli.formats import Totals, figure, share
 from charlm.cli.records import to_json
 from charlm.comparison import FEWEST_TEXTS, Comparison, Pair
@@ -53,8 +52,8 @@ def print_comparison(
         for total, score in zip(every, row, strict=True):
             total.add(score)
         if not as_json and not number:
-            _write("  ".join(f"{_shown(name)[-14:]:>14}" for name in names) + "  text")
-        _write(to_json(_values(names, row, all(added))) if as_json else _row(row))
+            write_line("  ".join(f"{shown_line(name)[-14:]:>14}" for name in names) + "  text")
+        write_line(to_json(_values(names, row, all(added))) if as_json else _row(row))
     if every[0].total is None:
         return
     _warn(names, models, every, eos)
@@ -63,7 +62,9 @@ def print_comparison(
     if as_json:
         by_model = [_total_values(name, total.total) for name, total in zip(names, every, strict=True)]
         found = [_pair_values(names[0], name, pair) for name, pair in zip(names[1:], pairs, strict=True)]
-        _write(to_json({"texts": every[0].count, "eos": eos, "totals": by_model, "comparisons": found}))
+        write_line(
+            to_json({"texts": every[0].count, "eos": eos, "totals": by_model, "comparisons": found})
+        )
 
 
 def _row(row: Row) -> str:
@@ -106,7 +107,7 @@ def _pair_values(first: str, second: str, pair: Pair) -> dict[str, Any]:
 def _say(first: str, second: str, pair: Pair, eos: bool, as_json: bool) -> None:
     """Say how the first model stands to another; where nothing can be said, say so on stderr."""
     found = pair.verdict()
-    names = f"{_shown(first)} against {_shown(second)}"
+    names = f"{shown_line(first)} against {shown_line(second)}"
     if found is None:
         way = f"; --known compares the {pair.full:,} of {pair.texts:,} texts that are" if pair.full else ""
         way = way if pair.same_text and not pair.known_only else ""
@@ -133,23 +134,21 @@ def _warn(names: Sequence[str], models: Sequence[Model], every: Sequence[Any], e
     for name, total in zip(names, every, strict=True):
         if total.total.unknown:
             count = f"{total.total.unknown:,} of {total.total.tokens:,} tokens ({share(total.total)})"
-            click.echo(f"charlm: {_shown(name)} does not know {count}", err=True)
+            click.echo(f"charlm: {shown_line(name)} does not know {count}", err=True)
     documents = [name for name, model in zip(names, models, strict=True) if model.language.document]
     if documents and len(documents) < len(names):
         what = "scored" if eos else "not scored, as it is not by such models unless --eos is given"
-        click.echo(f"charlm: {_shown(documents[0])} is a model of documents: the ends of texts are {what}", err=True)
+        click.echo(
+            f"charlm: {shown_line(documents[0])} is a model of documents: the ends of texts are {what}",
+            err=True,
+        )
     words = [name for name, model in zip(names, models, strict=True) if model.tokenizer.kind == "word"]
     if words and len(words) < len(names):
-        click.echo(f"charlm: {_shown(words[0])} is a model of words: white space costs it nothing", err=True)
+        click.echo(
+            f"charlm: {shown_line(words[0])} is a model of words: white space costs it nothing",
+            err=True,
+        )
 
 
 def _per(found: Comparison, count: int) -> float | None:
     return found.total / count if count else None
-
-
-def _shown(name: str) -> str:
-    return visible(name, keep="")
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")

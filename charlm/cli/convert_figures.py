@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 import numpy as np
 
 from charlm.chrf import chrf
-from charlm.cli.base import visible
+from charlm.cli.base import shown_line, write_line
 from charlm.cli.figures import interval_shown, percent_shown, ratio_shown
 from charlm.cli.records import to_json
 from charlm.comparison import Comparison, compare_right
@@ -29,16 +28,16 @@ def print_figures(
 ) -> None:
     """Print what a converter reached on gold pairs: the baselines first, or an object."""
     if as_json:
-        _write(to_json(_values(answers, gold, with_chrf)))
+        write_line(to_json(_values(answers, gold, with_chrf)))
         return
     for name, value in _lines(answers, gold, with_chrf):
-        _write(f"{name:14}  {value}")
+        write_line(f"{name:14}  {value}")
     worst = answers.found[-1].worst
     if worst:
-        _write("\n" + _ROW.format("edits", "source: gold -> said, the farthest"))
+        write_line("\n" + _ROW.format("edits", "source: gold -> said, the farthest"))
     for one in worst:
-        source, right, said = map(_shown, (one.source, one.gold, one.said))
-        _write(_ROW.format(f"{one.edits:,}", f"{source}: {right} -> {said}"))
+        source, right, said = map(shown_line, (one.source, one.gold, one.said))
+        write_line(_ROW.format(f"{one.edits:,}", f"{source}: {right} -> {said}"))
 
 
 def print_comparison(
@@ -56,20 +55,20 @@ def print_comparison(
         told = [
             _comparison(names[0], name, *pair) for name, pair in zip(names[1:], pairs, strict=True)
         ]
-        _write(to_json({"sources": len(gold), "models": by_model, "comparisons": told}))
+        write_line(to_json({"sources": len(gold), "models": by_model, "comparisons": told}))
         return
     majority = percent_shown(ConvertFigures(every[0].majority).exact_match)
-    _write(f"majority {majority} if it were always {_shown(every[0].common)}")
+    write_line(f"majority {majority} if it were always {shown_line(every[0].common)}")
     for name, answers in zip(names, every, strict=True):
         last = answers.found[-1]
         more = [f"chrF {chrf(last.said, list(gold.values())):.2f}"] if with_chrf else []
         nats = f"{ratio_shown(answers.found[0].figures.nats)} nats"
-        _write(f"{_shown(name)}: {', '.join([_short(last.figures), nats, *more])}")
+        write_line(f"{shown_line(name)}: {', '.join([_short(last.figures), nats, *more])}")
         for what, value in _odd(answers, len(gold)):
-            click.echo(f"charlm: {_shown(name)}: {what}: {value}", err=True)
+            click.echo(f"charlm: {shown_line(name)}: {what}: {value}", err=True)
     for name, (found, ahead, behind) in zip(names[1:], pairs, strict=True):
-        _write(
-            f"{_shown(names[0])} against {_shown(name)}: {100 * found.mean:+.2f} points of exact "
+        write_line(
+            f"{shown_line(names[0])} against {shown_line(name)}: {100 * found.mean:+.2f} points of exact "
             f"match ({interval_shown(found)}); of {_sources(len(gold))} it alone has {ahead:,} "
             f"right, the other {behind:,}"
         )
@@ -78,7 +77,7 @@ def print_comparison(
 def _lines(answers: ConvertAnswers, gold: References, with_chrf: bool) -> Iterator[tuple[str, str]]:
     """Yield the figures over all sources."""
     greedy, last = answers.found[0].figures, answers.found[-1]
-    common = f"if it were always {_shown(answers.common)}"
+    common = f"if it were always {shown_line(answers.common)}"
     yield "majority", f"{_short(ConvertFigures(answers.majority))}, {common}"
     yield "copied", f"{_short(ConvertFigures(answers.copied))}, if it were the source itself"
     if last.beam > 1:
@@ -167,11 +166,3 @@ def _short(figures: ConvertFigures) -> str:
 
 def _sources(count: int) -> str:
     return "1 source" if count == 1 else f"{count:,} sources"
-
-
-def _shown(text: str) -> str:
-    return visible(text, keep="")
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")

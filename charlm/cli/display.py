@@ -1,5 +1,5 @@
-"""What a person sees of a run while it trains, on standard error: what was decided, a row of figures
-for each evaluation, samples, on a terminal a bar, and at the end how it went."""
+"""What a person sees of a run while it trains, on standard error: what was decided, a row of
+figures for each evaluation, samples, on a terminal a bar, and at the end how it went."""
 
 from __future__ import annotations
 

@@ -29,12 +29,17 @@ Examples:
   charlm export -m names names.html""")  # fmt: skip
 @click.argument("file", type=PATH, metavar="FILE | -")
 @model_option()
-@option("Page")("--weights", type=click.Choice(WEIGHTS),
-                help="How the page has the weights: the smaller, the less exact.  [default: float16]")
+@option("Page")(
+    "--weights",
+    type=click.Choice(WEIGHTS),
+    help="How the page has the weights: the smaller, the less exact.  [default: float16]",
+)
 @option("Page")("--text", type=PATH, metavar="FILE",
                 help="Measure what rounding costs on this text, which is no part of the page.  "
                      "[default: the validation part]")
-@option("Page")("--encoding", metavar="NAME", help="Character encoding of that text.  [default: utf-8]")
+@option("Page")(
+    "--encoding", metavar="NAME", help="Character encoding of that text.  [default: utf-8]"
+)
 @option("Output")("--force", is_flag=True, help="Replace FILE where there is one already.")
 def export(
     file: str, model: str, weights: str | None, text: str | None, encoding: str | None, force: bool
@@ -55,7 +60,9 @@ def export(
         return
     for name, value in (("weights", weights), ("text", text), ("encoding", encoding)):
         if value is not None:
-            raise UsageError(f"--{name} is for a page, and {file} will be none: name a FILE in .html")
+            raise UsageError(
+                f"--{name} is for a page, and {file} will be none: name a FILE in .html"
+            )
     _export_counts(file, model)
 
 

@@ -42,7 +42,8 @@ def _title(path: str) -> str:
 
 
 def warn_if_large(file: str, size: int, weights: str, *others: str) -> None:
-    """Say on stderr that a page is large, and which options make it smaller: `--weights`, or `others`."""
+    """Say on stderr that a page is large, and which options make it smaller: `--weights`, or
+    `others`."""
     from charlm.page.write import LARGE
 
     if size > LARGE:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.base import visible
+from charlm.cli.base import shown_line, write_line
 from charlm.cli.records import to_json
 from charlm.comparison import FEWEST_TEXTS, Comparison, compare_right
 from charlm.metrics import LabelFigures
@@ -25,31 +24,31 @@ _UNSEEN_SHOWN = 5
 def print_figures(answers: Answers, as_json: bool) -> None:
     """Print what a model reached on gold texts: the majority baseline first, or an object."""
     if as_json:
-        _write(to_json(_values(answers)))
+        write_line(to_json(_values(answers)))
         return
     figures = answers.figures
-    common = _shown(answers.model.labels[answers.model.common])
-    _write(f"majority        {percent_shown(figures.majority)} if it were always {common}")
-    _write(
+    common = shown_line(answers.model.labels[answers.model.common])
+    write_line(f"majority        {percent_shown(figures.majority)} if it were always {common}")
+    write_line(
         f"accuracy        {percent_shown(figures.accuracy)} ({figures.right:,} of {_texts(figures.texts)})"
     )
-    _write(f"macro F1        {ratio_shown(figures.macro_f1)}")
-    _write(f"nats            {ratio_shown(figures.nats)} for the label of a text")
+    write_line(f"macro F1        {ratio_shown(figures.macro_f1)}")
+    write_line(f"nats            {ratio_shown(figures.nats)} for the label of a text")
     for name, value in _odd(answers):
-        _write(f"{name:14}  {value}")
-    _write("\n" + _ROW.format("texts", "precision", "recall", "F1", "label"))
+        write_line(f"{name:14}  {value}")
+    write_line("\n" + _ROW.format("texts", "precision", "recall", "F1", "label"))
     for of in _of_labels(answers):
-        _write(
+        write_line(
             _ROW.format(
                 f"{of.texts:,}",
                 *map(ratio_shown, (of.precision, of.recall, of.f1)),
-                _shown(of.label),
+                shown_line(of.label),
             )
         )
     if answers.confusions:
-        _write(f"\n{'times':>9}  gold -> said")
+        write_line(f"\n{'times':>9}  gold -> said")
     for (gold, said), count in _commonest(answers):
-        _write(f"{count:>9,}  {_shown(gold)} -> {_shown(said)}")
+        write_line(f"{count:>9,}  {shown_line(gold)} -> {shown_line(said)}")
 
 
 def print_comparison(
@@ -66,19 +65,20 @@ def print_comparison(
             _compared(names[0], name, one, each)
             for name, one, each in zip(names[1:], found, differences, strict=True)
         ]
-        _write(to_json({"texts": texts, "models": by_model, "comparisons": pairs}))
+        write_line(to_json({"texts": texts, "models": by_model, "comparisons": pairs}))
         return
     for name, answers in zip(names, every, strict=True):
         figures = answers.figures
-        _write(
-            f"{_shown(name)}: majority {percent_shown(figures.majority)}, accuracy {percent_shown(figures.accuracy)}, "
+        write_line(
+            f"{shown_line(name)}: majority {percent_shown(figures.majority)}, "
+            f"accuracy {percent_shown(figures.accuracy)}, "
             f"macro F1 {ratio_shown(figures.macro_f1)}, {ratio_shown(figures.nats)} nats"
         )
         for what, value in _odd(answers):
-            click.echo(f"charlm: {_shown(name)}: {what}: {value}", err=True)
+            click.echo(f"charlm: {shown_line(name)}: {what}: {value}", err=True)
     for name, one, each in zip(names[1:], found, differences, strict=True):
-        _write(
-            f"{_shown(names[0])} against {_shown(name)}: {100 * one.mean:+.2f} points of accuracy "
+        write_line(
+            f"{shown_line(names[0])} against {shown_line(name)}: {100 * one.mean:+.2f} points of accuracy "
             f"({interval_shown(one)}); of {_texts(texts)} it alone has {each.ahead:,} right, the other {each.behind:,}"
         )
 
@@ -119,7 +119,7 @@ def _odd(answers: Answers) -> Iterator[tuple[str, str]]:
     """Yield what was not known and what was not read, where there is any."""
     unseen = answers.figures.texts - answers.tally.count
     if unseen:
-        names = list(map(_shown, answers.unseen))
+        names = list(map(shown_line, answers.unseen))
         more = f", ... ({len(names):,} in all)" if len(names) > _UNSEEN_SHOWN else ""
         yield (
             "unseen labels",
@@ -164,11 +164,3 @@ def ratio_shown(value: float | None) -> str:
 
 def _texts(count: int) -> str:
     return "1 text" if count == 1 else f"{count:,} texts"
-
-
-def _shown(text: str) -> str:
-    return visible(text, keep="")
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")

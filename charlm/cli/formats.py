@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from charlm.cli.base import visible
+from charlm.cli.base import shown_line, write_line
 from charlm.cli.painting import Paint, padded, token_shown
 from charlm.cli.records import to_field, to_json
 from charlm.scoring import Score, percent
@@ -70,36 +70,36 @@ def print_table(scores: Iterable[Score], per_token: bool, paint: Paint | None = 
     every = Totals(scores)
     for score in every:
         if every.count == 1:
-            _write(_ROW.format(*_COLUMNS, "text"))
+            write_line(_ROW.format(*_COLUMNS, "text"))
         in_place = paint is not None and paint.texts
-        text = paint.text(score, one_line=True) if paint and in_place else _shown(score.text)
-        _write(_row(score, text))
+        text = paint.text(score, one_line=True) if paint and in_place else shown_line(score.text)
+        write_line(_row(score, text))
         for token in () if in_place else score.per_token:
-            _write(_token_line(token, paint))
+            write_line(_token_line(token, paint))
     total = every.total
     if total is not None and every.count > 1:
         unknown = f", {share(total)} of the tokens unknown" if total.unknown else ""
-        _write(_row(total, f"total of {every.count:,} texts{unknown}"))
+        write_line(_row(total, f"total of {every.count:,} texts{unknown}"))
 
 
 def print_one(score: Score, named: bool = False, paint: Paint | None = None) -> None:
     """Print one score in full, below those of its tokens; where it is `named`, first of all what was scored."""
     if named:
-        _write(f"scored           {_shown(score.text)}")
+        write_line(f"scored           {shown_line(score.text)}")
     if paint is not None and paint.texts:
-        _write(paint.text(score, one_line=False).removesuffix("\n"))
+        write_line(paint.text(score, one_line=False).removesuffix("\n"))
     else:
         for token in score.per_token:
-            _write(_token_line(token, paint))
-    _write(f"log-probability  {score.logprob:.4f} nats ({score.log10:.4f} in log10)")
+            write_line(_token_line(token, paint))
+    write_line(f"log-probability  {score.logprob:.4f} nats ({score.log10:.4f} in log10)")
     unknown = f"{score.unknown:,} unknown" + (f" ({share(score)})" if score.unknown else "")
-    _write(f"tokens           {score.tokens:,}, {unknown}")
+    write_line(f"tokens           {score.tokens:,}, {unknown}")
     known = f" ({figure(score.perplexity_known)} without unknown tokens)" if score.unknown else ""
-    _write(f"perplexity       {figure(score.perplexity)}{known}")
+    write_line(f"perplexity       {figure(score.perplexity)}{known}")
     bits = f"- ({score.why_no_bits})" if score.why_no_bits else figure(score.bits_per_char)
-    _write(f"bits per char    {bits}")
+    write_line(f"bits per char    {bits}")
     if score.n_bytes is not None:
-        _write(f"bits per byte    {figure(score.bits_per_byte)}")
+        write_line(f"bits per byte    {figure(score.bits_per_byte)}")
 
 
 def print_json(scores: Iterable[Score], per_token: bool) -> None:
@@ -108,19 +108,19 @@ def print_json(scores: Iterable[Score], per_token: bool) -> None:
     for score in every:
         tokens = {"per_token": list(map(_token_values, score.per_token))} if per_token else {}
         given = {} if score.source is None else {"source": score.source}
-        _write(to_json(given | {"text": score.text} | _values(score) | tokens))
+        write_line(to_json(given | {"text": score.text} | _values(score) | tokens))
     _summarise(every)
 
 
 def print_tsv(scores: Iterable[Score], per_token: bool) -> None:
     """Print a header and a line for each text, or each token; tabs and newlines in texts as escapes, None as NA."""
-    _write("\t".join(_TOKEN_FIGURES if per_token else (*_FIGURES, "text")))
+    write_line("\t".join(_TOKEN_FIGURES if per_token else (*_FIGURES, "text")))
     every = Totals(scores)
     for number, score in enumerate(every, start=1):
         for token in score.per_token:
-            _write(_token_row(number, token))
+            write_line(_token_row(number, token))
         if not per_token:
-            _write(_score_row(score))
+            write_line(_score_row(score))
     _summarise(every)
 
 
@@ -130,7 +130,7 @@ def print_kenlm(scores: Iterable[Score], per_token: bool) -> None:
     for score in every:
         for place, token in enumerate(score.per_token, start=2):
             sys.stdout.write(_kenlm_word(token, place))
-        _write(_kenlm_total(score))
+        write_line(_kenlm_total(score))
     if every.total is not None:
         _write_kenlm_summary(every.total)
 
@@ -144,16 +144,16 @@ def print_long(long: LongText, form: str, paint: Paint | None = None) -> None:
         _write_long_object(long)
         return
     if form == "tsv":
-        _write("\t".join(_TOKEN_FIGURES))
+        write_line("\t".join(_TOKEN_FIGURES))
     for place, token in enumerate(long.tokens, start=2):
         if form == "kenlm":
             sys.stdout.write(_kenlm_word(token, place))
         else:
-            _write(_token_row(1, token) if form == "tsv" else _token_line(token, paint))
+            write_line(_token_row(1, token) if form == "tsv" else _token_line(token, paint))
     if form == "table":
         print_one(long.total)
     elif form == "kenlm":
-        _write(_kenlm_total(long.total))
+        write_line(_kenlm_total(long.total))
         _write_kenlm_summary(long.total)
 
 
@@ -165,7 +165,7 @@ def _write_long_object(long: LongText) -> None:
     sys.stdout.write('", "per_token": [')
     for number, token in enumerate(long.tokens):
         sys.stdout.write((", " if number else "") + to_json(_token_values(token)))
-    _write("], " + to_json(_values(long.total))[1:])
+    write_line("], " + to_json(_values(long.total))[1:])
 
 
 def figure(value: float | None, sign: str = "") -> str:
@@ -184,7 +184,11 @@ def _token_line(token: TokenScore, paint: Paint | None) -> str:
     mark = "unknown" if token.unknown else ""
     line = f"{token.logprob:10.4f} nats {token.bits:8.3f} bits  rank {token.rank:<5,}"
     name = token_shown(token.token)
-    shown = padded(name, 12).replace(name, paint.painted(name, token.bits), 1) if paint else padded(name, 12)
+    shown = (
+        padded(name, 12).replace(name, paint.painted(name, token.bits), 1)
+        if paint
+        else padded(name, 12)
+    )
     return f"{line} {shown} {mark:<8} best: {others}"
 
 
@@ -248,14 +252,9 @@ def _kenlm_total(score: Score) -> str:
 
 
 def _write_kenlm_summary(total: Score) -> None:
-    _write(f"Perplexity including OOVs:\t{_number(total.perplexity)}")
-    _write(f"Perplexity excluding OOVs:\t{_number(total.perplexity_known)}")
-    _write(f"OOVs:\t{total.unknown}\nTokens:\t{total.tokens}")
-
-
-def _write(line: str) -> None:
-    """Write a line without flushing it, as a million of them need; a pause of the input and the end flush."""
-    sys.stdout.write(line + "\n")
+    write_line(f"Perplexity including OOVs:\t{_number(total.perplexity)}")
+    write_line(f"Perplexity excluding OOVs:\t{_number(total.perplexity_known)}")
+    write_line(f"OOVs:\t{total.unknown}\nTokens:\t{total.tokens}")
 
 
 def _fields(*values: Any) -> str:
@@ -269,8 +268,3 @@ def _float32(value: float) -> str:
 
 def _number(value: float | None) -> str:
     return "nan" if value is None else repr(value)
-
-
-def _shown(text: str) -> str:
-    """Show a text on one line, with nothing in it that drives a terminal."""
-    return visible(text, keep="")

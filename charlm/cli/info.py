@@ -33,7 +33,8 @@ def info(model: str, as_json: bool) -> None:
 
 
 def shown_facts(facts: dict[str, Any]) -> dict[str, str]:
-    """Return facts as people read them: what is not known is left out, of many labels the commonest are named."""
+    """Return facts as people read them: what is not known is left out, of many labels the commonest
+    are named."""
     facts = dict(facts)
     if "labels" in facts:
         every = sorted(facts["labels"], key=lambda one: -one["texts"])

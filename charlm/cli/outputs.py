@@ -1,5 +1,5 @@
-"""Files that a command is asked to write: none is replaced unasked, and each is written whole or not
-at all."""
+"""Files that a command is asked to write: none is replaced unasked, and each is written whole or
+not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from charlm.errors import OutputError
 
 
 def check_free(path: str, force: bool) -> None:
-    """Raise OutputError where a file stands that must not be replaced; a pipe or a device is written into."""
+    """Raise OutputError where a file stands that must not be replaced; a pipe or a device is
+    written into."""
     from charlm import checkpoint
     from charlm.ownership import is_model
 

@@ -1,5 +1,5 @@
-"""Texts and tokens on a terminal: coloured by surprise, straight in columns, with spaces that can be
-seen."""
+"""Texts and tokens on a terminal: coloured by surprise, straight in columns, with spaces that can
+be seen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _NO_WIDTH = frozenset({"Mn", "Me", "Cf"})
 
 
 def colours_are_welcome() -> bool:
-    """Return whether standard output is a terminal, of whose user nobody knows that they want no colours."""
+    """Return whether standard output is a terminal, of whose user nobody knows that they want no
+    colours."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -43,7 +44,8 @@ class Paint:
         return f"\x1b[{colour}m{shown}\x1b[0m" if colour else shown
 
     def text(self, score: Score, one_line: bool) -> str:
-        """Return a text with each of its parts in its colour; `one_line` has signs alone for ends of lines."""
+        """Return a text with each of its parts in its colour; `one_line` has signs alone for ends
+        of lines."""
         from charlm.page.parts import Reading, parts_of
 
         reading = Reading("", self._tokenizer, [score])
@@ -58,7 +60,8 @@ class Paint:
 
 
 def token_shown(token: str) -> str:
-    """Return a token on one line, with spaces that can be seen and nothing in it that drives a terminal."""
+    """Return a token on one line, with spaces that can be seen and nothing in it that drives a
+    terminal."""
     shown = visible(token, keep="").replace(" ", "␣")
     return f"◌{shown}" if unicodedata.category(shown[:1] or "a")[0] == "M" else shown
 
@@ -73,7 +76,8 @@ def padded(shown: str, columns: int) -> str:
 
 
 def width(shown: str) -> int:
-    """Return how many columns of a terminal a text takes: two for wide characters, none for marks."""
+    """Return how many columns of a terminal a text takes: two for wide characters, none for
+    marks."""
     if shown.isascii():
         return len(shown)
     from charlm.text.graphemes import ends

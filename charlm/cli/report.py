@@ -1,4 +1,5 @@
-"""`charlm report` and `charlm plot`: what a model is and how it learnt, as a page and as a drawing."""
+"""`charlm report` and `charlm plot`: what a model is and how it learnt, as a page and as a
+drawing."""
 
 from __future__ import annotations
 
@@ -77,11 +78,12 @@ def report(
     output: str,
     force: bool,
 ) -> None:
-    """Write a page of a model to look at in a browser: what it is, how it learnt, how it reads a text.
+    """Write a page of a model to look at in a browser: what it is, how it learnt, how it reads a
+    text.
 
-    It is one file, which asks for nothing from the network and can be sent to others. The text in it is
-    the beginning of what training held out, which the page says, or of --text FILE. The first language
-    model is in it, too: it reads what is typed there, and writes.
+    It is one file, which asks for nothing from the network and can be sent to others. The text in
+    it is the beginning of what training held out, which the page says, or of --text FILE. The first
+    language model is in it, too: it reads what is typed there, and writes.
     """
     given = Given(click.get_current_context())
     if text is None:
@@ -120,9 +122,11 @@ Examples:
 @_file("curves.svg")
 @_force
 def plot(models: tuple[str, ...], output: str, force: bool) -> None:
-    """Draw how a model learnt, as SVG for a paper or a chat: loss, learning rate, gradients and speed.
+    """Draw how a model learnt, as SVG for a paper or a chat: loss, learning rate, gradients and
+    speed.
 
-    The best step is marked; of several models validated on the same text the difference is drawn, too.
+    The best step is marked; of several models validated on the same text the difference is drawn,
+    too.
     """
     if output != STDOUT:
         check_free(output, force)
@@ -138,7 +142,8 @@ def plot(models: tuple[str, ...], output: str, force: bool) -> None:
 
 
 def _different(models: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the models; UsageError where one is there twice, which would hide what it is laid over."""
+    """Return the models; UsageError where one is there twice, which would hide what it is laid
+    over."""
     twice = next((path for path in models if models.count(path) > 1), None)
     if twice is not None:
         raise UsageError(f"-m {twice} is there twice: leave one out")

@@ -93,7 +93,8 @@ def sample(
     count: int, beam: int | None, seed: int | None, contains: str | None, pattern: str | None, tries: int,
     as_json: bool, echo: bool, number: bool, separator: str | None, novelty: str | None, raw: bool, **drawing: Any,
 ) -> None:  # fmt: skip
-    """Write text with a model, on stdout, until its end (EOS) or --length tokens; of a converter targets."""
+    """Write text with a model, on stdout, until its end (EOS) or --length tokens; of a converter
+    targets."""
     from charlm.loading import load_writer
     from charlm.model import without_counts
     from charlm.sampling import SamplingConfig

@@ -84,8 +84,12 @@ Examples:
         help="Each text has this label. A classifier says how probable the label is; of its lines, of a file or stdin, "
         "each has its own, as its corpus had. A model of labelled texts says how probable the text is, and takes "
         "--file and - as texts alone, all of this label.")  # fmt: skip
-@_input("--source", metavar="TEXT", callback=as_utf8,
-        help="Each text is a target of this source (converters). [default: each line has its own, by a tab]")
+@_input(
+    "--source",
+    metavar="TEXT",
+    callback=as_utf8,
+    help="Each text is a target of this source (converters). [default: each line has its own, by a tab]",
+)
 @_figures("--weight", type=float, default=1.0, show_default=True, metavar="W",
           help="With --nbest: a total is the other score + W times the log-probability.")  # fmt: skip
 @_figures("--known", is_flag=True, help="Of several models: compare the texts that all know in full.")
@@ -168,7 +172,11 @@ def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
 
     form, whole, paint = asked.format, asked.whole(models), _paint(asked, scorer)
     if whole and asked.per_token and asked.file is not None:
-        print_long(inputs.long_text(scorer, asked.file, asked.encoding, asked.counts_eos(models)), form, paint)
+        print_long(
+            inputs.long_text(scorer, asked.file, asked.encoding, asked.counts_eos(models)),
+            form,
+            paint,
+        )
         return
     scores = _scores(asked, models, scorer, whole)
     if form == "table" and (whole or asked.corpus is not None or len(asked.texts) == 1):
@@ -181,7 +189,8 @@ def _print(asked: Asked, models: Sequence[Model], scorer: Model) -> None:
 
 
 def _paint(asked: Asked, scorer: Model) -> Paint | None:
-    """Return what colours the lines of tokens, or the texts; None where there are to be no colours."""
+    """Return what colours the lines of tokens, or the texts; None where there are to be no
+    colours."""
     usual = asked.per_token and asked.format == "table" and colours_are_welcome()
     if not (usual if asked.color is None else asked.color):
         return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlm.cli.base import visible
+from charlm.cli.base import visible, write_line
 from charlm.cli.figures import interval_shown, percent_shown, ratio_shown
 from charlm.cli.records import to_json
 from charlm.comparison import Comparison, compare_ratios
@@ -28,28 +27,28 @@ _UNSEEN_SHOWN = 5
 def print_figures(answers: TagAnswers, as_json: bool) -> None:
     """Print what a tagger reached on gold sentences: the majority baseline first, or an object."""
     if as_json:
-        _write(to_json(_values(answers)))
+        write_line(to_json(_values(answers)))
         return
     for name, value in _lines(answers):
-        _write(f"{name:14}  {value}")
+        write_line(f"{name:14}  {value}")
     spans = answers.figures.by_kind() if answers.figures.spans else []
     if spans:
-        _write("\n" + _ROW.format("spans", "precision", "recall", "F1", "type"))
+        write_line("\n" + _ROW.format("spans", "precision", "recall", "F1", "type"))
     elif not answers.model.tags.of_characters:
-        _write("\n" + _ROW.format("tokens", "precision", "recall", "F1", "tag"))
+        write_line("\n" + _ROW.format("tokens", "precision", "recall", "F1", "tag"))
     for one in spans or ([] if answers.model.tags.of_characters else _of_tags(answers)):
         count, name = (
             (one.texts, one.label) if isinstance(one, LabelFigures) else (one.gold, one.kind or "")
         )
-        _write(
+        write_line(
             _ROW.format(
                 f"{count:,}", *map(ratio_shown, (one.precision, one.recall, one.f1)), _shown(name)
             )
         )
     if answers.confusions:
-        _write(f"\n{'times':>9}  gold -> said")
+        write_line(f"\n{'times':>9}  gold -> said")
     for (gold, said), count in _commonest(answers):
-        _write(f"{count:>9,}  {_shown(gold)} -> {_shown(said)}")
+        write_line(f"{count:>9,}  {_shown(gold)} -> {_shown(said)}")
 
 
 def print_comparison(names: Sequence[str], every: Sequence[TagAnswers], as_json: bool) -> None:
@@ -64,7 +63,9 @@ def print_comparison(names: Sequence[str], every: Sequence[TagAnswers], as_json:
             _compared(names[0], name, one, figure)
             for name, one in zip(names[1:], found, strict=True)
         ]
-        _write(to_json({"sentences": every[0].sentences, "models": by_model, "comparisons": pairs}))
+        write_line(
+            to_json({"sentences": every[0].sentences, "models": by_model, "comparisons": pairs})
+        )
         return
     for name, answers in zip(names, every, strict=True):
         figures = answers.figures
@@ -74,12 +75,12 @@ def print_comparison(names: Sequence[str], every: Sequence[TagAnswers], as_json:
             f"accuracy {percent_shown(figures.accuracy)}", *f1,
             f"{ratio_shown(figures.nats)} nats",
         ])  # fmt: skip
-        _write(f"{_shown(name)}: {said}")
+        write_line(f"{_shown(name)}: {said}")
         for what, value in _odd(answers):
             click.echo(f"charlm: {_shown(name)}: {what}: {value}", err=True)
     for name, one in zip(names[1:], found, strict=True):
         what = "span F1" if figure == "span_f1" else "accuracy"
-        _write(
+        write_line(
             f"{_shown(names[0])} against {_shown(name)}: {100 * one.mean:+.2f} points of {what} "
             f"({interval_shown(one)}), ahead in {one.better:,} of {one.texts:,} sentences"
         )
@@ -202,7 +203,3 @@ def _commonest(answers: TagAnswers) -> list[tuple[tuple[str, str], int]]:
 
 def _shown(text: str) -> str:
     return visible(text, keep="") or "(keep)"
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line + "\n")

@@ -27,7 +27,8 @@ _HALVINGS = 40
 
 
 class Linked(Protocol):
-    """N-grams of one length, each with its places among those one shorter: what it ends and begins with."""
+    """N-grams of one length, each with its places among those one shorter: what it ends and begins
+    with."""
 
     @property
     def suffix(self) -> Ints: ...

@@ -76,7 +76,8 @@ class _Links:
 
 
 def pruned(counts: AnyCounts, most: int) -> AnyCounts:
-    """Return counts with at most `most` of the n-grams of two tokens and more; those that fit, themselves.
+    """Return counts with at most `most` of the n-grams of two tokens and more; those that fit,
+    themselves.
 
     Of several tables each keeps the same share.
     """
@@ -116,7 +117,8 @@ def _gains(edges: _Edges) -> Floats:
 
 
 def _flows(edges: _Edges) -> Floats:
-    """Return how often, in the long run, each n-gram is what writes its last token: shares of 1, [N + 1]."""
+    """Return how often, in the long run, each n-gram is what writes its last token: shares of 1, [N
+    + 1]."""
     trie, M = edges.trie, len(edges.trie.suffix)
     token = np.append(-1, trie.token)
     goes_to = np.where(np.arange(len(token)) < M, np.arange(len(token)), edges.suffix)
@@ -142,7 +144,8 @@ def _flows(edges: _Edges) -> Floats:
 
 
 def _restricted(counts: Counts, edges: _Edges, kept: NDArray[np.bool_]) -> Counts:
-    """Return the table of the nodes that are kept, [N + 1], of which every prefix and suffix is one."""
+    """Return the table of the nodes that are kept, [N + 1], of which every prefix and suffix is
+    one."""
     levels = [level for level in edges.levels if kept[level].any()]
     old = np.flatnonzero(kept[: levels[-1].start])  # what may be a context
     M = len(edges.trie.suffix)

@@ -87,7 +87,8 @@ class GridScorer(BlendScorer):
     """Evaluates under all weights of the grid at once, for the best to be chosen."""
 
     def evaluate(self, batch: Batch, state: State) -> tuple[Tally, State]:
-        """Return the network's tally; its sums have the nats under each weight, and those of unknown targets.
+        """Return the network's tally; its sums have the nats under each weight, and those of
+        unknown targets.
 
         Where labels have counts of their own it is so for each of SHARES, one after the other.
         """
@@ -111,7 +112,8 @@ class GridScorer(BlendScorer):
 
 
 def _grid(network: Log, p: Log) -> Log:
-    """Return the nats of targets [n] under each weight, [n, grid], by log p of the network and p of the counts."""
+    """Return the nats of targets [n] under each weight, [n, grid], by log p of the network and p of
+    the counts."""
     network, p = network[:, None], p[:, None]
     q = np.exp(network)
     between = -np.log(q + GRID[1:-1] * (p - q))
@@ -137,7 +139,8 @@ def fitted(tally: Tally) -> Tally:
 
 @dataclass(frozen=True)
 class _PlacedBatch(Batch):
-    """A batch, and where the counts stand before each target: nodes [T, B], or of labels [T, B, 2]."""
+    """A batch, and where the counts stand before each target: nodes [T, B], or of labels [T, B,
+    2]."""
 
     nodes: NDArray[np.int32]
 

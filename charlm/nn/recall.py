@@ -1,4 +1,5 @@
-"""How what was read bears on a token to come: the gradient of its loss with respect to earlier states and inputs.
+"""How what was read bears on a token to come: the gradient of its loss with respect to earlier
+states and inputs.
 
     L = -log p(token)        of each token in question, by back-propagation one step at a time
     ds_k = dL / ds_k         s_k the state, of all layers, that was handed on k steps before
@@ -8,9 +9,9 @@
 |ds_k| over k is what vanishes or explodes (Hochreiter 1991; Bengio et al. 1994; Pascanu et al.
 2013). Gradient times input is of Shrikumar et al. (2016) and Denil et al. (2014).
 
-One backward pass gives all k of a token; those of several tokens go side by side, as columns. A step
-is computed anew from the state before it when its turn comes (Chen et al. 2016), so that no more
-than the states of the text is kept.
+One backward pass gives all k of a token; those of several tokens go side by side, as columns. A
+step is computed anew from the state before it when its turn comes (Chen et al. 2016), so that no
+more than the states of the text is kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a network holds at each step of its texts: the states that it hands on, and the values of its gates."""
+"""What a network holds at each step of its texts: the states that it hands on, and the values of
+its gates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""How models learnt: their losses, learning rates, gradients and speed, and what they wrote on the way.
+"""How models learnt: their losses, learning rates, gradients and speed, and what they wrote on the
+way.
 
-Models whose figures have the same unit share a chart; where they were validated on the same text, their difference
-is drawn, too.
+Models whose figures have the same unit share a chart; where they were validated on the same text,
+their difference is drawn, too.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from charlm.model import Model
 from charlm.page.document import Section
 from charlm.page.log import LoggedSample
-from charlm.page.markup import Attribute, Markup, join, quoted, table, tag
+from charlm.page.markup import Markup, join, quoted, table, tag
 from charlm.page.subject import Subject
-from charlm.page.svg import Chart, Level, Line, Mark, drawn, number
+from charlm.page.svg import Chart, Level, Line, Mark, drawn, number, scrolling
 
 NAME, TITLE = "curves", "How it learnt"
 _TOKENS = "tokens read"
@@ -52,7 +53,8 @@ class Unit:
 
 
 def unit_of(subject: Subject) -> Unit:
-    """Return the unit of a model: bits a character or byte, perplexity for words, nats for other tasks."""
+    """Return the unit of a model: bits a character or byte, perplexity for words, nats for other
+    tasks."""
     model = subject.model
     if not isinstance(model, Model):
         task = model.metadata().get("charlm.task", "")
@@ -123,7 +125,8 @@ def _of(group: Sequence[tuple[Subject, int]], every: Sequence[tuple[Subject, int
 
 
 def _losses(group: Sequence[tuple[Subject, int]], unit: Unit, of: str) -> Chart:
-    """Return the chart of the losses: of one model all that the log has, of several what they are compared by."""
+    """Return the chart of the losses: of one model all that the log has, of several what they are
+    compared by."""
     if len(group) == 1:
         return _loss(*group[0], unit, of)
     lines = [
@@ -187,7 +190,8 @@ def _best(subject: Subject) -> int | None:
 
 
 def _differences(group: Sequence[tuple[Subject, int]], unit: Unit) -> Chart | None:
-    """Return the chart of each model's validation loss less the first one's, where the text is the same."""
+    """Return the chart of each model's validation loss less the first one's, where the text is the
+    same."""
     validated = [(its, colour) for its, colour in group if its.log.has("valid_nats")]
     if not validated:
         return None
@@ -218,19 +222,14 @@ def _validation(subject: Subject, unit: Unit) -> tuple[NDArray[np.float64], NDAr
 
 
 def _validated_on(subject: Subject) -> str | None:
-    """Return the digest of the ids that a model is validated on, which the tokenizer decides too."""
+    """Return the digest of the ids that a model is validated on, which the tokenizer decides
+    too."""
     digest = (subject.model.facts.get("digests") or {}).get("valid")
     return digest if isinstance(digest, str) else None
 
 
 def _figure(chart: Chart) -> Markup:
-    own: dict[str, Attribute] = {
-        "class": "wide",
-        "tabindex": 0,
-        "role": "region",
-        "aria-label": chart.title,
-    }
-    picture = tag("div", own, drawn(chart)) if chart.wide else drawn(chart)
+    picture = scrolling(chart) if chart.wide else drawn(chart)
     return tag("figure", None, tag("figcaption", None, chart.title), picture)
 
 

@@ -1,4 +1,5 @@
-"""What the page's scripts read: JSON in a block that no text in it can close, arrays packed as base64."""
+"""What the page's scripts read: JSON in a block that no text in it can close, arrays packed as
+base64."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 
 
 def packed(array: NDArray[Any]) -> dict[str, Any]:
-    """Return an array as JSON: its type, its shape and its bytes, little endian, in C order, as base64.
+    """Return an array as JSON: its type, its shape and its bytes, little endian, in C order, as
+    base64.
 
-    Raises ValueError where it is not finite, or of a type that the page cannot unpack: give float16 or float32, or
-    integers of up to 32 bits.
+    Raises ValueError where it is not finite, or of a type that the page cannot unpack: give float16
+    or float32, or integers of up to 32 bits.
 
     >>> packed(np.array([1, 2], np.int8))
     {'dtype': 'i1', 'shape': [2], 'base64': 'AQI='}
@@ -35,7 +37,8 @@ def packed(array: NDArray[Any]) -> dict[str, Any]:
 
 
 def block(name: str, data: Mapping[str, Any]) -> Markup:
-    """Return the data block of a section, in ASCII; ValueError where a number in it is not finite."""
+    """Return the data block of a section, in ASCII; ValueError where a number in it is not
+    finite."""
     content = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(
         f'<script type="application/json" id="data-{name}">{content.translate(_ESCAPES)}</script>'

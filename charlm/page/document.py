@@ -1,7 +1,8 @@
-"""The whole page: sections, their data, one style and one script, and a policy that allows nothing else.
+"""The whole page: sections, their data, one style and one script, and a policy that allows nothing
+else.
 
-The policy names the hashes of the very bytes of style and script; a browser runs and shows no others, and
-asks for nothing outside the file.
+The policy names the hashes of the very bytes of style and script; a browser runs and shows no
+others, and asks for nothing outside the file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _SPACE = re.compile(r"\s+")
 class Section:
     """A section of the page: `body` stands without script, `data` and `scripts` make it move.
 
-    `name` is its id in the page and names its data block; `scripts` and `styles` are files of `charlm/page/`.
+    `name` is its id in the page and names its data block; `scripts` and `styles` are files of
+    `charlm/page/`.
     """
 
     name: str
@@ -50,7 +52,8 @@ def absent(name: str, title: str, why: str) -> Section:
 
 
 def document(title: str, sections: Sequence[Section]) -> bytes:
-    """Return the page of these sections in UTF-8; ValueError where a name is no id or is there twice."""
+    """Return the page of these sections in UTF-8; ValueError where a name is no id or is there
+    twice."""
     names = [section.name for section in sections]
     if len(set(names)) < len(names) or not all(map(_ID.fullmatch, names)):
         raise ValueError(f"sections need different names of small letters: {names}")
@@ -107,7 +110,8 @@ def _style(sections: Sequence[Section]) -> str:
 
 
 def _script(sections: Sequence[Section]) -> str:
-    """Return one function: frame.js, then each file as a block of its own, so that no name meets another's."""
+    """Return one function: frame.js, then each file as a block of its own, so that no name meets
+    another's."""
     parts = [
         compact(_file(name)) for name in _once(name for its in sections for name in its.scripts)
     ]

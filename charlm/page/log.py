@@ -60,8 +60,8 @@ class Log:
 def log_of(model: str | os.PathLike[str], facts: Mapping[str, Any]) -> Log:
     """Return the log beside a model (a directory or a file) whose facts are `facts`.
 
-    A line that a crash has torn is left out, and so is whatever in a line is no number. A log of another run,
-    which has other figures at the model's step, is none.
+    A line that a crash has torn is left out, and so is whatever in a line is no number. A log of
+    another run, which has other figures at the model's step, is none.
     """
     path = Path(model)
     file = exchange.current((path if path.is_dir() else path.parent) / LOG_FILE)
@@ -122,7 +122,8 @@ def _number(value: object) -> float:
 
 
 def _is_of(log: Log, facts: Mapping[str, Any]) -> bool:
-    """Return whether the log can be that of a model: its step is there, with the same validation figures."""
+    """Return whether the log can be that of a model: its step is there, with the same validation
+    figures."""
     names = [name for name in facts if name.startswith("valid_") and name in log.figures]
     expected = {name: _number(facts[name]) for name in names if facts[name] is not None}
     at = np.flatnonzero(log["step"] == facts.get("step"))

@@ -1,4 +1,5 @@
-"""What sections are made with: markup, in which a text stays a text, and the pieces that all of them use."""
+"""What sections are made with: markup, in which a text stays a text, and the pieces that all of
+them use."""
 
 from __future__ import annotations
 

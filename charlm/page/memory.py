@@ -1,4 +1,5 @@
-"""Memory that can be seen: how fast gradients vanish, model beside model, and what moved a single token.
+"""Memory that can be seen: how fast gradients vanish, model beside model, and what moved a single
+token.
 
 The curves are those of Hochreiter (1991) and of Pascanu, Mikolov and Bengio (2013), measured.
 """
@@ -24,10 +25,10 @@ from charlm.inspection import (
 from charlm.model import Model
 from charlm.page.data import packed
 from charlm.page.document import Section, absent
-from charlm.page.markup import Attribute, Markup, join, quoted, table, tag
+from charlm.page.markup import Markup, join, quoted, table, tag
 from charlm.page.parts import name_of
 from charlm.page.passage import coloured, legend, passage_of
-from charlm.page.svg import Chart, Line, drawn
+from charlm.page.svg import Chart, Line, scrolling
 
 NAME, TITLE = "memory", "Memory, measured"
 _TOKENS = 5000  # of the texts, from which those whose gradients are taken are spread
@@ -79,7 +80,7 @@ def section(named: Sequence[tuple[str, Model]], texts: Sequence[str], source: st
             "vanish cannot teach. Where training cut the gradients, an upright line stands: what lies to "
             "its right was never taught by a gradient, only carried. Counts have no part in it.",
         ),
-        _figure(_chart(curves)),
+        tag("figure", None, scrolling(_chart(curves))),
         *(tag("p", None, *_summary(curve)) for curve in curves),
         *(_figures(curve) for curve in curves),
         explained,
@@ -137,17 +138,6 @@ def _figures(curve: _Curve) -> Markup:
     return tag("details", None, summary, table(caption, header, rows))
 
 
-def _figure(chart: Chart) -> Markup:
-    """Return a chart that scrolls by itself where the page is narrow."""
-    wide: dict[str, Attribute] = {
-        "class": "wide",
-        "tabindex": 0,
-        "role": "region",
-        "aria-label": chart.title,
-    }
-    return tag("figure", None, tag("div", wide, drawn(chart)))
-
-
 def _chart(curves: Sequence[_Curve]) -> Chart:
     """Return medians and quartiles over the steps back, on a scale of powers of ten, and where
     training cut.
@@ -181,7 +171,8 @@ def _explained(name: str, model: Model, texts: Sequence[str]) -> tuple[Markup, d
     worth = np.nan_to_num(found.worth)
     pieces = [piece for text in passage.texts for piece in model.tokenizer.pieces(text)]
     chosen = int(np.argmax(np.abs(worth[:, 10:]).sum(axis=1)))
-    # of each token what it is worth to the chosen one: that read k steps before stands k + 1 before it
+    # of each token what it is worth to the chosen one: that read k steps before stands k + 1 before
+    # it
     ago = chosen - 1 - np.arange(len(pieces))
     age = steps - inspection.texts.begins[steps]
     before = (ago >= 0) & (ago < min(_BACK, int(age[chosen])))

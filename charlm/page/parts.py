@@ -104,7 +104,9 @@ def parts_of(readings: Sequence[Reading]) -> Parts:
         found = np.array([np.bincount(places, minlength=len(ends)) for places in every])
         bounds = pairwise([0, *ends.tolist()])
         scored = (found.sum(axis=0) > 0).tolist()
-        shown += [shown_part(score.text[a:b], of) for (a, b), of in zip(bounds, scored, strict=True)]
+        shown += [
+            shown_part(score.text[a:b], of) for (a, b), of in zip(bounds, scored, strict=True)
+        ]
         counts.append(found)
         if score.eos or number < last:
             shown.append(f"{TEXT_END}\n" if score.eos else "\n")

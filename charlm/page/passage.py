@@ -1,4 +1,5 @@
-"""The beginning of some texts, in the parts in which a page shows it, each with the tokens that it is of."""
+"""The beginning of some texts, in the parts in which a page shows it, each with the tokens that it
+is of."""
 
 from __future__ import annotations
 

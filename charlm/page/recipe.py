@@ -1,4 +1,5 @@
-"""The command that trains a model again: its settings, as a run writes them, without directories."""
+"""The command that trains a model again: its settings, as a run writes them, without
+directories."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from charlm.page.texts import Shown, readers_of
 def report(
     subjects: Sequence[Subject], shown: Shown | str, writing: Section | None = None
 ) -> bytes:
-    """Return the page of these models; `shown` are the texts that they read in it, or why there are none.
+    """Return the page of these models; `shown` are the texts that they read in it, or why there are
+    none.
 
     `writing` is the section in which one of them writes, as `writing_section` returns it.
     """
@@ -31,7 +32,8 @@ def report(
 def writing_section(
     subjects: Sequence[Subject], weights: str, text: str | None = None, encoding: str = "utf-8"
 ) -> Section:
-    """Return the section in which the first language model writes; `text`, a file, is what rounding is measured on.
+    """Return the section in which the first language model writes; `text`, a file, is what rounding
+    is measured on.
 
     Raises UsageError as `charlm.page.write.section`.
     """
@@ -44,7 +46,8 @@ def writing_section(
 
 
 def plot(subjects: Sequence[Subject]) -> bytes:
-    """Return the curves of the page as a file of SVG; there must be some, as `curves.why_not` says."""
+    """Return the curves of the page as a file of SVG; there must be some, as `curves.why_not`
+    says."""
     drawing = standalone(list(curves.charts_of(subjects)), title_of(subjects))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{drawing}\n'.encode()
 

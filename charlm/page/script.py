@@ -1,15 +1,18 @@
-"""The page's script without what only its authors need: comments, indents, and spaces that part nothing."""
+"""The page's script without what only its authors need: comments, indents, and spaces that part
+nothing."""
 
 from __future__ import annotations
 
 import re
 
-# What keeps its spaces: strings, templates, and regular expressions, which stand where a value may begin.
+# What keeps its spaces: strings, templates, and regular expressions, which stand where a value may
+# begin.
 _KEPT = (
     r"(\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`"
     r"|(?:(?<=[(,=:\[!&|?{};])|(?<=return))[ ]*/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/[a-z]*)"
 )
-# White space goes where the line cannot end there anyway (it may after ) ] and }), and so do semicolons before }.
+# White space goes where the line cannot end there anyway (it may after ) ] and }), and so do
+# semicolons before }.
 _SPACED = re.compile(
     rf"{_KEPT}|(?<=[\w\]'\"`]);\s*(?=\}})|\s*([,;:?])\s*|[ ]*([({{\[=&|])\s*|\s*([)\]}}])[ ]*|[ ]*([*<>!%^])[ ]*"
     r"|(?<=[^+\-\s])[ ]*([+\-])[ ]*(?=[^+\-\s])|[ ]*//[^\n]*"

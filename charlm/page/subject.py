@@ -23,7 +23,8 @@ from charlm.tasks import task_of_file
 class Subject:
     """A model as the page has it: `name` is what it is called there, `path` where it was opened.
 
-    `settings` are those of its run, None where there is no run beside the file; `size` is the file's in bytes.
+    `settings` are those of its run, None where there is no run beside the file; `size` is the
+    file's in bytes.
     """
 
     name: str
@@ -35,7 +36,8 @@ class Subject:
 
 
 def subjects_of(paths: Sequence[str], threads: int | None = None) -> list[Subject]:
-    """Open the models of a page (errors as `charlm.load`); of equal names each stands as it was given."""
+    """Open the models of a page (errors as `charlm.load`); of equal names each stands as it was
+    given."""
     names = [_name(path) for path in paths]
     shown = [
         path if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)

@@ -27,7 +27,8 @@ from charlm.text.tokenizers import EOS
 
 NAME, TITLE = "surprise", "A text, coloured by surprise"
 MOST_BYTES = 200_000  # of the texts, in UTF-8
-# Where each next step begins: ranks, and by how much two models differ, in units of the second of bits.
+# Where each next step begins: ranks, and by how much two models differ, in units of the second of
+# bits.
 _RANKS, _DIFFERENCES = (2, 3, 6, 11, 101), (-4, -1, -0.25, 0.25, 1, 4)
 _HOW_TO = (
     "Point at a place, tap it, or move with the arrow keys: what the model held to be most likely "

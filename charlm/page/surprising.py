@@ -74,7 +74,8 @@ def _strip(name: str, values: NDArray[np.float64]) -> Markup:
 
 @dataclass
 class _Word:
-    """A word where it cost the most, by the parts that it is, and how often it stands in the text."""
+    """A word where it cost the most, by the parts that it is, and how often it stands in the
+    text."""
 
     first: int
     last: int

@@ -1,7 +1,8 @@
 """Charts as SVG, in a page or in a file of their own: lines over one axis, with levels and marks.
 
-Sizes are in units of the drawing, which a page scales to its width. Colours come from classes (`k0` to `k5`), which
-the page's style or that of the file gives; lines also differ by their dashes, for those who see no colours.
+Sizes are in units of the drawing, which a page scales to its width. Colours come from classes (`k0`
+to `k5`), which the page's style or that of the file gives; lines also differ by their dashes, for
+those who see no colours.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _EDGE = 1e-12
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: `x` and `y` [n], y NaN where there is none. `faint` lies behind the others, `dotted` is a side matter.
+    """A curve: `x` and `y` [n], y NaN where there is none. `faint` lies behind the others, `dotted`
+    is a side matter.
 
     `dots` puts a dot at each point, where they are few.
     """
@@ -145,6 +147,12 @@ def drawn(chart: Chart, height: int | None = None) -> Markup:
     )
 
 
+def scrolling(chart: Chart) -> Markup:
+    """Return a chart that scrolls by itself where the page is narrow."""
+    own: dict[str, Attribute] = {"class": "wide", "tabindex": 0, "role": "region"}
+    return tag("div", own | {"aria-label": chart.title}, drawn(chart))
+
+
 def _named(chart: Chart) -> list[Line | Level]:
     """Return what the legend names."""
     entries: list[Line | Level] = [*chart.lines, *chart.levels]
@@ -172,7 +180,8 @@ def _axes(chart: Chart, width: float, height: float) -> tuple[_Axis, _Axis]:
 
 
 def _range(chart: Chart) -> tuple[float, float]:
-    """Return what the upward axis spans; the first steps, which lie far above the rest, may leave it."""
+    """Return what the upward axis spans; the first steps, which lie far above the rest, may leave
+    it."""
     values = [_above_zero(line.y, chart.log) for line in chart.lines]
     values = [
         each[len(each) // 20 :] if line.faint else each
@@ -248,7 +257,8 @@ def _line(line: Line, x: _Axis, y: _Axis) -> Markup:
 def thinned(
     x: NDArray[np.float64], y: NDArray[np.float64], most: int = _MOST_POINTS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the finite points of a curve; where there are more than `most`, the least and the largest of each stretch.
+    """Return the finite points of a curve; where there are more than `most`, the least and the
+    largest of each stretch.
 
     So no peak is lost, and what is drawn lies where the curve is.
     """
@@ -351,7 +361,8 @@ text { font: 12px system-ui, sans-serif; fill: #444b55 }
 
 
 def standalone(charts: Sequence[Chart], title: str) -> Markup:
-    """Return charts as one drawing for a file: the wide ones below each other, the others side by side."""
+    """Return charts as one drawing for a file: the wide ones below each other, the others side by
+    side."""
     placed, at, width = [], 10.0, 720.0
     for chart in charts:
         if chart.wide:

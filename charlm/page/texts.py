@@ -1,4 +1,5 @@
-"""The texts that a page shows: those of a file that was named, or the beginning of what training held out."""
+"""The texts that a page shows: those of a file that was named, or the beginning of what training
+held out."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def readers_of(subjects: Sequence[Subject]) -> list[Subject]:
 
 
 def texts_of_file(readers: Sequence[Subject], path: str, encoding: str = "utf-8") -> Shown:
-    """Return the beginning of a file, as the first reader's texts are: lines, paragraphs or the whole.
+    """Return the beginning of a file, as the first reader's texts are: lines, paragraphs or the
+    whole.
 
     Raises UsageError where there is no text in it, and what reading a corpus raises.
     """
@@ -56,7 +58,8 @@ def texts_of_file(readers: Sequence[Subject], path: str, encoding: str = "utf-8"
 
 
 def held_out_texts(readers: Sequence[Subject]) -> Shown:
-    """Return the beginning of the validation part of the first reader's run (errors as `charlm.inputs.held_out`)."""
+    """Return the beginning of the validation part of the first reader's run (errors as
+    `charlm.inputs.held_out`)."""
     first, *others = readers
     path, tokenizer = Path(first.path), first.model.tokenizer
     part = inputs.held_out(
@@ -79,7 +82,8 @@ def _held_out_from(reader: Subject) -> object:
 
 
 def texts_for(readers: Sequence[Subject], path: str | None, encoding: str = "utf-8") -> Shown | str:
-    """Return the texts to show: of `path` where it is given, else what was held out from the first that says it.
+    """Return the texts to show: of `path` where it is given, else what was held out from the first
+    that says it.
 
     Where there are none, a sentence says why. Errors as `texts_of_file`.
     """

@@ -1,4 +1,5 @@
-"""Units that can be watched: a text coloured by what one of them holds, and what each of them follows.
+"""Units that can be watched: a text coloured by what one of them holds, and what each of them
+follows.
 
 Colouring a text by a unit's value is of Karpathy, Johnson and Fei-Fei (2015).
 """

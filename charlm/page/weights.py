@@ -1,7 +1,9 @@
-"""A language model as the page holds it: weights rounded, counts cut to what a page may carry, and what that costs.
+"""A language model as the page holds it: weights rounded, counts cut to what a page may carry, and
+what that costs.
 
     float16     the nearest of 11 bits, half the bytes of float32
-    int8        W[i, j] = s[i] q[i, j], s[i] = max |W[i]| / 127, q whole: a quarter; vectors stay float32
+    int8        W[i, j] = s[i] q[i, j], s[i] = max |W[i]| / 127, q whole: a quarter; vectors stay
+                float32
 
 What is measured is a model with these very numbers, so its figure is the page's.
 """
@@ -39,7 +41,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Cost:
-    """Nats a token of a text: of the model as it is, with its weights rounded, and with its counts cut too.
+    """Nats a token of a text: of the model as it is, with its weights rounded, and with its counts
+    cut too.
 
     The last is None where no counts are cut. tokens: how many were scored.
     """
@@ -52,7 +55,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Inside:
-    """The model that a page holds: `model` computes with its very numbers, of which `data` is what scripts read."""
+    """The model that a page holds: `model` computes with its very numbers, of which `data` is what
+    scripts read."""
 
     model: Model
     weights: str
@@ -60,7 +64,8 @@ class Inside:
 
     @classmethod
     def of(cls, model: Model, weights: str = "float16") -> Inside:
-        """Round a model's weights and cut its counts (UsageError: a weight too large for float16, or a mixture)."""
+        """Round a model's weights and cut its counts (UsageError: a weight too large for float16,
+        or a mixture)."""
         one_of("weights", weights, WEIGHTS)
         tensors = {
             name: _Rounded.of(name, value, weights)
@@ -83,7 +88,8 @@ class Inside:
         return _base64(self.data["weights"]), _base64(self.data["counts"])
 
     def cost(self, model: Model, text: StoredIds) -> Cost | None:
-        """Return what the original and this one lose on the beginning of a text; None where nothing is scored."""
+        """Return what the original and this one lose on the beginning of a text; None where nothing
+        is scored."""
         some = _beginning(text, model.language.document)
         original, tokens = _nats(model, some)
         if original is None:
@@ -155,7 +161,8 @@ def _packed(table: Counts) -> dict[str, Any]:
 
 
 def _base64(values: Any) -> int:
-    """Return how many bytes of base64 there are in packed arrays, which stand in lists and dictionaries."""
+    """Return how many bytes of base64 there are in packed arrays, which stand in lists and
+    dictionaries."""
     if isinstance(values, list):
         return sum(map(_base64, values))
     if not isinstance(values, dict):
@@ -164,7 +171,8 @@ def _base64(values: Any) -> int:
 
 
 def _text(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return a vocabulary, and the rule of its words, but for a pattern of the user's, which no page runs."""
+    """Return a vocabulary, and the rule of its words, but for a pattern of the user's, which no
+    page runs."""
     fields = {"tokens": [], "lowercase": False} | tokenizer.to_dict()
     if not isinstance(tokenizer, WordTokenizer):
         return fields

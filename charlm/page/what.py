@@ -1,4 +1,5 @@
-"""What a model is: its cell, sizes and corpus, its figures with their units, and the command that repeats it."""
+"""What a model is: its cell, sizes and corpus, its figures with their units, and the command that
+repeats it."""
 
 from __future__ import annotations
 
@@ -185,7 +186,8 @@ def _first(subject: Subject) -> Iterator[tuple[str, str]]:
 
 
 def _clipped(name: Any) -> str:
-    """Return a name, of a long one the beginning: a page should not be spoilt by what a file says."""
+    """Return a name, of a long one the beginning: a page should not be spoilt by what a file
+    says."""
     text = str(name)
     return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
 

@@ -1,4 +1,5 @@
-"""Section "write": the model itself in the page, which reads what is typed, says what may come next, and writes."""
+"""Section "write": the model itself in the page, which reads what is typed, says what may come
+next, and writes."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def section(
 def held_out(
     model: Model, path: str, text: str | None = None, encoding: str = "utf-8"
 ) -> HeldOut | str:
-    """Return the file `text`, or the validation part of the run at `path`; where there is neither, why.
+    """Return the file `text`, or the validation part of the run at `path`; where there is neither,
+    why.
 
     Raises what reading a corpus does of a file that was given.
     """

@@ -122,7 +122,8 @@ class Course(Protocol):
 
 @runtime_checkable
 class Concluding(Protocol):
-    """A course that has more to say of the best weights, once a run has ended, than the test part."""
+    """A course that has more to say of the best weights, once a run has ended, than the test
+    part."""
 
     def conclusion(self, stop: Callable[[], bool], best: Any) -> dict[str, Any]:
         """Return facts for the model's file; none if `stop` interrupted it."""

@@ -43,7 +43,8 @@ def in_windows(
 def windows(
     texts: Iterable[str], tokenizer: Tokenizer, ready: Callable[[], bool], most: int | None = None
 ) -> Iterator[list[tuple[str, Ids]]]:
-    """Encode texts and yield them in lists of bounded size, of at most so many (as `in_windows`)."""
+    """Encode texts and yield them in lists of bounded size, of at most so many (as
+    `in_windows`)."""
     most = most or _TEXTS
     if tokenizer.kind == "char" and tokenizer.lossless:  # a token a character: one call for all
         for some in in_windows(texts, ready, len, most=most, total=_TOKENS):
