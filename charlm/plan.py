@@ -263,7 +263,7 @@ def _about(seconds: float) -> str:
     """
     minutes = round(seconds / 60)
     if seconds < 90:
-        return f"about {max(1, round(seconds))} seconds"
+        return f"about {max(2, round(seconds))} seconds"
     return f"about {minutes} minutes"
 
 

@@ -51,6 +51,18 @@ def corpus(tmp_path):
     return str(path)
 
 
+def assert_resumes_to_the_bit(tmp_path, given, *stopped):
+    """Check that a run which is stopped after these steps, and taken up each time, ends as one that
+    is not."""
+    train(tmp_path / "whole", given)
+    whole = outcome(tmp_path / "whole")
+    for stops in stopped:
+        where = tmp_path / f"parts-{stops[0]}"
+        for number, stop in enumerate([*stops, None]):
+            train(where, given if number == 0 else {}, stop, resume=number > 0)
+        assert_same(whole, outcome(where))
+
+
 def outcome(where):
     """Return all that a run leaves, but for times."""
     tensors, metadata = checkpoint.load(where / "model.safetensors")
@@ -196,13 +208,7 @@ RUNS = {
 @pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, corpus, settings):
     given = {"corpus": (corpus,), "steps": 34, "test_fraction": 0.1, **TINY, **settings}
-    train(tmp_path / "whole", given)
-    whole = outcome(tmp_path / "whole")
-    for stops in ([1], [5, 26, 27]):
-        where = tmp_path / f"parts-{stops[0]}"
-        for number, stop in enumerate([*stops, None]):
-            train(where, given if number == 0 else {}, stop, resume=number > 0)
-        assert_same(whole, outcome(where))
+    assert_resumes_to_the_bit(tmp_path, given, [1], [5, 26, 27])
 
 
 def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):

@@ -18,9 +18,9 @@ from charlm.tasks import convert
 from charlm.text.pair_part import PairPartBuilder
 from charlm.text.pairs import pair_part
 from charlm.text.tokenizers import ByteTokenizer
-from tests.test_classify import outcome
+from tests.test_classify import assert_resumes_to_the_bit
 from tests.test_commands import charlm as charlm_command
-from tests.test_training import assert_same, train
+from tests.test_training import train
 
 TINY = {"task": "convert", "hidden": 12, "embedding": 6, "batch_size": 8, "threads": 2, "dropout": 0.0, "lr": 0.02,
         "target_pattern": r"\S+"}  # fmt: skip
@@ -182,13 +182,7 @@ RUNS = {
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, corpus, settings):
     given = {**TINY, "corpus": (corpus,), "steps": 30, "test_fraction": 0.1, **settings}
     given = {name: value for name, value in given.items() if value is not None}
-    train(tmp_path / "whole", given)
-    whole = outcome(tmp_path / "whole")
-    for stops in ([1], [5, 6, 23]):
-        where = tmp_path / f"parts-{stops[0]}"
-        for number, stop in enumerate([*stops, None]):
-            train(where, given if number == 0 else {}, stop, resume=number > 0)
-        assert_same(whole, outcome(where))
+    assert_resumes_to_the_bit(tmp_path, given, [1], [5, 6, 23])
 
 
 def test_equal_runs_write_equal_files_and_other_seeds_do_not(tmp_path, corpus):

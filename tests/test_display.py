@@ -11,8 +11,10 @@ import termios
 
 import pytest
 
-from charlm.cli.display import _bars_of, _some
+from charlm.cli.display import _bars_of, _left, _some
 from charlm.cli.painting import folded, width
+from charlm.courses import row
+from charlm.training import Progress
 from tests.full import ROOT
 
 TUNES = "\n".join(f"好雨知时节当春乃发生{k % 7} 随风潜入夜润物细无声" * 4 for k in range(60))
@@ -98,6 +100,20 @@ def test_without_a_terminal_each_message_is_one_line(tmp_path, corpus):
 )
 def test_lines_are_folded_between_words_or_else_characters(text, columns, lines):
     assert folded(text, columns, "  ") == lines
+
+
+def test_the_time_that_is_left_goes_on_as_before():
+    def progress(seconds, fraction):
+        return Progress(1, 1, seconds, fraction, 0.0, 0.1, 1.0, 1.0, 1.0, False, False, {})
+
+    assert _left(progress(30.0, 0.25)) == "1:30"
+    assert _left(progress(100.0, 1.0)) == "0:00"
+    assert _left(progress(0.0, 0.0)) == "-"
+
+
+def test_answers_have_shares_in_percent_and_a_loss():
+    assert row(0.985, None, nats=0.1) == ("98.50", "-", "0.1000")
+    assert row(1.0, nats=None) == ("100.00", "-")
 
 
 def test_bars_are_as_high_as_their_values():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from charlm.config import ModelConfig, TrainConfig
 from charlm.plan import (
     _FLOPS,
+    _about,
     classifier_defaults,
     converter_defaults,
     defaults,
@@ -191,3 +192,11 @@ def test_the_time_that_a_converter_has_is_the_users(minutes, patience):
     plan, why = converter_defaults(2000, 20_000, 20_000, {"minutes": minutes}, lambda: 50e9)
     assert (plan["epochs"], plan["patience"]) == (None, patience)
     assert f"plan: {minutes:g} minutes allow reading each pair" in why
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "2 seconds"), (89.4, "89 seconds"), (91, "2 minutes"), (240, "4 minutes")],
+)
+def test_a_time_is_told_as_people_say_it(seconds, said):
+    assert _about(seconds) == f"about {said}"

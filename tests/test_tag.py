@@ -24,7 +24,7 @@ from charlm.tag_metrics import TagFigures, tag_tally
 from charlm.tagger import Tagger
 from charlm.tags import Tags
 from charlm.text.tagged import prepare_tagged
-from tests.test_classify import outcome
+from tests.test_classify import assert_resumes_to_the_bit, outcome
 from tests.test_commands import charlm as charlm_command
 from tests.test_training import assert_same, train
 from tests.tiny import COMPANY, tiny_restorer, tiny_tagger
@@ -463,13 +463,7 @@ RUNS = {
 @pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, corpus, settings):
     given = {"corpus": (corpus,), "steps": 30, "test_fraction": 0.1, **TINY, **settings}
-    train(tmp_path / "whole", given)
-    whole = outcome(tmp_path / "whole")
-    for stops in ([1], [5, 6, 23]):
-        where = tmp_path / f"parts-{stops[0]}"
-        for number, stop in enumerate([*stops, None]):
-            train(where, given if number == 0 else {}, stop, resume=number > 0)
-        assert_same(whole, outcome(where))
+    assert_resumes_to_the_bit(tmp_path, given, [1], [5, 6, 23])
 
 
 def test_characters_resume_too(tmp_path, pairs):

@@ -200,7 +200,8 @@ class Clock:
         return self.now
 
 
-def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch):
+@pytest.mark.parametrize("cost", [0.2, 0.27, 0.37])
+def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch, cost):
     clock, engine, keeper = Clock(), ScriptedEngine(()), Notes()
     spent = []
 
@@ -209,8 +210,8 @@ def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch
         return ScriptedEngine.update(engine, batch, state, lr)
 
     def evaluation(*_):
-        clock.now += 0.2
-        spent.append(0.2)
+        clock.now += cost
+        spent.append(cost)
         return Tally(1.0, 1, 1)
 
     monkeypatch.setattr(engine, "update", update, raising=False)
@@ -223,6 +224,20 @@ def test_minutes_end_on_time_with_the_schedule_and_little_evaluation(monkeypatch
     assert events[-1].last
     assert events[-1].valid
     assert sum(spent) <= 0.06 * 60
+    evaluated = [each.seconds for each in events if each.valid]
+    for each in (each for each in events[:-1] if each.seconds >= evaluated[0]):
+        coming = min(seconds for seconds in evaluated if seconds > each.seconds)
+        assert each.until_valid == pytest.approx(coming - each.seconds, abs=0.5)
+    assert events[-1].until_valid is None
+
+
+def test_the_time_to_the_next_evaluation_follows_from_the_steps_to_it():
+    cycle = [2, 3, 3, 4] * 200
+    events, _, _ = trained(cycle, cycle[:200], 5, steps=25, eval_every=10)
+    assert [each.step for each in events if each.valid] == [10, 20, 25]
+    for each in events[:-1]:
+        steps = next(step for step in (10, 20, 25) if step > each.step) - each.step
+        assert each.until_valid * each.tokens_per_second == pytest.approx(steps * 8 * 16)
 
 
 def test_a_stop_finishes_the_step_and_saves(monkeypatch):
